@@ -1,0 +1,109 @@
+/**
+ * THE declaration of what the UI may ask and hear, whatever carries it (Electron IPC, WebSocket).
+ * Both sides derive their types from here; every input and output is checked at run time by its schema.
+ */
+import { z } from "zod";
+import {
+  chatSchema, chatSummarySchema, documentPageSchema, documentSchema, engineStatusSchema, id, MAX_DOCUMENT_BYTES, messageSchema,
+  modelSchema, passageSchema, progressSchema, settingsSchema,
+} from "./dto.ts";
+
+const nothing = z.object({});
+const done = z.null();
+
+export const calls = {
+  "app.info": { in: nothing, out: z.object({ version: z.string(), dataFolder: z.string(), shell: z.enum(["desktop", "browser"]) }) },
+
+  "chats.list": { in: z.object({ query: z.string().max(1000) }), out: z.array(chatSummarySchema) },
+  "chats.create": { in: nothing, out: chatSchema },
+  "chats.get": { in: z.object({ chatId: id }), out: chatSchema },
+  "chats.rename": { in: z.object({ chatId: id, title: z.string().min(1).max(500) }), out: done },
+  "chats.pin": { in: z.object({ chatId: id, pinned: z.boolean() }), out: done },
+  /** Soft: `chats.restore` brings it back until the program ends; then its states are removed from the file. */
+  "chats.delete": { in: z.object({ chatId: id }), out: done },
+  "chats.restore": { in: z.object({ chatId: id }), out: done },
+
+  /**
+   * The user's words are on disk when this resolves; the answer streams as events.
+   * `parentId` null starts at the root; a parent that already has children makes a branch.
+   * `reading`: how attached documents are used: "search" puts passages before the question, "whole" reads all of it.
+   */
+  "messages.send": {
+    in: z.object({
+      chatId: id, parentId: id.nullable(), text: z.string().min(1).max(1_000_000),
+      documentIds: z.array(id).max(32), reading: z.enum(["search", "whole"]),
+    }),
+    out: z.object({ userMessageId: id, assistantMessageId: id }),
+  },
+  /** Another answer from the stored state behind the user's message: nothing is read. */
+  "messages.regenerate": { in: z.object({ chatId: id, messageId: id }), out: z.object({ assistantMessageId: id }) },
+  /** A changed user message beside the old one, from its parent's state. */
+  "messages.edit": {
+    in: z.object({ chatId: id, messageId: id, text: z.string().min(1).max(1_000_000) }),
+    out: z.object({ userMessageId: id, assistantMessageId: id }),
+  },
+  /** A new chat that begins with everything up to this message: a row, no tokens. */
+  "messages.fork": { in: z.object({ chatId: id, messageId: id }), out: z.object({ chatId: id }) },
+  /** Shows the branch that this message is on. */
+  "messages.select": { in: z.object({ chatId: id, messageId: id }), out: chatSchema },
+  "messages.stop": { in: z.object({ chatId: id }), out: done },
+
+  "documents.list": { in: nothing, out: z.array(documentSchema) },
+  "documents.import": {
+    in: z.object({
+      name: z.string().min(1).max(500), mediaType: z.string().max(200),
+      bytes: z.instanceof(Uint8Array).refine((bytes) => bytes.byteLength <= MAX_DOCUMENT_BYTES, "too large"),
+    }),
+    out: documentSchema,
+  },
+  "documents.remove": { in: z.object({ documentId: id }), out: done },
+  "documents.page": { in: z.object({ documentId: id, page: z.number().int().min(1).nullable() }), out: documentPageSchema },
+  "documents.search": { in: z.object({ documentId: id, query: z.string().max(1000) }), out: z.array(passageSchema) },
+  /** What reading the whole document into a chat would cost. */
+  "documents.cost": {
+    in: z.object({ documentIds: z.array(id).max(32) }),
+    out: z.object({ tokens: z.number().int(), seconds: z.number().nullable() }),
+  },
+
+  "models.list": { in: nothing, out: z.array(modelSchema) },
+  "models.add": { in: z.object({ path: z.string().min(1).max(4096) }), out: modelSchema },
+  "models.use": { in: z.object({ modelId: z.string() }), out: done },
+
+  "engine.status": { in: nothing, out: engineStatusSchema },
+  "settings.get": { in: nothing, out: settingsSchema },
+  "settings.set": { in: settingsSchema.partial(), out: settingsSchema },
+  /** Opens a link outside, after the gate (http, https, mailto). */
+  "shell.openLink": { in: z.object({ url: z.string().max(4096) }), out: done },
+} as const;
+
+export const events = {
+  "engine.status": engineStatusSchema,
+  /** A message that appeared or changed other than by text (status, counts, error). */
+  "message.changed": z.object({ chatId: id, message: messageSchema }),
+  /** Text to append to an assistant message. `at` is its length before, so that a late listener sees a gap. */
+  "message.delta": z.object({ chatId: id, messageId: id, at: z.number().int(), text: z.string() }),
+  "message.progress": progressSchema,
+  /** The list or a title changed. */
+  "chats.changed": z.object({}),
+  "documents.changed": z.object({}),
+  "settings.changed": settingsSchema,
+  /** One sentence for a toast. */
+  notice: z.object({ kind: z.enum(["info", "warning", "error"]), text: z.string() }),
+} as const;
+
+export type CallName = keyof typeof calls;
+export type CallInput<N extends CallName> = z.input<(typeof calls)[N]["in"]>;
+export type CallOutput<N extends CallName> = z.output<(typeof calls)[N]["out"]>;
+export type EventName = keyof typeof events;
+export type EventData<N extends EventName> = z.output<(typeof events)[N]>;
+
+/** What services implement: one handler a call. */
+export type Handlers = { readonly [N in CallName]: (input: z.output<(typeof calls)[N]["in"]>) => Promise<CallOutput<N>> };
+
+/** What the UI calls; `window.tarn` under Electron, a WebSocket client in the browser. */
+export interface Api {
+  /** @throws TarnError */
+  call<N extends CallName>(name: N, input: CallInput<N>): Promise<CallOutput<N>>;
+  /** Returns the way to stop listening. */
+  on<N extends EventName>(name: N, listener: (data: EventData<N>) => void): () => void;
+}

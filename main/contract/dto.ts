@@ -1,0 +1,143 @@
+/** The values that cross between the UI and the services. Times are ms since 1970; sizes are bytes. */
+import { z } from "zod";
+
+/** Documents larger than this are refused before they are read. */
+export const MAX_DOCUMENT_BYTES = 64 * 1024 * 1024;
+
+export const id = z.string().min(1).max(64);
+export type Id = string;
+
+export const samplerSchema = z.object({
+  temperature: z.number().min(0).max(5),
+  topK: z.number().int().min(0).max(100_000),
+  topP: z.number().min(0).max(1),
+  minP: z.number().min(0).max(1),
+  repetitionPenalty: z.number().min(0.5).max(3),
+  repetitionWindow: z.number().int().min(0).max(8192),
+  seed: z.number().int().min(0).max(0xffff_ffff),
+  maxTokens: z.number().int().min(1).max(1_000_000),
+});
+export type SamplerSettings = z.infer<typeof samplerSchema>;
+
+/** A passage that was found by search and given to the model, shown beside the answer. */
+export const passageSchema = z.object({
+  documentId: id,
+  file: z.string(),
+  /** 1-based; null where the format has no pages. */
+  page: z.number().int().nullable(),
+  /** UTF-16 offsets into the extracted text. */
+  start: z.number().int(),
+  end: z.number().int(),
+  text: z.string(),
+});
+export type Passage = z.infer<typeof passageSchema>;
+
+export const messageSchema = z.object({
+  id,
+  parentId: id.nullable(),
+  role: z.enum(["system", "document", "user", "assistant"]),
+  text: z.string(),
+  /** Passages that this turn put before the model. On the user's message. */
+  passages: z.array(passageSchema),
+  /** Documents attached with this message. */
+  documents: z.array(z.object({ id, name: z.string() })),
+  /** `queued`, `reading` (prefill) and `writing` are transient; the rest is final. */
+  status: z.enum(["queued", "reading", "writing", "done", "stopped", "length", "failed"]),
+  error: z.object({ code: z.string(), message: z.string() }).nullable(),
+  /** Tokens of this message in the conversation. */
+  tokens: z.number().int(),
+  /** Tokens that its turn ran before its first new one; null on user messages. */
+  prefilled: z.number().int().nullable(),
+  tokensPerSecond: z.number().nullable(),
+  /** Temperature and seed that it was sampled with; null on user messages. */
+  sampler: z.object({ temperature: z.number(), seed: z.number() }).nullable(),
+  /** Ids of the alternatives at this place (this one included), oldest first: "answer 2 of 3". */
+  siblings: z.array(id),
+  createdAt: z.number(),
+});
+export type Message = z.infer<typeof messageSchema>;
+
+export const chatSummarySchema = z.object({ id, title: z.string(), updatedAt: z.number(), pinned: z.boolean() });
+export type ChatSummary = z.infer<typeof chatSummarySchema>;
+
+export const chatSchema = chatSummarySchema.extend({
+  /** The path from the root to the tip that is shown. */
+  messages: z.array(messageSchema),
+  /** Tokens read along this path. */
+  tokensRead: z.number().int(),
+  /** Bytes of the state on disk at the tip (compressed), null where none is stored. */
+  snapshotBytes: z.number().int().nullable(),
+  documents: z.array(z.object({ id, name: z.string(), pages: z.number().int().nullable(), tokens: z.number().int().nullable() })),
+});
+export type Chat = z.infer<typeof chatSchema>;
+
+export const documentSchema = z.object({
+  id,
+  name: z.string(),
+  mediaType: z.string(),
+  bytes: z.number().int(),
+  pages: z.number().int().nullable(),
+  characters: z.number().int(),
+  /** With the current model's tokenizer; null while unknown. */
+  tokens: z.number().int().nullable(),
+  createdAt: z.number(),
+});
+export type DocumentInfo = z.infer<typeof documentSchema>;
+
+export const documentPageSchema = z.object({ page: z.number().int().nullable(), start: z.number().int(), text: z.string() });
+export type DocumentPage = z.infer<typeof documentPageSchema>;
+
+export const modelSchema = z.object({
+  /** Stable name: the path of a GGUF file or model folder. */
+  id: z.string(),
+  name: z.string(),
+  path: z.string(),
+  format: z.enum(["gguf", "safetensors"]),
+  modelType: z.string(),
+  bytes: z.number().int(),
+  supported: z.boolean(),
+  /** Why not, where `supported` is false. */
+  reason: z.string().nullable(),
+  bundled: z.boolean(),
+});
+export type ModelEntry = z.infer<typeof modelSchema>;
+
+export const engineStatusSchema = z.object({
+  phase: z.enum(["starting", "loading", "ready", "reading", "writing", "rebuilding", "failed", "no-model"]),
+  modelId: z.string().nullable(),
+  modelName: z.string().nullable(),
+  /** "Q8_0" */
+  weights: z.string().nullable(),
+  backend: z.enum(["webgpu", "wasm", "reference"]).nullable(),
+  device: z.string().nullable(),
+  stateBytes: z.number().nullable(),
+  tokensPerSecond: z.number().nullable(),
+  /** Sentences to tell once, for example why a backend was left for the next one. */
+  notices: z.array(z.string()),
+  error: errorish().nullable(),
+});
+function errorish() {
+  return z.object({ code: z.string(), message: z.string() });
+}
+export type EngineStatus = z.infer<typeof engineStatusSchema>;
+
+export const settingsSchema = z.object({
+  theme: z.enum(["system", "light", "dark"]),
+  backend: z.enum(["auto", "webgpu", "wasm", "reference"]),
+  modelId: z.string().nullable(),
+  systemPrompt: z.string().max(100_000),
+  sampler: samplerSchema,
+  /** "sentences": token by token is too much for speech. */
+  announce: z.enum(["paragraphs", "answer", "nothing"]),
+});
+export type Settings = z.infer<typeof settingsSchema>;
+
+export const progressSchema = z.object({
+  chatId: id,
+  messageId: id,
+  done: z.number().int(),
+  total: z.number().int(),
+  tokensPerSecond: z.number(),
+  secondsLeft: z.number(),
+});
+export type ReadingProgress = z.infer<typeof progressSchema>;

@@ -1,0 +1,144 @@
+/**
+ * The messages between an engine client (main/engine/client.ts) and the engine worker (worker.ts), over any message
+ * port with structured clone. Token ids only: text never crosses this border. Every request has an `id`; it is
+ * answered by exactly one `done` or `failed`, and any number of `event`s before that.
+ */
+import type { BackendName, DeviceInfo } from "../../kernels/spec/backend.ts";
+
+export type SessionId = number;
+
+/** A model as files that the host can open; `open` is whatever the host's file opener understands (a path, a URL). */
+export interface ModelFile {
+  /** File name inside the model folder: "config.json", "model.safetensors", "x.gguf". */
+  readonly name: string;
+  readonly open: string;
+  readonly bytes: number;
+}
+
+export interface SamplerOptions {
+  /** 0 is greedy. */
+  readonly temperature: number;
+  /** 0 is off. */
+  readonly topK: number;
+  /** 1 is off. */
+  readonly topP: number;
+  /** 0 is off. */
+  readonly minP: number;
+  /** 1 is off. */
+  readonly repetitionPenalty: number;
+  /** Tokens back that the penalty looks at. */
+  readonly repetitionWindow: number;
+  readonly seed: number;
+}
+
+export type BackendChoice = BackendName | "auto";
+
+/** What is known of a loaded model. */
+export interface ModelInfo {
+  /** SHA-256 (hex) over the model's weights and configuration: the identity that states are bound to. */
+  readonly modelHash: string;
+  readonly modelType: string;
+  readonly name: string;
+  readonly nLayer: number;
+  readonly dModel: number;
+  readonly vocabSize: number;
+  readonly parameters: number;
+  /** Bytes of one sequence's state, f32. */
+  readonly stateBytes: number;
+  readonly weightBytes: number;
+  /** The dtypes of the matrices, with counts: { q8_0: 25 }. */
+  readonly dtypes: Readonly<Record<string, number>>;
+  /** Token ids that end a turn, from the model's configuration. */
+  readonly stopIds: readonly number[];
+  readonly device: DeviceInfo;
+  /** Sentences for the user, for example why a backend was left for the next one. */
+  readonly notices: readonly string[];
+  readonly loadMs: number;
+}
+
+/** Requests by method: what goes in, and what `done` brings back. */
+export interface EngineMethods {
+  load: {
+    in: {
+      readonly files: readonly ModelFile[];
+      readonly backend: BackendChoice;
+      /** Matrices of a safetensors model become q8_0 on load where their width allows. */
+      readonly quantise: "q8_0" | null;
+      readonly threads: number | null;
+    };
+    out: ModelInfo;
+  };
+  unload: { in: Record<string, never>; out: null };
+  /** A new sequence at position 0. */
+  create: { in: Record<string, never>; out: { session: SessionId } };
+  free: { in: { readonly session: SessionId }; out: null };
+  /** A second sequence in the same state; nothing is recomputed. */
+  fork: { in: { readonly session: SessionId }; out: { session: SessionId } };
+  /** Runs prompt tokens. Events: progress. */
+  prefill: {
+    in: {
+      readonly session: SessionId;
+      readonly ids: Int32Array;
+      /** Tokens a chunk; null is the engine's own choice. */
+      readonly chunk: number | null;
+      /** Logits to bring back: of no row, of the last one, or of all, (T, vocab). */
+      readonly logits: "none" | "last" | "all";
+    };
+    out: { readonly position: number; readonly logits: Float32Array | null; readonly cancelled: boolean; readonly prefilled: number };
+  };
+  /**
+   * Samples from the last logits, feeds the token, and so on. Events: token, when it has been sampled.
+   * Every token in `ids` has been fed, a stop id too, so that the state is right behind them.
+   */
+  generate: {
+    in: {
+      readonly session: SessionId;
+      readonly sampler: SamplerOptions;
+      readonly stopIds: readonly number[];
+      readonly maxTokens: number;
+      /** Also bring back the logits after each token, (n, vocab): for tests and `tarn logits`. */
+      readonly keepLogits: boolean;
+    };
+    out: {
+      readonly ids: Int32Array;
+      readonly reason: "stop" | "length" | "cancelled";
+      readonly position: number;
+      readonly logits: Float32Array | null;
+      readonly decodeMs: number;
+    };
+  };
+  /** The sequence as bytes (models/state/snapshot.ts): header, states, last logits, checksum. */
+  snapshot: { in: { readonly session: SessionId; readonly tokenizerHash: string }; out: { readonly bytes: Uint8Array } };
+  /** Refused with StateError unless model, tokenizer, numeric version and checksum all match. */
+  restore: { in: { readonly bytes: Uint8Array; readonly tokenizerHash: string }; out: { readonly session: SessionId; readonly position: number } };
+  /** Bytes held now, for the status line and `bench`. */
+  memory: { in: Record<string, never>; out: { readonly weights: number; readonly states: number; readonly workspace: number } };
+  /** What could run here, without loading a model: for `tarn doctor`. */
+  devices: { in: Record<string, never>; out: { readonly devices: readonly DeviceInfo[]; readonly notes: readonly string[] } };
+}
+export type EngineMethod = keyof EngineMethods;
+
+export type EngineRequest =
+  | { [M in EngineMethod]: { readonly id: number; readonly method: M; readonly input: EngineMethods[M]["in"] } }[EngineMethod]
+  /** Takes effect within one chunk or token; the cancelled request still gets its `done` with what was completed. */
+  | { readonly id: number; readonly method: "cancel"; readonly input: { readonly target: number } };
+
+export type EngineEvent =
+  | { readonly type: "progress"; readonly done: number; readonly total: number }
+  | { readonly type: "token"; readonly token: number; readonly index: number };
+
+export type EngineErrorCode =
+  | "weights" | "unknown-architecture" | "state" | "kernel" | "out-of-memory" | "device-lost" | "no-backend" | "self-test"
+  | "no-model" | "no-session" | "bad-request" | "internal";
+
+/** Errors cross the port as data. */
+export interface EngineFailure {
+  readonly code: EngineErrorCode;
+  readonly message: string;
+  readonly data: Readonly<Record<string, string | number>>;
+}
+
+export type EngineReply =
+  | { readonly id: number; readonly kind: "done"; readonly output: unknown }
+  | { readonly id: number; readonly kind: "failed"; readonly error: EngineFailure }
+  | { readonly id: number; readonly kind: "event"; readonly event: EngineEvent };
