@@ -1,0 +1,79 @@
+import { z } from "zod";
+import type { EngineErrorCode, EngineMethod, EngineMethods, EngineReply } from "../../models/engine/protocol.ts";
+
+const errorCodes = [
+  "weights", "unknown-architecture", "state", "kernel", "out-of-memory", "device-lost", "no-backend", "self-test",
+  "no-model", "no-session", "bad-request", "internal",
+] as const satisfies readonly EngineErrorCode[];
+
+const count = z.number().int().nonnegative();
+const session = z.object({ session: count });
+const logits = z.instanceof(Float32Array).nullable();
+
+const device = z.object({
+  backend: z.enum(["webgpu", "wasm", "reference"]),
+  name: z.string(),
+  software: z.boolean(),
+  features: z.array(z.string()),
+  limits: z.record(z.string(), z.number()),
+});
+
+const modelInfo = z.object({
+  modelHash: z.string().regex(/^[0-9a-f]{64}$/),
+  modelType: z.string(),
+  name: z.string(),
+  nLayer: count,
+  dModel: count,
+  vocabSize: count,
+  parameters: count,
+  stateBytes: count,
+  weightBytes: count,
+  dtypes: z.record(z.string(), count),
+  stopIds: z.array(count),
+  device,
+  notices: z.array(z.string()),
+  loadMs: z.number(),
+});
+
+/** What a worker may send, envelope first. The worker is another process's page under Electron: nothing is believed. */
+export const replySchema: z.ZodType<EngineReply> = z.discriminatedUnion("kind", [
+  z.object({ id: count, kind: z.literal("done"), output: z.unknown() }),
+  z.object({
+    id: count,
+    kind: z.literal("failed"),
+    error: z.object({
+      code: z.enum(errorCodes),
+      message: z.string(),
+      data: z.record(z.string(), z.union([z.string(), z.number()])),
+    }),
+  }),
+  z.object({
+    id: count,
+    kind: z.literal("event"),
+    event: z.discriminatedUnion("type", [
+      z.object({ type: z.literal("progress"), done: count, total: count }),
+      z.object({ type: z.literal("token"), token: count, index: count }),
+    ]),
+  }),
+]);
+
+/** The `output` of each method's `done`. */
+export const outputSchemas: { readonly [M in EngineMethod]: z.ZodType<EngineMethods[M]["out"]> } = {
+  load: modelInfo,
+  unload: z.null(),
+  create: session,
+  free: z.null(),
+  fork: session,
+  prefill: z.object({ position: count, logits, cancelled: z.boolean(), prefilled: count }),
+  generate: z.object({
+    ids: z.instanceof(Int32Array),
+    reason: z.enum(["stop", "length", "cancelled"]),
+    position: count,
+    logits,
+    decodeMs: z.number(),
+  }),
+  snapshot: z.object({ bytes: z.instanceof(Uint8Array) }),
+  restore: z.object({ session: count, position: count }),
+  memory: z.object({ weights: count, states: count, workspace: count }),
+  devices: z.object({ devices: z.array(device), notes: z.array(z.string()) }),
+};
