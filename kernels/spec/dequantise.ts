@@ -1,0 +1,41 @@
+import { packedRowBytes, Q8_0_BLOCK, Q8_0_BLOCK_BYTES, type WeightDType } from "./dtype.ts";
+
+/** The value of an IEEE 754 binary16 bit pattern; exact, as every f16 is an f32. */
+export function f16ToF32(bits: number): number {
+  const sign = bits & 0x8000 ? -1 : 1;
+  const exponent = (bits >> 10) & 0x1f;
+  const fraction = bits & 0x3ff;
+  if (exponent === 0) return sign * fraction * 2 ** -24;
+  if (exponent === 31) return fraction === 0 ? sign * Infinity : NaN;
+  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
+}
+
+/**
+ * Unpacks row `row` of a packed matrix into `out`, (cols) f32. Exact for every dtype but q8_0, whose product d * q is
+ * rounded to f32 once.
+ * @param packed all rows, little endian, `packedRowBytes(dtype, out.length)` bytes each
+ */
+export function dequantiseRow(dtype: WeightDType, packed: DataView, row: number, out: Float32Array): void {
+  const start = row * packedRowBytes(dtype, out.length);
+  switch (dtype) {
+    case "f32":
+      for (let i = 0; i < out.length; i++) out[i] = packed.getFloat32(start + i * 4, true);
+      return;
+    case "f16":
+      for (let i = 0; i < out.length; i++) out[i] = f16ToF32(packed.getUint16(start + i * 2, true));
+      return;
+    case "bf16": {
+      // bf16 is the upper half of an f32.
+      const bits = new Uint32Array(out.buffer, out.byteOffset, out.length);
+      for (let i = 0; i < out.length; i++) bits[i] = packed.getUint16(start + i * 2, true) << 16;
+      return;
+    }
+    case "q8_0":
+      for (let block = 0; block * Q8_0_BLOCK < out.length; block++) {
+        const at = start + block * Q8_0_BLOCK_BYTES;
+        const d = f16ToF32(packed.getUint16(at, true));
+        for (let j = 0; j < Q8_0_BLOCK; j++) out[block * Q8_0_BLOCK + j] = d * packed.getInt8(at + 2 + j);
+      }
+      return;
+  }
+}
