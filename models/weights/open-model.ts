@@ -1,0 +1,109 @@
+import { eosIds, MAX_CONFIG_BYTES, parseConfig } from "./config.ts";
+import { WeightsError } from "./errors.ts";
+import type { GgufMetadata, GgufValue } from "./gguf-metadata.ts";
+import { openGguf } from "./gguf.ts";
+import { modelIdentity } from "./identity.ts";
+import type { JsonObject } from "./json.ts";
+import { openSafetensors, openShards } from "./safetensors.ts";
+import type { RandomAccessFile, TensorSource } from "./source.ts";
+import { readExactly, type StoredTensors } from "./stored-tensors.ts";
+
+/** What a model says of its shape, before an architecture has looked at it. */
+export type ModelConfig =
+  /** config.json; infinities are numbers. */
+  | { readonly format: "safetensors"; readonly modelType: string; readonly json: JsonObject }
+  /** GGUF metadata, `modelType` being general.architecture: "mamba2.ssm.conv_kernel" and so on. */
+  | { readonly format: "gguf"; readonly modelType: string; readonly metadata: GgufMetadata };
+
+/** A model whose headers have been read and checked; its tensors are still in the files. */
+export interface OpenedModel {
+  readonly name: string;
+  readonly config: ModelConfig;
+  readonly tensors: TensorSource;
+  /** Ids that end a turn, from the configuration; [] where it names none. */
+  readonly stopIds: readonly number[];
+  /** SHA-256 (hex) that states are bound to. `quantise` is the type that matrices are rounded to on load. */
+  identity(quantise: "q8_0" | null): Promise<string>;
+  /** Closes all files that were given. */
+  close(): Promise<void>;
+}
+
+/**
+ * Opens a model from its files: one GGUF file, or config.json with model.safetensors or its shards.
+ * The files are owned by the result; they are closed when opening fails.
+ * @throws WeightsError
+ */
+export async function openModel(files: readonly RandomAccessFile[]): Promise<OpenedModel> {
+  try {
+    const gguf = files.find((file) => file.name.endsWith(".gguf"));
+    return gguf === undefined ? await openFolder(files) : await openGgufModel(gguf, files);
+  } catch (error) {
+    await Promise.allSettled(files.map((file) => file.close()));
+    throw error;
+  }
+}
+
+async function openGgufModel(file: RandomAccessFile, files: readonly RandomAccessFile[]): Promise<OpenedModel> {
+  const { metadata, tensors } = await openGguf(file);
+  const modelType = metadata.get("general.architecture");
+  if (typeof modelType !== "string") throw new WeightsError("malformed", { file: file.name, reason: "general.architecture is missing" });
+  const name = metadata.get("general.name");
+  return {
+    name: typeof name === "string" && name !== "" ? name : file.name.replace(/\.gguf$/, ""),
+    config: { format: "gguf", modelType, metadata },
+    tensors,
+    stopIds: ggufStopIds(metadata),
+    identity: (quantise) => modelIdentity(tensors, new TextEncoder().encode(canonical(metadata)), quantise),
+    close: () => closeAll(files),
+  };
+}
+
+function ggufStopIds(metadata: GgufMetadata): readonly number[] {
+  const ids = ["eos", "eot", "eom"].map((kind) => metadata.get(`tokenizer.ggml.${kind}_token_id`));
+  return [...new Set(ids.filter((id) => typeof id === "number" && Number.isInteger(id) && id >= 0))];
+}
+
+/** The metadata as text, the same for the same values whatever their order. The tokenizer has its own hash. */
+function canonical(metadata: GgufMetadata): string {
+  const entries = [...metadata].filter(([key]) => !key.startsWith("tokenizer."));
+  return JSON.stringify(entries.toSorted(([a], [b]) => (a < b ? -1 : 1)), (_, value: GgufValue) => (typeof value === "bigint" ? `${value}n` : value));
+}
+
+async function openFolder(files: readonly RandomAccessFile[]): Promise<OpenedModel> {
+  const byName = new Map(files.map((file) => [file.name, file]));
+  const configFile = byName.get("config.json");
+  if (configFile === undefined) throw new WeightsError("missing", { file: "config.json", reason: "the model folder has neither a config.json nor a GGUF file" });
+  const configBytes = await readSmall(configFile);
+  const json = parseConfig(configBytes, configFile.name);
+  const generationFile = byName.get("generation_config.json");
+  const generation = generationFile === undefined ? null : parseConfig(await readSmall(generationFile), generationFile.name);
+  const tensors = await openTensors(byName);
+  const modelType = json["model_type"];
+  const name = json["_name_or_path"];
+  return {
+    name: typeof name === "string" ? name : "",
+    config: { format: "safetensors", modelType: typeof modelType === "string" ? modelType : "", json },
+    tensors,
+    stopIds: [...new Set([...(generation === null ? [] : eosIds(generation)), ...eosIds(json)])],
+    identity: (quantise) => modelIdentity(tensors, configBytes, quantise),
+    close: () => closeAll(files),
+  };
+}
+
+async function openTensors(files: ReadonlyMap<string, RandomAccessFile>): Promise<StoredTensors> {
+  const single = files.get("model.safetensors");
+  if (single !== undefined) return openSafetensors(single);
+  const index = files.get("model.safetensors.index.json");
+  if (index !== undefined) return openShards(await readSmall(index), index.name, files);
+  throw new WeightsError("missing", { file: "model.safetensors", reason: "the model folder has neither this file nor model.safetensors.index.json" });
+}
+
+async function readSmall(file: RandomAccessFile): Promise<Uint8Array> {
+  if (file.bytes > MAX_CONFIG_BYTES) throw new WeightsError("malformed", { file: file.name, reason: "the file is too large for a configuration", expected: `at most ${MAX_CONFIG_BYTES} bytes`, actual: file.bytes });
+  return readExactly(file, 0, file.bytes);
+}
+
+async function closeAll(files: readonly RandomAccessFile[]): Promise<void> {
+  await Promise.all(files.map((file) => file.close()));
+}
+
