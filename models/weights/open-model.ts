@@ -58,9 +58,23 @@ async function openGgufModel(file: RandomAccessFile, files: readonly RandomAcces
   };
 }
 
+/** Tokens that end a turn under these names. GGUF names one id, where models have several. Source: llama.cpp, llama-vocab.cpp. */
+const END_TOKENS: ReadonlySet<GgufValue> = new Set([
+  "<|endoftext|>", "<|end|>", "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<end_of_turn>", "</s>", "<EOT>", "<|eot|>",
+]);
+const CONTROL_TOKEN = 3;
+
 function ggufStopIds(metadata: GgufMetadata): readonly number[] {
-  const ids = ["eos", "eot", "eom"].map((kind) => metadata.get(`tokenizer.ggml.${kind}_token_id`));
-  return [...new Set(ids.filter((id) => typeof id === "number" && Number.isInteger(id) && id >= 0))];
+  const named = ["eos", "eot", "eom"].map((kind) => metadata.get(`tokenizer.ggml.${kind}_token_id`));
+  const ids = new Set(named.filter((id): id is number => typeof id === "number" && Number.isInteger(id) && id >= 0));
+  const tokens = metadata.get("tokenizer.ggml.tokens");
+  const types = metadata.get("tokenizer.ggml.token_type");
+  if (Array.isArray(tokens) && Array.isArray(types)) {
+    tokens.forEach((token, id) => {
+      if (types[id] === CONTROL_TOKEN && END_TOKENS.has(token)) ids.add(id);
+    });
+  }
+  return [...ids];
 }
 
 /** The metadata as text, the same for the same values whatever their order. The tokenizer has its own hash. */
