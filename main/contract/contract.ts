@@ -52,7 +52,10 @@ export const calls = {
   "documents.import": {
     in: z.object({
       name: z.string().min(1).max(500), mediaType: z.string().max(200),
-      bytes: z.instanceof(Uint8Array).refine((bytes) => bytes.byteLength <= MAX_DOCUMENT_BYTES, "too large"),
+      bytes: z.instanceof(Uint8Array).refine((bytes) => bytes.byteLength <= MAX_DOCUMENT_BYTES, {
+        message: `This file is larger than the limit of ${MAX_DOCUMENT_BYTES / 2 ** 20} MB. Nothing was added; attach a smaller part of it.`,
+        params: { code: "document-too-large" },
+      }),
     }),
     out: documentSchema,
   },
@@ -87,10 +90,13 @@ export const events = {
   "chats.changed": z.object({}),
   "documents.changed": z.object({}),
   "settings.changed": settingsSchema,
+  /** The desktop shell's menu was used. */
+  "menu.command": z.object({ command: z.enum(["new-chat", "settings", "search"]) }),
   /** One sentence for a toast. */
   notice: z.object({ kind: z.enum(["info", "warning", "error"]), text: z.string() }),
 } as const;
 
+export type MenuCommand = z.infer<(typeof events)["menu.command"]>["command"];
 export type CallName = keyof typeof calls;
 export type CallInput<N extends CallName> = z.input<(typeof calls)[N]["in"]>;
 export type CallOutput<N extends CallName> = z.output<(typeof calls)[N]["out"]>;

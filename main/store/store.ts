@@ -11,6 +11,9 @@ export interface Store {
   close(): Promise<void>;
 }
 
+/** The thread's program: in the sources beside this file, in a build beside the bundle that this file is part of. */
+const program = new URL(import.meta.url.endsWith(".ts") ? "./store.worker.ts" : "./store.worker.js", import.meta.url);
+
 interface Waiting {
   readonly resolve: (output: unknown) => void;
   readonly reject: (error: TarnError) => void;
@@ -18,7 +21,7 @@ interface Waiting {
 
 /** @throws TarnError `busy` when another program has the file open, `store` when it is newer or damaged, `disk-full` */
 export async function openStore(options: StoreOptions): Promise<Store> {
-  const worker = new Worker(new URL("./store.worker.ts", import.meta.url), { workerData: options });
+  const worker = new Worker(program, { workerData: options, name: "store" });
   const waiting = new Map<number, Waiting>();
   let nextId = 1;
   let ended: TarnError | null = null;
