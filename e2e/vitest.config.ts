@@ -1,10 +1,18 @@
+/**
+ * The tests beside the code: in Node (`*.test.ts`) and in Chromium (`*.browser.test.ts`, `*.test.tsx`). Both have WebGPU from
+ * SwiftShader, the software adapter that Debian's chromium brings. Where it is missing, nothing runs: a suite that
+ * skips its shaders proves nothing.
+ */
 import { fileURLToPath } from "node:url";
+import { playwright } from "@vitest/browser-playwright";
 import { defineConfig } from "vitest/config";
+import { CHROMIUM, CHROMIUM_ARGS, ISOLATION, SWIFTSHADER } from "./chromium.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 
 export default defineConfig({
   root,
+  cacheDir: "node_modules/.vite",
   test: {
     testTimeout: 60_000,
     projects: [
@@ -15,6 +23,22 @@ export default defineConfig({
           environment: "node",
           include: ["{kernels,models,main,e2e}/**/*.test.ts"],
           exclude: ["**/*.browser.test.ts", "**/node_modules/**"],
+          env: { VK_ICD_FILENAMES: SWIFTSHADER, VK_DRIVER_FILES: SWIFTSHADER },
+        },
+      },
+      {
+        extends: true,
+        server: { headers: ISOLATION },
+        test: {
+          name: "chromium",
+          include: ["{kernels,models,renderer}/**/*.browser.test.ts", "renderer/**/*.test.tsx"],
+          browser: {
+            enabled: true,
+            headless: true,
+            screenshotFailures: false,
+            provider: playwright({ launchOptions: { executablePath: CHROMIUM, args: CHROMIUM_ARGS } }),
+            instances: [{ browser: "chromium" }],
+          },
         },
       },
     ],
