@@ -10,17 +10,21 @@ export function columns(x: Tensor, from: number, count: number): Tensor {
 }
 
 /** Splits the columns of x into views of the given widths, which must add up to `x.cols`. */
-export function split(x: Tensor, widths: readonly number[]): Tensor[] {
+export function split<const Widths extends readonly number[]>(
+  x: Tensor,
+  widths: Widths,
+): { readonly [Index in keyof Widths]: Tensor } {
   const total = widths.reduce((sum, width) => sum + width, 0);
   if (total !== x.cols) {
     throw new KernelError("shape", `split into ${widths.join(" + ")} = ${total}, but there are ${x.cols} columns`);
   }
   let from = 0;
-  return widths.map((width) => {
+  const views = widths.map((width) => {
     const view = columns(x, from, width);
     from += width;
     return view;
   });
+  return views as { readonly [Index in keyof Widths]: Tensor };
 }
 
 /** The last token's row of each sequence: (B * T, cols) → (B, cols), as a view. */

@@ -1,0 +1,65 @@
+import type { Recorder } from "../../kernels/spec/op.ts";
+import type { StateLayout } from "../../kernels/spec/tensor.ts";
+import { WeightsError } from "../weights/errors.ts";
+import type { GgufMetadata } from "../weights/gguf-metadata.ts";
+import type { JsonObject } from "../weights/json.ts";
+import type { TensorSource } from "../weights/source.ts";
+import type { ConfigFields } from "./config-fields.ts";
+import type { WeightLoader } from "./weight-loader.ts";
+
+/** Which logits a run gives: none, (B, vocabSize) of the last tokens, or (B * T, vocabSize) of all. */
+export type LogitsWanted = "none" | "last" | "all";
+
+export interface RunOptions {
+  readonly logits: LogitsWanted;
+  /**
+   * Prompt tokens or a generated one. Not the same as T > 1: a prompt may come in pieces of one token, and Mamba-2
+   * limits dt in prompts only.
+   */
+  readonly phase: "prefill" | "decode";
+}
+
+/** Records one run of B × T tokens. Unless `logits` is "none", they are the plan's only output. */
+export type RecordRun = (k: Recorder, options: RunOptions) => void;
+
+/** A model: an architecture whose dimensions are known and whose weights are not yet there. */
+export interface Model {
+  /** As config.json spells it. */
+  readonly modelType: string;
+  readonly nLayer: number;
+  readonly dModel: number;
+  readonly vocabSize: number;
+  /** The recurrent state of one sequence. */
+  readonly layout: StateLayout;
+  /**
+   * Asks the loader for every weight, tied ones once, and returns what records a run over them.
+   * With a checking loader nothing is read but headers, and the result must not be used.
+   * @throws WeightsError `missing`, `mismatch`
+   */
+  load(loader: WeightLoader): Promise<RecordRun>;
+}
+
+/** How a model's configuration is understood: one object in one file for each `model_type`. */
+export interface Architecture {
+  /** @throws WeightsError for a field that is missing, malformed, or asks for what is not supported */
+  fromConfig(json: JsonObject): Model;
+  /** @throws WeightsError, as above */
+  fromGguf(metadata: GgufMetadata, tensors: TensorSource): Model;
+}
+
+/** Ten times any model; a configuration is believed before its weights are seen, and the state layout has slots a layer. */
+export const MAX_LAYERS = 1024;
+
+/** @throws WeightsError `malformed` if the dimensions of a configuration contradict each other */
+export function requireGeometry(holds: boolean, reason: string): void {
+  if (!holds) throw new WeightsError("malformed", { file: "model configuration", reason: `its dimensions do not fit together: ${reason}` });
+}
+
+/** @throws WeightsError `unsupported` for a `hidden_act` other than silu */
+export function requireSilu(config: ConfigFields): void {
+  const activation = config.string(["hidden_act"], "silu");
+  // "swish" is the library's other name for it.
+  if (activation !== "silu" && activation !== "swish") {
+    throw new WeightsError("unsupported", { file: config.file, reason: "its activation is not supported", expected: "silu", actual: activation });
+  }
+}

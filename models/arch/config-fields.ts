@@ -1,0 +1,84 @@
+import { WeightsError } from "../weights/errors.ts";
+import type { JsonObject } from "../weights/json.ts";
+
+/**
+ * The fields of a config.json of Hugging Face transformers, read one by one and checked. A field may have been renamed
+ * between versions of that library, so readers take all its names, newest first. What is null counts as missing.
+ */
+export class ConfigFields {
+  readonly file = "config.json";
+  readonly #json: JsonObject;
+
+  constructor(json: JsonObject) {
+    this.#json = json;
+  }
+
+  /** True if the field is there and is exactly this text. */
+  is(name: string, text: string): boolean {
+    return this.#find([name])?.value === text;
+  }
+
+  /** @throws WeightsError `missing`, `malformed`; so do all the others */
+  string(names: readonly string[], fallback?: string): string {
+    const { name, value } = this.#get(names, fallback);
+    if (typeof value !== "string") throw this.#wrong(name, "a string", value);
+    return value;
+  }
+
+  boolean(names: readonly string[], fallback: boolean): boolean {
+    const { name, value } = this.#get(names, fallback);
+    if (typeof value !== "boolean") throw this.#wrong(name, "true or false", value);
+    return value;
+  }
+
+  /** A whole number in 1 … 2^24. */
+  count(names: readonly string[], fallback?: number): number {
+    const { name, value } = this.#get(names, fallback);
+    if (typeof value !== "number" || !Number.isInteger(value) || value < 1 || value > MOST) {
+      throw this.#wrong(name, `a whole number in 1 … ${MOST}`, value);
+    }
+    return value;
+  }
+
+  /** A number above 0, finite. */
+  positive(names: readonly string[], fallback?: number): number {
+    const { name, value } = this.#get(names, fallback);
+    if (typeof value !== "number" || !(value > 0 && value < Infinity)) throw this.#wrong(name, "a number above 0", value);
+    return value;
+  }
+
+  /** Two numbers, the first not above the second; either may be infinite. */
+  range(names: readonly string[], fallback: readonly [number, number]): readonly [number, number] {
+    const { name, value } = this.#get(names, fallback);
+    const [low, high, ...rest]: readonly unknown[] = Array.isArray(value) ? value : [];
+    if (typeof low !== "number" || typeof high !== "number" || !(low <= high) || rest.length > 0) {
+      throw this.#wrong(name, "a lower and an upper limit", value);
+    }
+    return [low, high];
+  }
+
+  #find(names: readonly string[]): { name: string; value: unknown } | null {
+    for (const name of names) {
+      const value = Object.hasOwn(this.#json, name) ? this.#json[name] : undefined;
+      if (value !== undefined && value !== null) return { name, value };
+    }
+    return null;
+  }
+
+  #get(names: readonly string[], fallback: unknown): { name: string; value: unknown } {
+    const found = this.#find(names);
+    if (found !== null) return found;
+    const [name = ""] = names;
+    if (fallback !== undefined) return { name, value: fallback };
+    throw new WeightsError("missing", { file: this.file, reason: `the field "${name}" is missing` });
+  }
+
+  #wrong(name: string, expected: string, value: unknown): WeightsError {
+    return new WeightsError("malformed", {
+      file: this.file, reason: `the field "${name}" is wrong`, expected, actual: String(JSON.stringify(value)).slice(0, 80),
+    });
+  }
+}
+
+/** Far above any model, far below what would overflow in a product of two. */
+const MOST = 2 ** 24;

@@ -1,0 +1,82 @@
+import { describe, expect, test } from "vitest";
+import type { Backend } from "../../kernels/spec/backend.ts";
+import { expectAllClose } from "../../kernels/testing/all-close.ts";
+import { forEachBackend } from "../../kernels/testing/for-each-backend.ts";
+import { loadGolden, type Golden } from "../../kernels/testing/golden.ts";
+import { LOGITS, STATES } from "../../kernels/testing/tolerances.ts";
+import { fixtureModel, loadTestModel, type TestModel } from "../testing/fixture-model.ts";
+
+const MODELS = ["mamba", "mamba2"] as const;
+const PROMPTS = ["p0", "p1"] as const;
+const CONFIGS = ["config.json", "config.legacy.json"] as const;
+
+/** The library's conv state is dConv wide; ours has only the last dConv − 1 inputs of each channel. */
+function lastColumns({ shape, values }: { shape: readonly number[]; values: Float32Array }, keep: number): Float32Array {
+  const width = shape.at(-1) ?? 0;
+  return values.filter((_, i) => i % width >= width - keep);
+}
+
+function goldenState(golden: Golden, prompt: string, model: TestModel["model"]): Float32Array[] {
+  return model.layout.map(({ name, shape }) =>
+    name.endsWith(".conv")
+      ? lastColumns(golden.f32(`${prompt}.state.${name}`), shape.at(-1) ?? 0)
+      : golden.f32(`${prompt}.state.${name.replace(/\.ssm$/, ".recurrent")}`).values,
+  );
+}
+
+function argmax(values: Float32Array): number {
+  return values.reduce((best, value, i) => (value > (values[best] ?? -Infinity) ? i : best), 0);
+}
+
+async function greedy(model: TestModel, backend: Backend, ids: Int32Array, steps: number, chunk: number): Promise<number[]> {
+  const state = model.createState(1);
+  let logits = await model.run(state, [ids], { phase: "prefill", logits: "last", chunk });
+  const chosen: number[] = [];
+  for (let step = 0; step < steps; step++) {
+    chosen.push(argmax(logits.subarray(-model.model.vocabSize)));
+    logits = await model.run(state, [chosen.slice(-1)], { phase: "decode", logits: "last" });
+  }
+  expect(backend.memory().states).toBeGreaterThan(0);
+  state.release();
+  return chosen;
+}
+
+forEachBackend("golden models", (backend) => {
+  describe.each(MODELS)("%s", (folder) => {
+    const golden = loadGolden(`models/${folder}/golden.safetensors`);
+
+    test.each(PROMPTS.flatMap((prompt) => CONFIGS.map((config) => [prompt, config] as const)))(
+      "reads %s (%s) with the library's logits and state, and goes on as it does",
+      async (prompt, config) => {
+        const model = await loadTestModel(backend(), fixtureModel(folder, config));
+        const ids = golden.i32(`${prompt}.input_ids`);
+        const state = model.createState(1);
+        const logits = await model.run(state, [ids], { phase: "prefill", logits: "all" });
+        expectAllClose(logits, golden.f32(`${prompt}.logits`).values, LOGITS, "logits");
+        const states = await backend().readState(state, 0);
+        goldenState(golden, prompt, model.model).forEach((expected, slot) => {
+          expectAllClose(states[slot] ?? [], expected, STATES, model.model.layout[slot]?.name ?? "");
+        });
+
+        const chosen = [argmax(logits.subarray(-model.model.vocabSize))];
+        const decoded: number[] = [];
+        for (let step = 0; step < 16; step++) {
+          const after = await model.run(state, [chosen.slice(-1)], { phase: "decode", logits: "last" });
+          decoded.push(...after);
+          if (step < 15) chosen.push(argmax(after));
+        }
+        expect(chosen).toEqual([...golden.i32(`${prompt}.greedy`)]);
+        expectAllClose(decoded, golden.f32(`${prompt}.decode_logits`).values, LOGITS, "decode_logits");
+        state.release();
+        model.release();
+      },
+    );
+
+    test.each([1, 7, 64, 1000])("gives the same in chunks of %i", async (chunk) => {
+      const model = await loadTestModel(backend(), fixtureModel(folder));
+      const chosen = await greedy(model, backend(), golden.i32("p1.input_ids"), 16, chunk);
+      expect(chosen).toEqual([...golden.i32("p1.greedy")]);
+      model.release();
+    });
+  });
+});

@@ -1,0 +1,24 @@
+import type { ModelConfig } from "../weights/open-model.ts";
+import type { TensorSource } from "../weights/source.ts";
+import type { Architecture, Model } from "./architecture.ts";
+import { UnknownArchitectureError } from "./errors.ts";
+import { mamba } from "./mamba.ts";
+import { mamba2 } from "./mamba2.ts";
+
+/** Every architecture, under its `model_type`, which is also what GGUF calls it. */
+const architectures: ReadonlyMap<string, Architecture> = new Map(Object.entries({ mamba, mamba2 }));
+
+/**
+ * The model that a configuration describes; its dimensions are checked against each other, its weights not yet.
+ * @throws UnknownArchitectureError; WeightsError for a configuration that is malformed or asks for what is not supported
+ */
+export function describeModel(config: ModelConfig, tensors: TensorSource): Model {
+  const architecture = architectures.get(config.modelType);
+  if (architecture === undefined) throw new UnknownArchitectureError(config.modelType, [...architectures.keys()]);
+  switch (config.format) {
+    case "safetensors":
+      return architecture.fromConfig(config.json);
+    case "gguf":
+      return architecture.fromGguf(config.metadata, tensors);
+  }
+}
