@@ -1,0 +1,339 @@
+import { plain, relaxed } from "virtual:wasm-kernels";
+import type { Backend, DeviceInfo, Executable, StateBuffers, ThreadPort } from "../../spec/backend.ts";
+import { packedRowBytes, Q8_0_BLOCK } from "../../spec/dtype.ts";
+import { KernelError } from "../../spec/errors.ts";
+import type { Plan } from "../../spec/op.ts";
+import { type ReadRows, slotSize, type StateLayout, type Weight, type WeightSpec } from "../../spec/tensor.ts";
+import { encodePlan, GROUP } from "./encode.ts";
+import { assemble, countWords, DTYPES, OPCODES, type StatePatch } from "./instructions.ts";
+import { SharedArena } from "./memory.ts";
+import { CONTROL, instantiate, isAborted, type KernelExports, PROFILE } from "./module.ts";
+import { startThreads, type Team } from "./team.ts";
+
+export interface WasmBackendOptions {
+  /** Threads that compute, the calling one included. One where SharedArrayBuffer is missing. */
+  readonly threads: number;
+  /** Starts a thread that runs `runWasmThread`; needed for more than one thread. */
+  readonly spawnThread?: () => ThreadPort;
+  /** False: the kernels without relaxed SIMD even where the engine has it (for tests). */
+  readonly relaxed?: boolean;
+  /** Adds up the time of each kernel (see `WasmBackend.profile`). */
+  readonly profile?: boolean;
+}
+
+export interface WasmBackend extends Backend {
+  /** Milliseconds in each kernel since the last call, waits for other threads included; zeros without the option. */
+  profile(): Record<string, number>;
+}
+
+/** Bytes of packed rows in flight while a weight is read. */
+const PIECE_BYTES = 4 << 20;
+
+/**
+ * Makes the backend that computes on the CPU with WebAssembly SIMD.
+ * @throws KernelError `unsupported` without WebAssembly SIMD and threads, `backend` if a thread does not start
+ */
+export async function createWasmBackend(options: WasmBackendOptions): Promise<WasmBackend> {
+  const isRelaxed = options.relaxed !== false && WebAssembly.validate(relaxed);
+  if (!isRelaxed && !WebAssembly.validate(plain)) {
+    throw new KernelError("unsupported", "this JavaScript engine lacks WebAssembly SIMD or atomics");
+  }
+  if (!Number.isInteger(options.threads) || options.threads < 1) {
+    throw new KernelError("backend", `${options.threads} threads: at least one is needed`);
+  }
+  // Without cross-origin isolation the memory cannot be handed to another thread.
+  const canShare = typeof SharedArrayBuffer !== "undefined" && options.spawnThread !== undefined;
+  const threads = canShare ? options.threads : 1;
+  const module = await WebAssembly.compile(isRelaxed ? relaxed : plain);
+  const arena = new SharedArena();
+  const kernels = await instantiate(module, arena.memory);
+  kernels.join(0, threads);
+  if (options.profile === true) kernels.setProfile(PROFILE);
+  const team = await startThreads({ module, memory: arena.memory, threads, spawnThread: options.spawnThread });
+  const device: DeviceInfo = {
+    backend: "wasm",
+    name: `${threads} ${threads === 1 ? "thread" : "threads"}, ${isRelaxed ? "relaxed SIMD" : "SIMD"}`,
+    software: false,
+    features: ["simd", ...(isRelaxed ? ["relaxed-simd"] : []), ...(threads > 1 ? ["threads"] : []), "int16-activations"],
+    limits: { threads, maxMemoryBytes: 2 ** 32 },
+  };
+  return new Wasm(device, arena, kernels, team);
+}
+
+interface HeldWeight {
+  readonly weight: Weight;
+  readonly address: number;
+}
+
+class Wasm implements WasmBackend {
+  readonly name = "wasm";
+  readonly device: DeviceInfo;
+  readonly #arena: SharedArena;
+  readonly #kernels: KernelExports;
+  readonly #team: Team;
+  readonly #weights = new Map<number, HeldWeight>();
+  readonly #bytes = { weights: 0, states: 0, workspace: 0 };
+  #scratch: { address: number; bytes: number } | null = null;
+  #released = false;
+
+  constructor(device: DeviceInfo, arena: SharedArena, kernels: KernelExports, team: Team) {
+    this.device = device;
+    this.#arena = arena;
+    this.#kernels = kernels;
+    this.#team = team;
+  }
+
+  async uploadWeight(spec: WeightSpec, read: ReadRows): Promise<Weight> {
+    const { name, dtype, rows, cols, use } = spec;
+    this.#expectUsable();
+    if (!isCount(rows) || !isCount(cols) || (dtype === "q8_0" && cols % Q8_0_BLOCK !== 0)) {
+      throw new KernelError("shape", `${name}: (${rows}, ${cols}) cannot be ${dtype}`, { rows, cols, dtype });
+    }
+    if (use === "vector" && dtype !== "f32") {
+      throw new KernelError("dtype", `${name}: a vector must be f32, it is ${dtype}`, { dtype });
+    }
+    const address = this.#allocate("weights", use === "vector" ? rows * cols * 4 : groupBytes(dtype, cols) * Math.ceil(rows / GROUP), name);
+    try {
+      await this.#readWeight(spec, address, read);
+    } catch (error) {
+      this.#free("weights", address);
+      throw error;
+    }
+    const weight: Weight = { id: this.#weights.size, dtype, rows, cols };
+    this.#weights.set(weight.id, { weight, address });
+    return weight;
+  }
+
+  async #readWeight({ name, dtype, rows, cols, use }: WeightSpec, address: number, read: ReadRows): Promise<void> {
+    const rowBytes = packedRowBytes(dtype, cols);
+    const pieceRows = Math.max(GROUP, Math.floor(PIECE_BYTES / rowBytes / GROUP) * GROUP);
+    const staging = use === "matrix" ? this.#allocate("workspace", Math.min(pieceRows, rows) * rowBytes, name) : null;
+    try {
+      for (let row = 0; row < rows; row += pieceRows) {
+        const count = Math.min(pieceRows, rows - row);
+        const bytes = await read(row, count);
+        if (bytes.byteLength !== count * rowBytes) {
+          throw new KernelError("shape", `${name}: rows ${row}…${row + count - 1} have ${bytes.byteLength} bytes, expected ${count * rowBytes}`);
+        }
+        this.#expectUsable();
+        if (staging === null) {
+          this.#arena.bytes(address + row * rowBytes, bytes.byteLength).set(bytes);
+          continue;
+        }
+        this.#arena.bytes(staging, bytes.byteLength).set(bytes);
+        const to = address + (row / GROUP) * groupBytes(dtype, cols);
+        if (this.#kernels.packRows(staging, to, count, DTYPES[dtype], cols) !== 0) {
+          throw new KernelError("dtype", `${name}: rows ${row}…${row + count - 1} hold an infinity or NaN: the file is damaged`);
+        }
+      }
+    } finally {
+      if (staging !== null) this.#free("workspace", staging);
+    }
+  }
+
+  async compile(plan: Plan): Promise<Executable> {
+    this.#expectUsable();
+    const encoded = encodePlan(plan, this.device.limits["threads"] ?? 1);
+    this.#reserveScratch(encoded.scratchBytes);
+    const held: number[] = [];
+    const hold = (bytes: number, what: string): number => {
+      const address = this.#allocate("workspace", bytes, what);
+      held.push(address);
+      return address;
+    };
+    try {
+      const temporaries = plan.temporaries.map((size) => hold(size * 4, "a temporary"));
+      const outputs = plan.outputs.map((size) => hold(size * 4, "an output"));
+      const ids = hold(plan.batch * plan.length * 4, "token ids");
+      const quantized = hold(encoded.workspace.quantized, "rounded activations");
+      const scores = hold(encoded.workspace.scores, "scores");
+      const bufferAt = { temporary: temporaries, output: outputs, input: [ids] };
+      const words = countWords(encoded.instructions);
+      const program = hold(words * 4, "a plan");
+      const patches = assemble(encoded.instructions, {
+        weight: (weight) => this.#addressOf(weight),
+        workspace: (region) => (region === "quantized" ? quantized : scores),
+        buffer: ({ buffer }) => {
+          const address = buffer.kind === "state" ? undefined : bufferAt[buffer.kind][buffer.index];
+          if (address === undefined) throw new KernelError("backend", `the plan has no ${buffer.kind} ${buffer.index}`);
+          return address;
+        },
+      }, this.#arena.words(program, words));
+      return this.#executable(plan, { program, words, patches, ids, outputs, held });
+    } catch (error) {
+      for (const address of held) this.#free("workspace", address);
+      throw error;
+    }
+  }
+
+  #executable(plan: Plan, code: Program): Executable {
+    let isHeld = true;
+    const run = (ids: Int32Array, state: StateBuffers, readback: boolean): Float32Array[] => {
+      this.#expectUsable();
+      if (!isHeld) throw new KernelError("backend", "the plan was released");
+      if (!(state instanceof WasmState) || state.backend !== this) throw new KernelError("backend", "the states belong to another backend");
+      if (ids.length !== plan.batch * plan.length || state.batch !== plan.batch) {
+        throw new KernelError("shape", `the plan takes ${plan.batch} sequences of ${plan.length}; there are ${ids.length} ids and ${state.batch} states`);
+      }
+      this.#arena.words(code.ids, ids.length).set(ids);
+      const words = this.#arena.words(code.program, code.words);
+      for (const { word, slot, offset } of code.patches) words[word] = state.address(slot) + offset;
+      if (this.#kernels.run(code.program) !== 0) this.#expectUsable();
+      if (!readback) return [];
+      return plan.outputs.map((size, index) => this.#arena.floats(code.outputs[index] ?? 0, size).slice());
+    };
+    return {
+      plan,
+      // Synchronous inside: this thread computes too.
+      run: async (ids, state, readback) => run(ids, state, readback),
+      release: () => {
+        if (!isHeld) return;
+        isHeld = false;
+        if (!this.#released) for (const address of code.held) this.#free("workspace", address);
+      },
+    };
+  }
+
+  createState(layout: StateLayout, batch: number): StateBuffers {
+    this.#expectUsable();
+    const addresses: number[] = [];
+    try {
+      for (const slot of layout) addresses.push(this.#allocate("states", batch * slotSize(slot) * 4, slot.name));
+    } catch (error) {
+      for (const address of addresses) this.#free("states", address);
+      throw error;
+    }
+    return new WasmState(this, layout, batch, addresses, () => {
+      if (!this.#released) for (const address of addresses) this.#free("states", address);
+    });
+  }
+
+  async readState(state: StateBuffers, sequence: number): Promise<Float32Array[]> {
+    return this.#sequence(state, sequence).map((values) => values.slice());
+  }
+
+  async writeState(state: StateBuffers, sequence: number, values: readonly Float32Array[]): Promise<void> {
+    const slots = this.#sequence(state, sequence);
+    const fits = values.length === slots.length && slots.every((slot, index) => slot.length === values[index]?.length);
+    if (!fits) {
+      throw new KernelError("shape", `a state of ${values.map((v) => v.length).join(", ")} values, expected ${slots.map((s) => s.length).join(", ")}`);
+    }
+    slots.forEach((slot, index) => slot.set(values[index] ?? []));
+  }
+
+  /** One view a slot. */
+  #sequence(state: StateBuffers, sequence: number): Float32Array[] {
+    this.#expectUsable();
+    if (!(state instanceof WasmState) || state.backend !== this) throw new KernelError("backend", "the states belong to another backend");
+    if (!Number.isInteger(sequence) || sequence < 0 || sequence >= state.batch) {
+      throw new KernelError("shape", `sequence ${sequence} of ${state.batch}`);
+    }
+    return state.layout.map((slot, index) => {
+      const size = slotSize(slot);
+      return this.#arena.floats(state.address(index) + sequence * size * 4, size);
+    });
+  }
+
+  memory(): { readonly weights: number; readonly states: number; readonly workspace: number } {
+    return { ...this.#bytes };
+  }
+
+  profile(): Record<string, number> {
+    const names = Object.entries(OPCODES);
+    const times = new Float64Array(this.#arena.memory.buffer, PROFILE, names.length);
+    const result = Object.fromEntries(names.map(([name, opcode]) => [name, times[opcode] ?? 0]));
+    times.fill(0);
+    return result;
+  }
+
+  async release(): Promise<void> {
+    if (this.#released) return;
+    this.#released = true;
+    this.#kernels.dismiss();
+    this.#team.terminate();
+    this.#bytes.weights = this.#bytes.states = this.#bytes.workspace = 0;
+  }
+
+  #addressOf(weight: Weight): number {
+    const held = this.#weights.get(weight.id);
+    if (held?.weight !== weight) throw new KernelError("backend", `weight ${weight.id} belongs to another backend`);
+    return held.address;
+  }
+
+  #reserveScratch(bytes: number): void {
+    const perThread = Math.ceil(bytes / 64) * 64;
+    if (this.#scratch !== null && this.#scratch.bytes >= perThread) return;
+    const threads = this.device.limits["threads"] ?? 1;
+    const address = this.#allocate("workspace", perThread * threads, "scratch memory");
+    if (this.#scratch !== null) this.#free("workspace", this.#scratch.address);
+    this.#scratch = { address, bytes: perThread };
+    this.#arena.words(CONTROL.scratch, 1)[0] = address;
+    this.#arena.words(CONTROL.scratchBytes, 1)[0] = perThread;
+  }
+
+  #allocate(kind: "weights" | "states" | "workspace", bytes: number, what: string): number {
+    const address = this.#arena.allocate(bytes, what);
+    this.#bytes[kind] += this.#arena.sizeOf(address);
+    return address;
+  }
+
+  #free(kind: "weights" | "states" | "workspace", address: number): void {
+    this.#bytes[kind] -= this.#arena.sizeOf(address);
+    this.#arena.free(address);
+  }
+
+  #expectUsable(): void {
+    if (this.#released) throw new KernelError("backend", "the backend was released");
+    if (isAborted(this.#arena.memory)) {
+      throw new KernelError("device-lost", `a WASM thread failed: ${this.#team.failure() ?? "it did not answer for a minute"}`);
+    }
+  }
+}
+
+interface Program {
+  readonly program: number;
+  readonly words: number;
+  readonly patches: readonly StatePatch[];
+  readonly ids: number;
+  readonly outputs: readonly number[];
+  /** Everything to free with the plan. */
+  readonly held: readonly number[];
+}
+
+class WasmState implements StateBuffers {
+  readonly backend: Backend;
+  readonly layout: StateLayout;
+  readonly batch: number;
+  readonly #addresses: readonly number[];
+  #free: (() => void) | null;
+
+  constructor(backend: Backend, layout: StateLayout, batch: number, addresses: readonly number[], free: () => void) {
+    this.backend = backend;
+    this.layout = layout;
+    this.batch = batch;
+    this.#addresses = addresses;
+    this.#free = free;
+  }
+
+  address(slot: number): number {
+    const address = this.#addresses[slot];
+    if (this.#free === null || address === undefined) {
+      throw new KernelError("backend", this.#free === null ? "the states were released" : `the states have no slot ${slot}`);
+    }
+    return address;
+  }
+
+  release(): void {
+    this.#free?.();
+    this.#free = null;
+  }
+}
+
+/** Bytes of a group of 8 rows, as ops/linear/packed.wasm.ts lays them out. */
+function groupBytes(dtype: Weight["dtype"], cols: number): number {
+  return dtype === "q8_0" ? (cols / Q8_0_BLOCK) * 288 : packedRowBytes(dtype, cols) * GROUP;
+}
+
+function isCount(value: number): boolean {
+  return Number.isSafeInteger(value) && value > 0 && value < 2 ** 31;
+}

@@ -1,0 +1,108 @@
+import { KernelError } from "../../spec/errors.ts";
+import type { Tensor, Weight } from "../../spec/tensor.ts";
+
+/** What module.wasm.ts calls for each number. */
+export const OPCODES = {
+  end: 0, embedding: 1, rmsNorm: 2, gatedRmsNorm: 3, quantize: 4, linear: 5, causalConv1d: 6, selectiveScan: 7,
+  ssdStep: 8, ssdScores: 9, ssdScan: 10,
+} as const;
+export type Opcode = keyof typeof OPCODES;
+
+/** Numbers of the packed layouts, as ops/linear/packed.wasm.ts has them. */
+export const DTYPES = { f32: 0, f16: 1, bf16: 2, q8_0: 3 } as const;
+
+/** One word of an instruction. States are elsewhere in each run: their addresses are filled in before it. */
+export type Word =
+  | { readonly kind: "integer" | "float"; readonly value: number }
+  | { readonly kind: "buffer"; readonly tensor: Tensor }
+  | { readonly kind: "weight"; readonly weight: Weight }
+  | { readonly kind: "workspace"; readonly region: WorkspaceRegion };
+
+/** Room that a plan needs besides its temporaries, shared by its instructions: one at a time uses it. */
+export type WorkspaceRegion = "quantized" | "scores";
+
+/** An instruction before its addresses are known: the words after opcode and length. */
+export interface Instruction {
+  readonly opcode: Opcode;
+  readonly words: readonly Word[];
+}
+
+export function integer(value: number): Word {
+  return { kind: "integer", value };
+}
+
+export function float(value: number): Word {
+  return { kind: "float", value };
+}
+
+/** Address and stride, in that order; two zeros for null. */
+export function tensorWords(tensor: Tensor | null): readonly [Word, Word] {
+  return tensor === null ? [integer(0), integer(0)] : [{ kind: "buffer", tensor }, integer(tensor.stride)];
+}
+
+/** Address, or zero for null. */
+export function weightWord(weight: Weight | null): Word {
+  return weight === null ? integer(0) : { kind: "weight", weight };
+}
+
+/** Where things are once a plan has its memory. */
+export interface Addresses {
+  /** Address of a temporary, output or input buffer. */
+  buffer(tensor: Tensor): number;
+  weight(weight: Weight): number;
+  workspace(region: WorkspaceRegion): number;
+}
+
+/** A word that depends on the states of a run: `word` is its index, `offset` counts bytes into the slot. */
+export interface StatePatch {
+  readonly word: number;
+  readonly slot: number;
+  readonly offset: number;
+}
+
+/** Words of a whole plan, its end included. */
+export function countWords(instructions: readonly Instruction[]): number {
+  return instructions.reduce((sum, { words }) => sum + words.length + 2, 2);
+}
+
+/** Writes the instructions with their addresses; returns what to fill in before each run. */
+export function assemble(instructions: readonly Instruction[], addresses: Addresses, into: Int32Array): StatePatch[] {
+  const patches: StatePatch[] = [];
+  const bits = new DataView(new ArrayBuffer(4));
+  let at = 0;
+  for (const { opcode, words } of instructions) {
+    into[at++] = OPCODES[opcode];
+    into[at++] = (words.length + 2) * 4;
+    for (const word of words) {
+      switch (word.kind) {
+        case "integer":
+          into[at] = word.value;
+          break;
+        case "float":
+          bits.setFloat32(0, word.value);
+          into[at] = bits.getInt32(0);
+          break;
+        case "weight":
+          into[at] = addresses.weight(word.weight);
+          break;
+        case "workspace":
+          into[at] = addresses.workspace(word.region);
+          break;
+        case "buffer": {
+          const { buffer, offset } = word.tensor;
+          if (buffer.kind === "state") patches.push({ word: at, slot: buffer.index, offset: offset * 4 });
+          else into[at] = addresses.buffer(word.tensor) + offset * 4;
+          break;
+        }
+      }
+      at++;
+    }
+  }
+  into[at] = OPCODES.end;
+  return patches;
+}
+
+/** @throws KernelError `unsupported` */
+export function unknownOp(op: string): never {
+  throw new KernelError("unsupported", `the WASM backend has no op "${op}"`, { op });
+}

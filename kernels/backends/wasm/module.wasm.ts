@@ -1,0 +1,75 @@
+// The root of the WebAssembly module: the plan's interpreter and what JavaScript calls directly.
+import { causalConv1d } from "../../ops/causal-conv1d/causal-conv1d.wasm";
+import { embedding } from "../../ops/embedding/embedding.wasm";
+import { gatedRmsNorm } from "../../ops/gated-rms-norm/gated-rms-norm.wasm";
+import { linear, quantize } from "../../ops/linear/linear.wasm";
+import { packRows } from "../../ops/linear/packed.wasm";
+import { rmsNorm } from "../../ops/rms-norm/rms-norm.wasm";
+import { selectiveScan } from "../../ops/selective-scan/selective-scan.wasm";
+import { ssdScan, ssdScores, ssdStep } from "../../ops/ssd/ssd.wasm";
+import { barrier, call, commandedPlan, isLeader, join, nextCommand, teamSize } from "../../wasm/team.wasm";
+
+export { join, packRows };
+
+// Milliseconds; only called while a profile is taken.
+// @ts-ignore: decorator
+@external("host", "now")
+declare function now(): f64;
+
+/** Where the leader adds up the time of each opcode (f64 by opcode); 0: no profile. */
+let profile: usize = 0;
+
+export function setProfile(address: usize): void {
+  profile = address;
+}
+
+/** The leader's way in: all threads execute the plan. Returns 0, or 1 if a thread failed. */
+export function run(plan: usize): i32 {
+  if (teamSize() > 1) call(plan);
+  return execute(plan);
+}
+
+/** The life of every other thread: ends when it is told to execute plan 0. */
+export function serve(): void {
+  let seen = 0;
+  while (true) {
+    seen = nextCommand(seen);
+    const plan = commandedPlan();
+    if (plan == 0) return;
+    execute(plan);
+  }
+}
+
+/** Tells the other threads to end. */
+export function dismiss(): void {
+  call(0);
+}
+
+function execute(plan: usize): i32 {
+  let instruction = plan;
+  while (true) {
+    const opcode = load<i32>(instruction);
+    if (opcode == 0) return 0;
+    const timed = profile != 0 && isLeader();
+    const start = timed ? now() : 0;
+    switch (opcode) {
+      case 1: embedding(instruction); break;
+      case 2: rmsNorm(instruction); break;
+      case 3: gatedRmsNorm(instruction); break;
+      case 4: quantize(instruction); break;
+      case 5: linear(instruction); break;
+      case 6: causalConv1d(instruction); break;
+      case 7: selectiveScan(instruction); break;
+      case 8: ssdStep(instruction); break;
+      case 9: ssdScores(instruction); break;
+      case 10: ssdScan(instruction); break;
+      default: unreachable();
+    }
+    if (!barrier()) return 1;
+    if (timed) {
+      const total = profile + (<usize>opcode << 3);
+      store<f64>(total, load<f64>(total) + now() - start);
+    }
+    instruction += load<i32>(instruction, 4);
+  }
+}

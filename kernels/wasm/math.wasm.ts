@@ -1,0 +1,86 @@
+// Vector arithmetic that several ops share. AssemblyScript, inlined into their loops.
+
+/** a * b + c; one rounding where relaxed SIMD is compiled in and the CPU has it, else two. */
+// @ts-ignore: decorator
+@inline
+export function madd(a: v128, b: v128, c: v128): v128 {
+  if (ASC_FEATURE_RELAXED_SIMD) return f32x4.relaxed_madd(a, b, c);
+  return f32x4.add(f32x4.mul(a, b), c);
+}
+
+// @ts-ignore: decorator
+@inline
+export function horizontalSum(v: v128): f32 {
+  const pairs = f32x4.add(v, v128.shuffle<f32>(v, v, 2, 3, 0, 1));
+  return f32x4.extract_lane(pairs, 0) + f32x4.extract_lane(pairs, 1);
+}
+
+/** Lane i is the sum of the four lanes of the i-th argument. */
+// @ts-ignore: decorator
+@inline
+export function horizontalSums(a: v128, b: v128, c: v128, d: v128): v128 {
+  const ab = f32x4.add(v128.shuffle<f32>(a, b, 0, 4, 1, 5), v128.shuffle<f32>(a, b, 2, 6, 3, 7));
+  const cd = f32x4.add(v128.shuffle<f32>(c, d, 0, 4, 1, 5), v128.shuffle<f32>(c, d, 2, 6, 3, 7));
+  return f32x4.add(v128.shuffle<f32>(ab, cd, 0, 1, 4, 5), v128.shuffle<f32>(ab, cd, 2, 3, 6, 7));
+}
+
+/**
+ * e^x within 2 ulp; 0 below −87.3, Infinity above 88.4, NaN stays NaN. x = n ln 2 + r with |r| ≤ ln 2 / 2, then the
+ * degree-7 minimax polynomial of Cephes' expf. Adding 1.5 · 2^23 rounds to an integer and leaves it in the low bits.
+ */
+// @ts-ignore: decorator
+@inline
+export function exp(x: v128): v128 {
+  const lowest = f32x4.splat(-87.33654);
+  // pmax and pmin in this order keep a NaN and are one instruction each on x64.
+  const clamped = f32x4.pmin(f32x4.pmax(x, lowest), f32x4.splat(88.8));
+  const shifted = madd(clamped, f32x4.splat(1.44269504088896341), f32x4.splat(12582912));
+  const n = f32x4.sub(shifted, f32x4.splat(12582912));
+  let r = madd(n, f32x4.splat(-0.693359375), clamped);
+  r = madd(n, f32x4.splat(2.12194440e-4), r);
+  let p = madd(f32x4.splat(1.9875691500e-4), r, f32x4.splat(1.3981999507e-3));
+  p = madd(p, r, f32x4.splat(8.3334519073e-3));
+  p = madd(p, r, f32x4.splat(4.1665795894e-2));
+  p = madd(p, r, f32x4.splat(1.6666665459e-1));
+  p = madd(p, r, f32x4.splat(5.0000001201e-1));
+  p = f32x4.add(madd(p, f32x4.mul(r, r), r), f32x4.splat(1));
+  const power = i32x4.add(i32x4.shl(shifted, 23), i32x4.splat(0x3f800000));
+  return v128.andnot(f32x4.mul(p, power), f32x4.lt(x, lowest));
+}
+
+/** x · σ(x) */
+// @ts-ignore: decorator
+@inline
+export function silu(x: v128): v128 {
+  return f32x4.div(x, f32x4.add(f32x4.splat(1), exp(f32x4.neg(x))));
+}
+
+/** ln(1 + e^x) = max(x, 0) + ln(1 + u), u = e^−|x|; ln(1 + u) = 2 artanh(u / (2 + u)) by its series, exact for small u. */
+// @ts-ignore: decorator
+@inline
+export function softplus(x: v128): v128 {
+  const u = exp(f32x4.neg(f32x4.abs(x)));
+  const s = f32x4.div(u, f32x4.add(u, f32x4.splat(2)));
+  const z = f32x4.mul(s, s);
+  let p = madd(f32x4.splat(2.0 / 15.0), z, f32x4.splat(2.0 / 13.0));
+  p = madd(p, z, f32x4.splat(2.0 / 11.0));
+  p = madd(p, z, f32x4.splat(2.0 / 9.0));
+  p = madd(p, z, f32x4.splat(2.0 / 7.0));
+  p = madd(p, z, f32x4.splat(2.0 / 5.0));
+  p = madd(p, z, f32x4.splat(2.0 / 3.0));
+  p = madd(p, z, f32x4.splat(2.0));
+  return madd(p, s, f32x4.pmax(x, f32x4.splat(0)));
+}
+
+/** The same functions for the odd values that do not fill a vector. */
+export function exp1(x: f32): f32 {
+  return f32x4.extract_lane(exp(f32x4.splat(x)), 0);
+}
+
+export function silu1(x: f32): f32 {
+  return f32x4.extract_lane(silu(f32x4.splat(x)), 0);
+}
+
+export function softplus1(x: f32): f32 {
+  return f32x4.extract_lane(softplus(f32x4.splat(x)), 0);
+}
