@@ -1,0 +1,107 @@
+/** The parts of tokenizer.json that Tarn itself looks at; the native library reads the rest. */
+import { randomUUID } from "node:crypto";
+import { z } from "zod";
+
+const addedTokenSchema = z.looseObject({
+  id: z.number().int().min(0),
+  content: z.string().min(1),
+  lstrip: z.boolean().default(false),
+  rstrip: z.boolean().default(false),
+  special: z.boolean().default(false),
+});
+
+const vocabulary = z.record(z.string(), z.number().int().min(0));
+const modelSchema = z.union([
+  z.looseObject({ type: z.literal("Unigram"), vocab: z.array(z.tuple([z.string(), z.number()])) }),
+  z.looseObject({
+    type: z.enum(["BPE", "WordPiece", "WordLevel"]).optional(),
+    vocab: vocabulary,
+    merges: z.array(z.union([z.string(), z.tuple([z.string(), z.string()])])).optional(),
+    unk_token: z.string().nullish(),
+  }),
+]);
+type Model = z.infer<typeof modelSchema>;
+
+export const tokenizerJsonSchema = z.looseObject({
+  added_tokens: z.array(addedTokenSchema).default([]),
+  pre_tokenizer: z.unknown(),
+  model: modelSchema,
+});
+export type TokenizerJson = z.infer<typeof tokenizerJsonSchema>;
+
+/** A token that structures a conversation and that no text may produce by itself. */
+export interface ControlToken {
+  readonly id: number;
+  readonly content: string;
+  /** Left out by decoding with `skipSpecial`. */
+  readonly special: boolean;
+  /** Swallows white space on that side of it in the text. */
+  readonly lstrip: boolean;
+  readonly rstrip: boolean;
+}
+
+/** The tokens marked special, and added tokens that the chat template uses as marks. */
+export function controlTokens(json: TokenizerJson, template: string | null): readonly ControlToken[] {
+  return json.added_tokens
+    .filter((token) => token.special || (token.content.trim() !== "" && template !== null && template.includes(token.content)))
+    .map(({ id, content, special, lstrip, rstrip }) => ({ id, content, special, lstrip, rstrip }));
+}
+
+/**
+ * A variant of the tokenizer for which control tokens are ordinary text: they are neither searched for in the text,
+ * nor can the model's vocabulary or merges produce them.
+ * @param first whether the text begins the sequence; a Metaspace that puts its mark only there depends on it
+ */
+export function withoutControls(json: TokenizerJson, controls: readonly ControlToken[], first: boolean): object {
+  const contents = new Set(controls.map((token) => token.content));
+  return {
+    ...json,
+    added_tokens: json.added_tokens.filter((token) => !contents.has(token.content)),
+    pre_tokenizer: first ? json.pre_tokenizer : neverPrepend(json.pre_tokenizer),
+    post_processor: null,
+    model: renameControls(json.model, contents),
+  };
+}
+
+/** True where text in the middle of a sequence is cut up differently from text at its start. */
+export function dependsOnPosition(json: TokenizerJson): boolean {
+  return JSON.stringify(json.pre_tokenizer) !== JSON.stringify(neverPrepend(json.pre_tokenizer));
+}
+
+function renameControls(model: Model, contents: ReadonlySet<string>): Model {
+  // Ids must stay, so the entries stay too, under names that nobody can type.
+  const secret = `\0${randomUUID()}`;
+  const rename = (token: string): string => (contents.has(token) ? secret + token : token);
+  if (Array.isArray(model.vocab)) {
+    return { ...model, type: "Unigram", vocab: model.vocab.map(([token, score]) => [rename(token), score]) };
+  }
+  const { type: _, ...rest } = model;
+  return {
+    ...rest,
+    ...(model.type === undefined || model.type === "Unigram" ? {} : { type: model.type }),
+    vocab: Object.fromEntries(Object.entries(model.vocab).map(([token, id]) => [rename(token), id])),
+    ...(Array.isArray(model.merges) ? { merges: model.merges.filter((merge) => !touches(merge, contents)) } : {}),
+    ...(typeof model.unk_token === "string" ? { unk_token: rename(model.unk_token) } : {}),
+  };
+}
+
+function touches(merge: string | readonly [string, string], contents: ReadonlySet<string>): boolean {
+  const [left, right] = typeof merge === "string" ? split(merge) : merge;
+  return contents.has(left) || contents.has(right) || contents.has(left + right);
+}
+
+function split(merge: string): readonly [string, string] {
+  const space = merge.indexOf(" ", 1);
+  return [merge.slice(0, space), merge.slice(space + 1)];
+}
+
+const metaspaceSchema = z.looseObject({ type: z.literal("Metaspace"), prepend_scheme: z.literal("first") });
+const sequenceSchema = z.looseObject({ type: z.literal("Sequence"), pretokenizers: z.array(z.unknown()) });
+
+function neverPrepend(preTokenizer: unknown): unknown {
+  const metaspace = metaspaceSchema.safeParse(preTokenizer);
+  if (metaspace.success) return { ...metaspace.data, prepend_scheme: "never" };
+  const sequence = sequenceSchema.safeParse(preTokenizer);
+  if (sequence.success) return { ...sequence.data, pretokenizers: sequence.data.pretokenizers.map(neverPrepend) };
+  return preTokenizer;
+}
