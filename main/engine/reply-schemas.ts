@@ -35,6 +35,26 @@ const modelInfo = z.object({
   loadMs: z.number(),
 });
 
+const inspection = z.object({
+  name: z.string(),
+  format: z.enum(["safetensors", "gguf"]),
+  modelType: z.string(),
+  tensors: z.array(z.object({ name: z.string(), dtype: z.string(), shape: z.array(count), bytes: count })),
+  runs: z
+    .object({
+      nLayer: count,
+      dModel: count,
+      vocabSize: count,
+      parameters: count,
+      weightBytes: count,
+      dtypes: z.record(z.string(), count),
+      stateBytes: count,
+      bytesPerToken: count,
+    })
+    .nullable(),
+  reason: z.string().nullable(),
+});
+
 /** What a worker may send, envelope first. The worker is another process's page under Electron: nothing is believed. */
 export const replySchema: z.ZodType<EngineReply> = z.discriminatedUnion("kind", [
   z.object({ id: count, kind: z.literal("done"), output: z.unknown() }),
@@ -60,6 +80,7 @@ export const replySchema: z.ZodType<EngineReply> = z.discriminatedUnion("kind", 
 /** The `output` of each method's `done`. */
 export const outputSchemas: { readonly [M in EngineMethod]: z.ZodType<EngineMethods[M]["out"]> } = {
   load: modelInfo,
+  inspect: inspection,
   unload: z.null(),
   create: session,
   free: z.null(),

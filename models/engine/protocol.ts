@@ -56,6 +56,30 @@ export interface ModelInfo {
   readonly loadMs: number;
 }
 
+/** What a model's headers tell, without its weights. */
+export interface ModelInspection {
+  readonly name: string;
+  readonly format: "safetensors" | "gguf";
+  /** As the file spells it; "" where it does not say. */
+  readonly modelType: string;
+  /** Every tensor as it is stored. */
+  readonly tensors: readonly { readonly name: string; readonly dtype: string; readonly shape: readonly number[]; readonly bytes: number }[];
+  /** How it would run; null where it cannot, and `reason` says why. */
+  readonly runs: {
+    readonly nLayer: number;
+    readonly dModel: number;
+    readonly vocabSize: number;
+    readonly parameters: number;
+    readonly weightBytes: number;
+    readonly dtypes: Readonly<Record<string, number>>;
+    /** Bytes of one sequence's state, f32. */
+    readonly stateBytes: number;
+    /** Bytes of weights and state that decoding one token reads and writes. */
+    readonly bytesPerToken: number;
+  } | null;
+  readonly reason: string | null;
+}
+
 /** Requests by method: what goes in, and what `done` brings back. */
 export interface EngineMethods {
   load: {
@@ -68,6 +92,8 @@ export interface EngineMethods {
     };
     out: ModelInfo;
   };
+  /** Reads headers only; what is loaded stays loaded. */
+  inspect: { in: { readonly files: readonly ModelFile[] }; out: ModelInspection };
   unload: { in: Record<string, never>; out: null };
   /** A new sequence at position 0. */
   create: { in: Record<string, never>; out: { session: SessionId } };

@@ -1,0 +1,158 @@
+import { availableParallelism } from "node:os";
+import type { EngineClient } from "../engine/client.ts";
+import type { ModelInfo } from "../../models/engine/protocol.ts";
+import { measureReadBandwidth } from "./bandwidth.ts";
+import { greedySampler } from "./greedy.ts";
+import { withModel } from "./model.ts";
+import { integer, integers, parse, readCommon } from "./options.ts";
+import { note, writeJson, writeResult } from "./output.ts";
+
+export const usage = `Usage: tarn bench --model M [--prompt 512,2048] [--decode 128] [--runs 5]
+
+Prefill and decode tokens/s: median, least and most of the timed runs after one untimed. Decode starts after 16 tokens
+and includes choosing the next one.`;
+
+/** Tokens that a sequence holds before its decode is timed. */
+const TOKENS_BEFORE_DECODE = 16;
+
+interface Rate {
+  /** The median. */
+  readonly tokensPerSecond: number;
+  readonly min: number;
+  readonly max: number;
+}
+
+interface Limit {
+  /** Bytes a second that the device's memory gives, measured. */
+  readonly bytesPerSecond: number;
+  /** decode tokens/s × bytes of weights, as a share of that. */
+  readonly decodeShare: number;
+}
+
+export async function run(args: readonly string[]): Promise<void> {
+  const { values } = parse(args, { prompt: { type: "string" }, decode: { type: "string" }, runs: { type: "string" } });
+  const common = readCommon(values);
+  const prompts = integers("--prompt", values.prompt ?? "512,2048", 1, 1_000_000);
+  const decode = integer("--decode", values.decode ?? "128", 1, 1_000_000);
+  const runs = integer("--runs", values.runs ?? "5", 1, 1000);
+  const threads = common.threads ?? availableParallelism();
+
+  const report = await withModel({ ...common, threads }, async (engine, model, path) => {
+    const prefill: Record<string, Rate> = {};
+    for (const length of prompts) {
+      note(`prefill of ${length} tokens …`);
+      prefill[length] = await repeat(runs, async () => await timePrefill(engine, model, length));
+    }
+    note(`decode of ${decode} tokens …`);
+    const decoded = await repeat(runs, async () => await timeDecode(engine, model, decode));
+    const memory = await engine.call("memory", {});
+    return {
+      model: model.name,
+      path,
+      prefill,
+      decode: { tokens: decode, ...decoded },
+      backend: model.device.backend,
+      device: model.device.name,
+      features: model.device.features,
+      threads: model.device.backend === "wasm" ? threads : null,
+      runs,
+      loadMs: model.loadMs,
+      peakMemoryBytes: process.resourceUsage().maxRSS * 1024,
+      workspaceBytes: memory.workspace,
+      weightBytes: model.weightBytes,
+      stateBytes: model.stateBytes,
+      limit: await measureLimit(model, decoded, threads),
+    };
+  });
+  if (common.json) writeJson(report);
+  else writeResult(table(report));
+}
+
+async function repeat(runs: number, time: () => Promise<number>): Promise<Rate> {
+  await time();
+  const rates: number[] = [];
+  for (let run = 0; run < runs; run++) rates.push(await time());
+  rates.sort((a, b) => a - b);
+  const middle = (rates.length - 1) / 2;
+  const median = ((rates[Math.floor(middle)] ?? 0) + (rates[Math.ceil(middle)] ?? 0)) / 2;
+  return { tokensPerSecond: median, min: rates.at(0) ?? 0, max: rates.at(-1) ?? 0 };
+}
+
+/** Tokens a second of one prefill; the clock stands outside the engine. */
+async function timePrefill(engine: EngineClient, model: ModelInfo, length: number): Promise<number> {
+  const { session } = await engine.call("create", {});
+  const ids = someIds(length, model.vocabSize);
+  const start = performance.now();
+  await engine.call("prefill", { session, ids, chunk: null, logits: "last" });
+  const seconds = (performance.now() - start) / 1000;
+  await engine.call("free", { session });
+  return length / seconds;
+}
+
+async function timeDecode(engine: EngineClient, model: ModelInfo, count: number): Promise<number> {
+  const { session } = await engine.call("create", {});
+  await engine.call("prefill", { session, ids: someIds(TOKENS_BEFORE_DECODE, model.vocabSize), chunk: null, logits: "last" });
+  const start = performance.now();
+  const { ids } = await engine.call("generate", {
+    session, sampler: greedySampler, stopIds: [], maxTokens: count, keepLogits: false,
+  });
+  const seconds = (performance.now() - start) / 1000;
+  await engine.call("free", { session });
+  return ids.length / seconds;
+}
+
+/** Ids all over the vocabulary, the same in every run: a linear congruential generator (Numerical Recipes §7.1). */
+function someIds(length: number, vocab: number): Int32Array {
+  let x = 1;
+  return Int32Array.from({ length }, () => {
+    x = (Math.imul(x, 1_664_525) + 1_013_904_223) >>> 0;
+    return Math.floor((x / 2 ** 32) * vocab);
+  });
+}
+
+/** Only for the CPU: how fast a GPU reads is not measured yet. */
+async function measureLimit(model: ModelInfo, decode: Rate, threads: number): Promise<Limit | null> {
+  if (model.device.backend !== "wasm") return null;
+  const bytesPerSecond = await measureReadBandwidth(model.weightBytes, threads);
+  return { bytesPerSecond, decodeShare: (decode.tokensPerSecond * model.weightBytes) / bytesPerSecond };
+}
+
+interface Report {
+  readonly model: string;
+  readonly prefill: Readonly<Record<string, Rate>>;
+  readonly decode: Rate & { readonly tokens: number };
+  readonly backend: string;
+  readonly device: string;
+  readonly loadMs: number;
+  readonly peakMemoryBytes: number;
+  readonly weightBytes: number;
+  readonly stateBytes: number;
+  readonly runs: number;
+  readonly limit: Limit | null;
+}
+
+function table(report: Report): string {
+  const rows: [string, Rate][] = [
+    ...Object.entries(report.prefill).map(([length, rate]): [string, Rate] => [`prefill ${length}`, rate]),
+    [`decode ${report.decode.tokens}`, report.decode],
+  ];
+  const cell = (value: number): string => value.toFixed(1).padStart(10);
+  const mebibytes = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
+  const limit =
+    report.limit === null
+      ? "not measured"
+      : `decode reads ${(100 * report.limit.decodeShare).toFixed(0)}% of ${(report.limit.bytesPerSecond / 1e9).toFixed(1)} GB/s`;
+  return [
+    `${report.model} on ${report.backend} (${report.device}), ${report.runs} runs`,
+    "",
+    `${"tokens/s".padEnd(14)}${"median".padStart(10)}${"min".padStart(10)}${"max".padStart(10)}`,
+    ...rows.map(([name, rate]) => `${name.padEnd(14)}${cell(rate.tokensPerSecond)}${cell(rate.min)}${cell(rate.max)}`),
+    "",
+    `load           ${(report.loadMs / 1000).toFixed(2)} s`,
+    `peak memory    ${mebibytes(report.peakMemoryBytes)}`,
+    `weights        ${mebibytes(report.weightBytes)}`,
+    `state          ${mebibytes(report.stateBytes)}`,
+    `device's limit ${limit}`,
+    "",
+  ].join("\n");
+}

@@ -1,0 +1,53 @@
+import type { DeviceInfo } from "../../kernels/spec/backend.ts";
+import type { ModelInspection } from "../../models/engine/protocol.ts";
+import { modelFiles, modelPath, withEngine } from "./model.ts";
+import { parse, readCommon, UsageError } from "./options.ts";
+import { writeJson, writeResult } from "./output.ts";
+
+export const usage = `Usage: tarn inspect [FILE]
+
+Architecture, tensors, types, parameters, bytes of a state, bytes that one token touches, and what would run it.`;
+
+export async function run(args: readonly string[]): Promise<void> {
+  const { values, positionals } = parse(args, {});
+  const common = readCommon(values);
+  if (positionals.length > 1) throw new UsageError("Give one file or model folder.");
+  const path = await modelPath({ model: positionals[0] ?? common.model });
+  const files = await modelFiles(path);
+  const report = await withEngine(async (engine) => {
+    const inspection = await engine.call("inspect", { files });
+    const { devices } = await engine.call("devices", {});
+    // The engine's own order; software adapters and the reference only run when they are named.
+    const automatic = devices.find(({ backend, software }) => backend === "wasm" || (backend === "webgpu" && !software));
+    return { path, ...inspection, device: inspection.runs === null ? null : (automatic ?? null) };
+  });
+  if (common.json) writeJson(report);
+  else writeResult(describe(report));
+}
+
+type Report = ModelInspection & { readonly path: string; readonly device: DeviceInfo | null };
+
+function describe({ path, name, format, modelType, tensors, runs, reason, device }: Report): string {
+  const mebibytes = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(2)} MiB`;
+  const columns = tensors.map((tensor) => [tensor.name, tensor.dtype, `(${tensor.shape.join(", ")})`, mebibytes(tensor.bytes)]);
+  const widths = [0, 1, 2].map((column) => Math.max(0, ...columns.map((row) => row[column]?.length ?? 0)));
+  const facts =
+    runs === null
+      ? [["runs", reason ?? "no"]]
+      : [
+          ["layers", `${runs.nLayer}, ${runs.dModel} wide`],
+          ["vocabulary", `${runs.vocabSize} tokens`],
+          ["parameters", `${(runs.parameters / 1e6).toFixed(1)} million`],
+          ["weights", `${mebibytes(runs.weightBytes)}: ${Object.entries(runs.dtypes).map(([dtype, n]) => `${n} matrices ${dtype}`).join(", ")}`],
+          ["state", `${mebibytes(runs.stateBytes)}, f32`],
+          ["a token", `${mebibytes(runs.bytesPerToken)} read and written`],
+          ["runs on", device === null ? "nothing here" : `${device.backend} (${device.name})`],
+        ];
+  return [
+    `${name === "" ? path : name}: ${modelType === "" ? "no architecture named" : modelType}, ${format}`,
+    ...facts.map(([label = "", fact = ""]) => `  ${label.padEnd(11)} ${fact}`),
+    "",
+    ...columns.map((row) => row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join("  ")),
+    "",
+  ].join("\n");
+}

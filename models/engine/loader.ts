@@ -1,0 +1,131 @@
+import type { Backend } from "../../kernels/spec/backend.ts";
+import type { Model } from "../arch/architecture.ts";
+import { stateBytes } from "../state/layer-state.ts";
+import { chooseCandidates, type BackendCandidate, type BackendOptions } from "./backends.ts";
+import { EngineFault, toFailure } from "./failure.ts";
+import type { EngineHost } from "./host.ts";
+import { loadWeights } from "./load-weights.ts";
+import { openFiles } from "./inspect.ts";
+import { createPlanCache, type PlanCache } from "./plans.ts";
+import type { BackendChoice, EngineMethods, ModelInfo, SessionId } from "./protocol.ts";
+import { runSelfTest } from "./self-test/self-test.ts";
+import { createSessionTable, type SessionTable } from "./sessions.ts";
+
+/** A model on a backend, and everything that ends with it. */
+export interface LoadedModel {
+  readonly info: ModelInfo;
+  readonly model: Model;
+  readonly vocabSize: number;
+  readonly backend: Backend;
+  readonly plans: PlanCache;
+  readonly sessions: SessionTable;
+  /** Tokens a chunk of prefill. */
+  readonly chunk: number;
+  release(): Promise<void>;
+}
+
+/** Constant, so that a plan serves every chunk but the last, and the workspace has a bound. */
+const PREFILL_CHUNK = 128;
+
+/** Backends and devices that have passed the self-test in this worker. */
+export type Passed = Set<string>;
+
+/**
+ * Opens the files, starts the first backend that works, and loads.
+ * @throws WeightsError, UnknownArchitectureError, KernelError, EngineFault `no-backend`, `self-test`
+ */
+export async function loadModel(
+  host: EngineHost,
+  candidates: readonly BackendCandidate[],
+  passed: Passed,
+  { files, backend: choice, quantise, threads }: EngineMethods["load"]["in"],
+  allocateId: () => SessionId,
+): Promise<LoadedModel> {
+  const start = performance.now();
+  const opened = await openFiles(host, files);
+  let backend: Backend | null = null;
+  try {
+    const modelHash = await opened.identity(quantise);
+    const notices: string[] = [];
+    backend = await startBackend(candidates, choice, threads, passed, notices);
+    const { model, record, totals } = await loadWeights(opened, { quantise }, backend);
+    const plans = createPlanCache(backend, model.layout, record);
+    const sessions = createSessionTable(backend, model.layout, allocateId);
+    const started = backend;
+    return {
+      model,
+      vocabSize: model.vocabSize,
+      backend,
+      plans,
+      sessions,
+      chunk: PREFILL_CHUNK,
+      info: {
+        modelHash,
+        modelType: model.modelType,
+        name: opened.name,
+        nLayer: model.nLayer,
+        dModel: model.dModel,
+        vocabSize: model.vocabSize,
+        parameters: totals.parameters,
+        stateBytes: stateBytes(model.layout),
+        weightBytes: totals.bytes,
+        dtypes: totals.dtypes,
+        stopIds: opened.stopIds,
+        device: backend.device,
+        notices,
+        loadMs: performance.now() - start,
+      },
+      async release() {
+        plans.release();
+        sessions.release();
+        await started.release();
+      },
+    };
+  } catch (error) {
+    await backend?.release();
+    throw error;
+  } finally {
+    await opened.close();
+  }
+}
+
+/**
+ * The first candidate that starts and computes rightly. With "auto" a notice says why one was left for the next;
+ * one that was asked for by name fails instead.
+ */
+async function startBackend(
+  candidates: readonly BackendCandidate[],
+  choice: BackendChoice,
+  threads: number | null,
+  passed: Passed,
+  notices: string[],
+): Promise<Backend> {
+  const options: BackendOptions = { threads, allowSoftware: choice !== "auto" };
+  const reasons: string[] = [];
+  for (const candidate of chooseCandidates(candidates, choice)) {
+    try {
+      return await startTested(candidate, options, passed);
+    } catch (error) {
+      const { code, message, data } = toFailure(error);
+      if (choice !== "auto") throw new EngineFault(code, `The backend "${candidate.name}" cannot be used: ${message}`, { ...data, backend: candidate.name });
+      reasons.push(`${candidate.name}: ${message}`);
+      // That there is no GPU is no news; that one is there and cannot be used is.
+      if (code !== "no-backend") notices.push(`The backend "${candidate.name}" was left for the next one: ${message}`);
+    }
+  }
+  throw new EngineFault("no-backend", `No backend works on this machine (${reasons.join("; ")}).`);
+}
+
+async function startTested(candidate: BackendCandidate, options: BackendOptions, passed: Passed): Promise<Backend> {
+  const backend = await candidate.create(options);
+  const key = `${candidate.name} ${backend.device.name} ${backend.device.features.join(" ")}`;
+  if (passed.has(key)) return backend;
+  try {
+    await runSelfTest(backend);
+  } finally {
+    // Its weights cannot be taken off again, so the model gets a backend of its own.
+    await backend.release();
+  }
+  passed.add(key);
+  return await candidate.create(options);
+}

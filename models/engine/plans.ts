@@ -1,0 +1,38 @@
+import { recordPlan } from "../../kernels/plan/recorder.ts";
+import type { Backend, Executable } from "../../kernels/spec/backend.ts";
+import type { StateLayout } from "../../kernels/spec/tensor.ts";
+import type { RecordRun, RunOptions } from "../arch/architecture.ts";
+
+export interface PlanCache {
+  /** The executable for one sequence of `length` tokens; recorded and compiled the first time. */
+  get(length: number, options: RunOptions): Promise<Executable>;
+  release(): void;
+}
+
+/**
+ * Executables by shape, the least recently used dropped beyond `most`: prompts end in pieces of every length, and
+ * each executable holds its workspace.
+ */
+export function createPlanCache(backend: Backend, layout: StateLayout, record: RecordRun, most = 8): PlanCache {
+  const byShape = new Map<string, Executable>();
+  return {
+    async get(length, options) {
+      const shape = `${length} ${options.logits} ${options.phase}`;
+      const cached = byShape.get(shape);
+      // Taken out and put in again: a Map lists the oldest first.
+      byShape.delete(shape);
+      const executable = cached ?? (await backend.compile(recordPlan({ batch: 1, length }, layout, (k) => record(k, options))));
+      byShape.set(shape, executable);
+      for (const [oldest, dropped] of byShape) {
+        if (byShape.size <= most) break;
+        byShape.delete(oldest);
+        dropped.release();
+      }
+      return executable;
+    },
+    release() {
+      for (const executable of byShape.values()) executable.release();
+      byShape.clear();
+    },
+  };
+}

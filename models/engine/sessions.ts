@@ -1,0 +1,77 @@
+import type { Backend, StateBuffers } from "../../kernels/spec/backend.ts";
+import type { StateLayout } from "../../kernels/spec/tensor.ts";
+import { EngineFault } from "./failure.ts";
+import { PrefixHash } from "./prefix-hash.ts";
+import type { SessionId } from "./protocol.ts";
+
+/** One sequence: its recurrent state on the backend, and what belongs to it here. */
+export interface Session {
+  readonly id: SessionId;
+  readonly state: StateBuffers;
+  /** Fingerprint of every token that was fed. */
+  readonly prefix: PrefixHash;
+  /** Tokens that were fed. */
+  position: number;
+  /** (vocabSize) behind the last token; null while nothing was fed. */
+  logits: Float32Array | null;
+  /** The last ids that were fed, for the repetition penalty; empty behind a restored state. */
+  recent: number[];
+}
+
+/** More than any `repetitionWindow` looks back. */
+const RECENT_IDS = 8192;
+
+/** Books tokens that the backend has run into the session. */
+export function advance(session: Session, ids: Int32Array, logits: Float32Array): void {
+  session.prefix.append(ids);
+  session.position += ids.length;
+  session.logits = logits;
+  session.recent.push(...ids.subarray(-RECENT_IDS));
+  // Cut rarely: shifting a list of thousands at every token would cost more than it saves.
+  if (session.recent.length > 2 * RECENT_IDS) session.recent = session.recent.slice(-RECENT_IDS);
+}
+
+export interface SessionTable {
+  /** A sequence with a zeroed state, or one that goes on from the given place. */
+  create(from?: Pick<Session, "position" | "prefix" | "logits" | "recent">): Session;
+  /** @throws EngineFault `no-session` */
+  get(id: SessionId): Session;
+  /** @throws EngineFault `no-session` */
+  free(id: SessionId): void;
+  release(): void;
+}
+
+/** @param allocateId gives an id that no session had before, of an earlier model neither */
+export function createSessionTable(backend: Backend, layout: StateLayout, allocateId: () => SessionId): SessionTable {
+  const sessions = new Map<SessionId, Session>();
+
+  function get(id: SessionId): Session {
+    const session = sessions.get(id);
+    if (session !== undefined) return session;
+    throw new EngineFault("no-session", `There is no session ${id} in the engine; it was freed, or the model was unloaded.`, { session: id });
+  }
+
+  return {
+    create(from) {
+      const session: Session = {
+        id: allocateId(),
+        state: backend.createState(layout, 1),
+        prefix: from?.prefix.copy() ?? PrefixHash.empty(),
+        position: from?.position ?? 0,
+        logits: from?.logits?.slice() ?? null,
+        recent: from?.recent.slice() ?? [],
+      };
+      sessions.set(session.id, session);
+      return session;
+    },
+    get,
+    free(id) {
+      get(id).state.release();
+      sessions.delete(id);
+    },
+    release() {
+      for (const session of sessions.values()) session.state.release();
+      sessions.clear();
+    },
+  };
+}

@@ -1,0 +1,39 @@
+import { decodeSnapshot, encodeSnapshot, type StateOwner } from "../state/snapshot.ts";
+import type { LoadedModel } from "./loader.ts";
+import { PrefixHash } from "./prefix-hash.ts";
+import type { EngineMethods } from "./protocol.ts";
+import type { Session } from "./sessions.ts";
+
+/** The session as a portable file; it stays where it is. */
+export async function takeSnapshot(
+  model: LoadedModel,
+  session: Session,
+  tokenizerHash: string,
+): Promise<EngineMethods["snapshot"]["out"]> {
+  const state = {
+    position: session.position,
+    prefixHash: session.prefix.hex(),
+    layout: model.model.layout,
+    slots: await model.backend.readState(session.state, 0),
+    logits: session.logits,
+  };
+  return { bytes: await encodeSnapshot(state, ownerOf(model, tokenizerHash)) };
+}
+
+/**
+ * A new session where the file's stood.
+ * @throws StateError unless the file is sound and belongs to this model and tokenizer
+ */
+export async function restoreSession(
+  model: LoadedModel,
+  { bytes, tokenizerHash }: EngineMethods["restore"]["in"],
+): Promise<EngineMethods["restore"]["out"]> {
+  const { position, prefixHash, slots, logits } = await decodeSnapshot(bytes, ownerOf(model, tokenizerHash));
+  const session = model.sessions.create({ position, prefix: PrefixHash.fromHex(prefixHash), logits, recent: [] });
+  await model.backend.writeState(session.state, 0, slots);
+  return { session: session.id, position };
+}
+
+function ownerOf({ info, model }: LoadedModel, tokenizerHash: string): StateOwner {
+  return { modelHash: info.modelHash, tokenizerHash, layout: model.layout, vocabSize: model.vocabSize };
+}
