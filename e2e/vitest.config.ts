@@ -6,6 +6,7 @@
 import { fileURLToPath } from "node:url";
 import { playwright } from "@vitest/browser-playwright";
 import { defineConfig } from "vitest/config";
+import { wasmKernels } from "../kernels/backends/wasm/compile.ts";
 import { CHROMIUM, CHROMIUM_ARGS, ISOLATION, SWIFTSHADER } from "./chromium.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
@@ -13,6 +14,7 @@ const root = fileURLToPath(new URL("..", import.meta.url));
 export default defineConfig({
   root,
   cacheDir: "node_modules/.vite",
+  plugins: [wasmKernels()],
   test: {
     testTimeout: 60_000,
     projects: [

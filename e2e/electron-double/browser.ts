@@ -1,0 +1,65 @@
+/** One Chromium for all windows of the double, and a server that gives it `app:` pages under names of localhost. */
+import { mkdtempSync } from "node:fs";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { chromium, type BrowserContext } from "playwright";
+import { CHROMIUM, CHROMIUM_ARGS } from "../chromium.ts";
+import type { SessionRules } from "./rules.ts";
+
+export interface Browser {
+  readonly context: BrowserContext;
+  readonly debuggingPort: number;
+  /** `app://ui/x` → `http://ui.localhost:PORT/x`; names under localhost are secure origins, as `app:` is. */
+  toHttp(url: string): string;
+  toApp(url: string): string;
+}
+
+export async function openBrowser(rules: SessionRules): Promise<Browser> {
+  const server = createServer((request, response) => {
+    answer(rules, request, response).catch((error: unknown) => {
+      console.error(error);
+      response.writeHead(500).end();
+    });
+  });
+  const port = await listen(server);
+  server.unref();
+  const debuggingPort = await freePort();
+  const context = await chromium.launchPersistentContext(mkdtempSync(path.join(tmpdir(), "tarn-double-chromium-")), {
+    executablePath: CHROMIUM,
+    args: [...CHROMIUM_ARGS, `--remote-debugging-port=${debuggingPort}`],
+    headless: true,
+    viewport: { width: 1180, height: 800 },
+  });
+  process.on("exit", () => void context.close());
+  return {
+    context,
+    debuggingPort,
+    toHttp: (url) => url.replace(/^app:\/\/([a-z]+)/, `http://$1.localhost:${port}`),
+    toApp: (url) => url.replace(/^http:\/\/([a-z]+)\.localhost:\d+/, "app://$1"),
+  };
+}
+
+async function answer(rules: SessionRules, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const host = /^([a-z]+)\.localhost/.exec(request.headers.host ?? "")?.[1];
+  if (host === undefined || rules.appHandler === null) return void response.writeHead(404).end();
+  const headers = new Headers();
+  if (request.headers.range !== undefined) headers.set("range", request.headers.range);
+  const answered = await rules.appHandler(new Request(`app://${host}${request.url ?? "/"}`, { method: request.method ?? "GET", headers }));
+  response.writeHead(answered.status, Object.fromEntries(answered.headers));
+  response.end(new Uint8Array(await answered.arrayBuffer()));
+}
+
+async function listen(server: ReturnType<typeof createServer>): Promise<number> {
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const address = server.address();
+  if (address === null || typeof address === "string") throw new Error("The double's server has no port.");
+  return address.port;
+}
+
+async function freePort(): Promise<number> {
+  const probe = createServer();
+  const port = await listen(probe);
+  await new Promise((resolve) => probe.close(resolve));
+  return port;
+}
