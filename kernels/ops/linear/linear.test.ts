@@ -1,0 +1,94 @@
+import { describe, test } from "vitest";
+import { dequantiseRow } from "../../spec/dequantise.ts";
+import type { WeightDType } from "../../spec/dtype.ts";
+import { expectAllClose } from "../../testing/all-close.ts";
+import { expectLikeReference } from "../../testing/compare.ts";
+import { forEachBackend } from "../../testing/for-each-backend.ts";
+import { runOp, type OpTrial } from "../../testing/op-runner.ts";
+import { randomPacked } from "../../testing/pack.ts";
+import { seeded } from "../../testing/seeded.ts";
+import { int8ActivationTolerance } from "../../testing/tolerances.ts";
+import { linear } from "./linear.ts";
+
+interface Size {
+  readonly batch: number;
+  readonly length: number;
+  /** K */
+  readonly inputs: number;
+  /** R */
+  readonly outputs: number;
+}
+
+function trial(size: Size, dtype: WeightDType, extras: boolean): OpTrial<"x" | "residual", never, "weight" | "bias"> {
+  const { batch, length, inputs: K, outputs: R } = size;
+  const random = seeded(K * 31 + R);
+  const rows = batch * length;
+  return {
+    batch, length,
+    inputs: {
+      x: { cols: K, values: random.normal(rows * K), margin: extras ? [32, 5] : [0, 0] },
+      residual: { cols: R, values: random.normal(rows * R), margin: extras ? [3, 0] : [0, 0] },
+    },
+    states: {},
+    weights: {
+      weight: { rows: R, cols: K, dtype, values: randomPacked(random, dtype, R, K, 1 / Math.sqrt(K)), use: "matrix" },
+      bias: { rows: 1, cols: R, values: random.normal(R) },
+    },
+    record: (k, { inputs, weights }) =>
+      linear(k, inputs.x, weights.weight, extras ? { bias: weights.bias, residual: inputs.residual } : {}),
+  };
+}
+
+/** The largest weights decide how much rounded activations may differ. */
+function dequantised({ weights: { weight } }: ReturnType<typeof trial>, dtype: WeightDType): Float32Array {
+  const all = new Float32Array(weight.rows * weight.cols);
+  const packed = new DataView(weight.values.buffer);
+  for (let row = 0; row < weight.rows; row++) {
+    dequantiseRow(dtype, packed, row, all.subarray(row * weight.cols, (row + 1) * weight.cols));
+  }
+  return all;
+}
+
+forEachBackend("linear", (backend) => {
+  test("multiplies rows by rows, and adds bias and residual", async () => {
+    const { y } = await runOp(backend(), {
+      batch: 1, length: 2,
+      inputs: {
+        x: { cols: 3, values: Float32Array.of(1, 2, 3, 4, 5, 6) },
+        residual: { cols: 2, values: Float32Array.of(1000, 2000, 3000, 4000) },
+      },
+      states: {},
+      weights: {
+        weight: { rows: 2, cols: 3, values: Float32Array.of(1, 0, 1, 0, 1, -1), use: "matrix" },
+        bias: { rows: 1, cols: 2, values: Float32Array.of(10, 20) },
+      },
+      record: (k, { inputs, weights }) => linear(k, inputs.x, weights.weight, { bias: weights.bias, residual: inputs.residual }),
+    });
+    expectAllClose(y, [1014, 2019, 3020, 4019], { absolute: 0, relative: 1e-6 }, "y");
+  });
+
+  describe.each(["f32", "f16", "bf16", "q8_0"] as const)("with %s weights", (dtype) => {
+    test.each([
+      { batch: 1, length: 1, inputs: 32, outputs: 1 },
+      { batch: 1, length: 1, inputs: 160, outputs: 67 },
+      { batch: 3, length: 1, inputs: 64, outputs: 130 },
+      { batch: 1, length: 33, inputs: 96, outputs: 65 },
+      { batch: 2, length: 17, inputs: 512, outputs: 36 },
+    ])("agrees with the reference: $batch × $length, $inputs → $outputs", async (size) => {
+      for (const extras of [false, true]) {
+        const options = trial(size, dtype, extras);
+        const rounds = dtype === "q8_0" && backend().device.features.includes("int8-activations");
+        await expectLikeReference(
+          backend(),
+          options,
+          rounds ? int8ActivationTolerance(options.inputs.x.values, dequantised(options, dtype), size.inputs) : undefined,
+        );
+      }
+    });
+  });
+
+  test.each(["f32", "f16", "bf16"] as const)("takes %s rows of any width", async (dtype) => {
+    await expectLikeReference(backend(), trial({ batch: 1, length: 1, inputs: 1, outputs: 3 }, dtype, true));
+    await expectLikeReference(backend(), trial({ batch: 2, length: 5, inputs: 35, outputs: 7 }, dtype, true));
+  });
+});
