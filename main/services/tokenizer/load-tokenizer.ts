@@ -1,0 +1,138 @@
+import { open, readFile, stat } from "node:fs/promises";
+import { basename, join } from "node:path";
+import { z } from "zod";
+import { openGguf } from "../../../models/weights/gguf.ts";
+import type { GgufMetadata } from "../../../models/weights/gguf-metadata.ts";
+import { ggufTokenizer, TokenizerError } from "../../../models/tokenizer/gguf-tokenizer.ts";
+import { TarnError } from "../../contract/errors.ts";
+import { ConversationFormat } from "./conversation.ts";
+import { createTokenizer, type Tokenizer } from "./tokenizer.ts";
+
+/** The text side of a model. */
+export interface LoadedTokenizer {
+  readonly tokenizer: Tokenizer;
+  readonly format: ConversationFormat;
+}
+
+/** Large vocabularies come to about 35 MB. */
+const MAX_TOKENIZER_BYTES = 256 * 1024 * 1024;
+const MAX_SETTINGS_BYTES = 16 * 1024 * 1024;
+
+/** What is needed to make both parts, wherever it comes from. */
+interface TokenizerFiles {
+  readonly json: string;
+  readonly template: string | null;
+  readonly bos: string;
+  readonly eos: string;
+}
+
+/**
+ * Loads the tokenizer of a GGUF file or a model folder, and the form of its conversations.
+ * @throws TarnError `no-tokenizer` if the model has none or one that cannot be used; WeightsError for a broken GGUF file
+ */
+export async function loadTokenizer(modelPath: string): Promise<LoadedTokenizer> {
+  const files = (await stat(modelPath)).isDirectory() ? await readFolder(modelPath) : await readGguf(modelPath);
+  const tokenizer = createTokenizer(files.json, files.template);
+  return { tokenizer, format: ConversationFormat.create(tokenizer, files.template, { bos: files.bos, eos: files.eos }) };
+}
+
+/** As written by transformers: a token is a string or an object with its content. */
+const tokenSchema = z.union([z.string(), z.looseObject({ content: z.string() }).transform((token) => token.content)]).nullish();
+const settingsSchema = z.looseObject({
+  bos_token: tokenSchema,
+  eos_token: tokenSchema,
+  chat_template: z.union([z.string(), z.array(z.looseObject({ name: z.string(), template: z.string() }))]).nullish(),
+});
+type Settings = z.infer<typeof settingsSchema>;
+
+async function readFolder(folder: string): Promise<TokenizerFiles> {
+  const json = await readText(join(folder, "tokenizer.json"), MAX_TOKENIZER_BYTES);
+  if (json === null) {
+    throw new TarnError("no-tokenizer", `The model in ${basename(folder)} has no tokenizer.json. It works on token ids only (logits, state, bench, inspect).`, { model: basename(folder) });
+  }
+  const settings = await readSettings(join(folder, "tokenizer_config.json"));
+  const names = await readSettings(join(folder, "special_tokens_map.json"));
+  return {
+    json,
+    template: (await readText(join(folder, "chat_template.jinja"), MAX_SETTINGS_BYTES)) ?? defaultTemplate(settings),
+    bos: settings.bos_token ?? names.bos_token ?? "",
+    eos: settings.eos_token ?? names.eos_token ?? "",
+  };
+}
+
+function defaultTemplate(settings: Settings): string | null {
+  const { chat_template: template } = settings;
+  if (template === null || template === undefined) return null;
+  return typeof template === "string" ? template : (template.find(({ name }) => name === "default")?.template ?? null);
+}
+
+async function readSettings(path: string): Promise<Settings> {
+  const text = await readText(path, MAX_SETTINGS_BYTES);
+  if (text === null) return {};
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (error) {
+    throw new TarnError("no-tokenizer", `${basename(path)} is not JSON, so the model's tokenizer cannot be used.`, {}, error);
+  }
+  const settings = settingsSchema.safeParse(json);
+  if (!settings.success) {
+    throw new TarnError("no-tokenizer", `${basename(path)} has an unknown form, so the model's tokenizer cannot be used.`, {}, settings.error);
+  }
+  return settings.data;
+}
+
+async function readGguf(path: string): Promise<TokenizerFiles> {
+  const metadata = await readMetadata(path);
+  const template = metadata.get("tokenizer.chat_template");
+  try {
+    return {
+      json: JSON.stringify(ggufTokenizer(metadata)),
+      template: typeof template === "string" ? template : null,
+      bos: namedToken(metadata, "bos"),
+      eos: namedToken(metadata, "eos"),
+    };
+  } catch (error) {
+    if (!(error instanceof TokenizerError)) throw error;
+    throw new TarnError("no-tokenizer", error.message, { key: error.key }, error);
+  }
+}
+
+async function readMetadata(path: string): Promise<GgufMetadata> {
+  const handle = await open(path);
+  try {
+    const { size } = await handle.stat();
+    const file = {
+      name: basename(path),
+      bytes: size,
+      async read(offset: number, length: number) {
+        const { buffer, bytesRead } = await handle.read(new Uint8Array(length), 0, length, offset);
+        return buffer.subarray(0, bytesRead);
+      },
+      close: () => handle.close(),
+    };
+    return (await openGguf(file)).metadata;
+  } finally {
+    await handle.close();
+  }
+}
+
+function namedToken(metadata: GgufMetadata, kind: string): string {
+  const id = metadata.get(`tokenizer.ggml.${kind}_token_id`);
+  const tokens = metadata.get("tokenizer.ggml.tokens");
+  const token = typeof id === "number" && Array.isArray(tokens) ? tokens[id] : undefined;
+  return typeof token === "string" ? token : "";
+}
+
+/** null where there is no such file. */
+async function readText(path: string, maxBytes: number): Promise<string | null> {
+  let size: number;
+  try {
+    ({ size } = await stat(path));
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "ENOENT") return null;
+    throw error;
+  }
+  if (size > maxBytes) throw new TarnError("no-tokenizer", `${basename(path)} has ${size} bytes; at most ${maxBytes} are read.`, { bytes: size });
+  return readFile(path, "utf8");
+}
