@@ -1,5 +1,6 @@
 import { KernelError } from "../../kernels/spec/errors.ts";
 import { UnknownArchitectureError } from "../arch/errors.ts";
+import { SamplerError } from "../generate/sampler.ts";
 import { StateError } from "../state/errors.ts";
 import { WeightsError } from "../weights/errors.ts";
 import type { EngineErrorCode, EngineFailure } from "./protocol.ts";
@@ -28,6 +29,9 @@ export function toFailure(error: unknown): EngineFailure {
     return { code: "weights", message: error.message, data: { file: error.file, kind: error.code } };
   }
   if (error instanceof StateError) return { code: "state", message: error.message, data: { kind: error.code } };
+  if (error instanceof SamplerError) {
+    return { code: error.code === "options" ? "bad-request" : "kernel", message: error.message, data: {} };
+  }
   if (error instanceof UnknownArchitectureError) {
     return { code: "unknown-architecture", message: error.message, data: { modelType: error.modelType } };
   }

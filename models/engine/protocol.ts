@@ -4,6 +4,7 @@
  * answered by exactly one `done` or `failed`, and any number of `event`s before that.
  */
 import type { BackendName, DeviceInfo } from "../../kernels/spec/backend.ts";
+import type { SamplerOptions } from "../generate/sampler.ts";
 
 export type SessionId = number;
 
@@ -15,21 +16,7 @@ export interface ModelFile {
   readonly bytes: number;
 }
 
-export interface SamplerOptions {
-  /** 0 is greedy. */
-  readonly temperature: number;
-  /** 0 is off. */
-  readonly topK: number;
-  /** 1 is off. */
-  readonly topP: number;
-  /** 0 is off. */
-  readonly minP: number;
-  /** 1 is off. */
-  readonly repetitionPenalty: number;
-  /** Tokens back that the penalty looks at. */
-  readonly repetitionWindow: number;
-  readonly seed: number;
-}
+export type { SamplerOptions };
 
 export type BackendChoice = BackendName | "auto";
 
