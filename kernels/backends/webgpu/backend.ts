@@ -1,0 +1,56 @@
+import type { Backend } from "../../spec/backend.ts";
+import { createArena } from "./arena.ts";
+import { createAllocator } from "./buffers.ts";
+import { requestGpuDevice } from "./device.ts";
+import { compilePlan, type Resources } from "./executable.ts";
+import { createPipelines } from "./pipelines.ts";
+import { createReadback } from "./readback.ts";
+import { createStates } from "./states.ts";
+import { createWeightStore } from "./weights.ts";
+
+/** Where a WebGPU backend comes from. */
+export interface WebGpuOptions {
+  /** `navigator.gpu`, or Dawn's under Node. The constants (`GPUBufferUsage` …) must be globals. */
+  readonly gpu: GPU;
+  /** Whether a CPU that plays a GPU (SwiftShader, llvmpipe) will do. */
+  readonly allowSoftware: boolean;
+}
+
+/**
+ * A backend on the fastest adapter.
+ * @returns null where there is no adapter, or only one that `allowSoftware` refuses
+ */
+export async function createWebGpuBackend({ gpu, allowSoftware }: WebGpuOptions): Promise<Backend | null> {
+  const device = await requestGpuDevice(gpu, allowSoftware);
+  if (device === null) return null;
+  const allocator = createAllocator(device);
+  const pipelines = createPipelines(device);
+  const readback = createReadback(device, allocator);
+  const unused = allocator.allocate("unused", 16, GPUBufferUsage.STORAGE, "workspace");
+  const resources: Resources = {
+    gpu: device,
+    allocator,
+    pipelines,
+    readback,
+    arena: createArena(device, allocator),
+    states: createStates(device, allocator, pipelines, readback),
+    weights: createWeightStore(device, allocator),
+    unused: unused.buffer,
+  };
+  const { states, weights } = resources;
+  return {
+    name: "webgpu",
+    device: device.info,
+    uploadWeight: (spec, read) => weights.upload(spec, read),
+    compile: (plan) => compilePlan(plan, resources),
+    createState: (layout, batch) => states.create(layout, batch),
+    readState: (state, sequence) => states.read(state, sequence),
+    writeState: (state, sequence, values) => states.write(state, sequence, values),
+    memory: () => allocator.held(),
+    async release() {
+      allocator.releaseAll();
+      device.destroy();
+      await device.device.lost;
+    },
+  };
+}

@@ -1,0 +1,29 @@
+import { describeCausalConv1d } from "../../ops/causal-conv1d/causal-conv1d.webgpu.ts";
+import { describeEmbedding } from "../../ops/embedding/embedding.webgpu.ts";
+import { describeGatedRmsNorm } from "../../ops/gated-rms-norm/gated-rms-norm.webgpu.ts";
+import { describeLinear } from "../../ops/linear/linear.webgpu.ts";
+import { describeRmsNorm } from "../../ops/rms-norm/rms-norm.webgpu.ts";
+import { describeSelectiveScan } from "../../ops/selective-scan/selective-scan.webgpu.ts";
+import { describeSsd } from "../../ops/ssd/ssd.webgpu.ts";
+import { KernelError } from "../../spec/errors.ts";
+import type { OpCall } from "../../spec/op.ts";
+import type { Describe, Dispatch, DispatchContext } from "../../wgsl/dispatch.ts";
+
+const describers: ReadonlyMap<string, Describe> = new Map<string, Describe>([
+  ["causal-conv1d", describeCausalConv1d],
+  ["embedding", describeEmbedding],
+  ["gated-rms-norm", describeGatedRmsNorm],
+  ["linear", describeLinear],
+  ["rms-norm", describeRmsNorm],
+  ["selective-scan", describeSelectiveScan],
+  ["ssd", describeSsd],
+]);
+
+/** The dispatches of a call. @throws KernelError `unsupported` for an op without WebGPU kernels */
+export function describe(call: OpCall, context: DispatchContext): readonly Dispatch[] {
+  const describeOp = describers.get(call.op);
+  if (describeOp === undefined) {
+    throw new KernelError("unsupported", `there is no WebGPU kernel for ${call.op}`, { op: call.op });
+  }
+  return describeOp(call.operands, context);
+}

@@ -1,0 +1,187 @@
+import type { Executable, StateBuffers } from "../../spec/backend.ts";
+import { KernelError } from "../../spec/errors.ts";
+import type { Plan } from "../../spec/op.ts";
+import type { Dispatch, Read } from "../../wgsl/dispatch.ts";
+import { layOutArena, type Arena, type StateCopy } from "./arena.ts";
+import type { Allocator } from "./buffers.ts";
+import { describe } from "./describe.ts";
+import type { GpuDevice } from "./device.ts";
+import type { Pipelines } from "./pipelines.ts";
+import type { Readback } from "./readback.ts";
+import type { GpuState, States } from "./states.ts";
+import type { WeightStore } from "./weights.ts";
+
+/** WebGPU's minUniformBufferOffsetAlignment at its default. Bytes. */
+const UNIFORM_ALIGNMENT = 256;
+
+/** What executables share on a backend. */
+export interface Resources {
+  readonly gpu: GpuDevice;
+  readonly allocator: Allocator;
+  readonly arena: Arena;
+  readonly pipelines: Pipelines;
+  readonly readback: Readback;
+  readonly states: States;
+  readonly weights: WeightStore;
+  /** Bound where an operand is off. */
+  readonly unused: GPUBuffer;
+}
+
+/** One dispatch, ready but for its buffers. */
+interface Step {
+  readonly dispatch: Dispatch;
+  /** Done before it. */
+  readonly copies: readonly StateCopy[];
+  readonly pipeline: GPUComputePipeline;
+}
+
+/**
+ * Turns a plan into pipelines, parameters and, at the first run, bind groups. A run then records one compute pass
+ * and allocates nothing.
+ * @throws KernelError `unsupported`, `backend`, `out-of-memory`, `device-lost`
+ */
+export async function compilePlan(plan: Plan, resources: Resources): Promise<Executable> {
+  const { gpu, allocator, arena, pipelines, readback, states } = resources;
+  gpu.check();
+  const layout = layOutArena(plan);
+  const described = plan.calls.flatMap((call) => {
+    layout.beginCall();
+    const dispatches = describe(call, {
+      subgroupSize: gpu.subgroupSize,
+      software: gpu.info.software,
+      place: (tensor) => layout.place(tensor),
+      target: (tensor) => layout.target(tensor),
+      scratch: (values) => layout.scratch(values),
+      parts: (weight) => resources.weights.matrix(weight).parts,
+    });
+    return dispatches.map((dispatch, index) => ({ dispatch, copies: index === 0 ? layout.copies() : [] }));
+  });
+  const steps: Step[] = await Promise.all(
+    described.map(async (step) => ({ ...step, pipeline: await pipelines.pipeline(step.dispatch) })),
+  );
+  // Fails now, not in the first run, if the device cannot hold the plan.
+  await arena.atLeast(layout.size());
+
+  const uniform = await allocator.allocateChecked(
+    "params",
+    steps.length * UNIFORM_ALIGNMENT,
+    GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST,
+    "workspace",
+  );
+  gpu.device.queue.writeBuffer(uniform.buffer, 0, paramWords(steps));
+  const ids = await allocator.allocateChecked(
+    "ids",
+    plan.batch * plan.length * 4,
+    GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST,
+    "workspace",
+  );
+
+  function resourceOf(read: Read): GPUBufferBinding {
+    switch (read.kind) {
+      case "ids":
+        return { buffer: ids.buffer };
+      case "vector":
+        return { buffer: read.weight === null ? resources.unused : resources.weights.vector(read.weight) };
+      case "values": {
+        const part = resources.weights.matrix(read.weight).parts[read.part];
+        return { buffer: part.allocation.buffer, size: part.valueBytes };
+      }
+      case "scales": {
+        const { allocation, scaleOffset, scaleBytes } = resources.weights.matrix(read.weight).parts[read.part];
+        if (scaleBytes === 0) return { buffer: resources.unused };
+        return { buffer: allocation.buffer, offset: scaleOffset, size: scaleBytes };
+      }
+    }
+  }
+
+  function bindOperands(arenaBuffer: GPUBuffer): GPUBindGroup[] {
+    return steps.map(({ dispatch }, index) => {
+      const buffers: GPUBufferBinding[] = [
+        { buffer: uniform.buffer, offset: index * UNIFORM_ALIGNMENT, size: paramBytes(dispatch) },
+        { buffer: arenaBuffer },
+        ...dispatch.reads.map(resourceOf),
+      ];
+      return gpu.device.createBindGroup({
+        label: dispatch.entryPoint,
+        layout: pipelines.operandLayout(dispatch.reads.length),
+        entries: buffers.map((resource, binding) => ({ binding, resource })),
+      });
+    });
+  }
+
+  /** One compute pass, but for copies between dispatches, which end it. */
+  function encode(encoder: GPUCommandEncoder, state: GpuState, arenaBuffer: GPUBuffer): void {
+    let pass: GPUComputePassEncoder | null = null;
+    for (const [index, { dispatch, copies, pipeline }] of steps.entries()) {
+      if (copies.length > 0) {
+        pass?.end();
+        pass = null;
+        for (const { slot, from, to, values } of copies) {
+          encoder.copyBufferToBuffer(state.slots[slot].buffer, from * 4, arenaBuffer, to * 4, values * 4);
+        }
+      }
+      pass ??= encoder.beginComputePass();
+      pass.setPipeline(pipeline);
+      pass.setBindGroup(0, groups[index]);
+      if (dispatch.state !== null) pass.setBindGroup(1, state.bindGroup(dispatch.state.buffer.index));
+      pass.dispatchWorkgroups(...dispatch.workgroups);
+    }
+    pass?.end();
+  }
+
+  let boundArena: GPUBuffer | null = null;
+  let groups: readonly GPUBindGroup[] = [];
+  let released = false;
+
+  return {
+    plan,
+    async run(idsOfRun, state, wantOutputs) {
+      if (released) throw new KernelError("backend", "this executable was released");
+      gpu.check();
+      checkRun(plan, idsOfRun, state);
+      const gpuState = await states.use(state);
+      const arenaBuffer = await arena.atLeast(layout.size());
+      if (boundArena !== arenaBuffer) {
+        groups = bindOperands(arenaBuffer);
+        boundArena = arenaBuffer;
+      }
+      gpu.device.queue.writeBuffer(ids.buffer, 0, new Int32Array(idsOfRun));
+      const encoder = gpu.device.createCommandEncoder({ label: "run" });
+      encode(encoder, gpuState, arenaBuffer);
+      if (!wantOutputs || plan.outputs.length === 0) {
+        gpu.device.queue.submit([encoder.finish()]);
+        await gpu.settle(gpu.device.queue.onSubmittedWorkDone());
+        return [];
+      }
+      return readback.submitAndRead(
+        encoder,
+        plan.outputs.map((values, index) => ({ buffer: arenaBuffer, offset: layout.output(index) * 4, bytes: values * 4 })),
+      );
+    },
+    release() {
+      released = true;
+      uniform.release();
+      ids.release();
+    },
+  };
+}
+
+function checkRun(plan: Plan, ids: Int32Array, state: StateBuffers): void {
+  if (ids.length !== plan.batch * plan.length) {
+    throw new KernelError("shape", `${ids.length} ids for a plan of ${plan.batch} sequences of ${plan.length} tokens`);
+  }
+  if (state.batch !== plan.batch) {
+    throw new KernelError("shape", `a state of ${state.batch} sequences for a plan of ${plan.batch}`);
+  }
+}
+
+/** A uniform binding's size is a multiple of 16 bytes. */
+function paramBytes({ params }: Dispatch): number {
+  return Math.ceil(params.length / 4) * 16;
+}
+
+function paramWords(steps: readonly Step[]): Uint32Array<ArrayBuffer> {
+  const words = new Uint32Array((steps.length * UNIFORM_ALIGNMENT) / 4);
+  steps.forEach(({ dispatch }, index) => words.set(dispatch.params, (index * UNIFORM_ALIGNMENT) / 4));
+  return words;
+}

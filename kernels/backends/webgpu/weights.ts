@@ -1,0 +1,192 @@
+import { packedRowBytes, Q8_0_BLOCK, Q8_0_BLOCK_BYTES } from "../../spec/dtype.ts";
+import { KernelError } from "../../spec/errors.ts";
+import type { ReadRows, Weight, WeightSpec } from "../../spec/tensor.ts";
+import { rowWords, scaleWords } from "../../wgsl/packed.ts";
+import type { Allocation, Allocator } from "./buffers.ts";
+import type { GpuDevice } from "./device.ts";
+
+/** Bytes of weights in host memory at a time. */
+const PIECE_BYTES = 16 * 2 ** 20;
+/** WebGPU's minStorageBufferOffsetAlignment at its default, which no device exceeds. Bytes. */
+const BINDING_ALIGNMENT = 256;
+
+/** Rows of a matrix in one buffer: values, then (q8_0) scales. */
+export interface GpuWeightPart {
+  readonly firstRow: number;
+  readonly rows: number;
+  readonly allocation: Allocation;
+  readonly valueBytes: number;
+  /** Of the scales, from the buffer's start; a multiple of the binding alignment. */
+  readonly scaleOffset: number;
+  readonly scaleBytes: number;
+}
+
+/** A weight on the GPU; a vector is one part without padding. */
+export interface GpuWeight {
+  readonly spec: WeightSpec;
+  readonly parts: readonly GpuWeightPart[];
+}
+
+/** The weights of a backend by id. */
+export interface WeightStore {
+  /** @throws KernelError `dtype`, `shape`, `out-of-memory`, `device-lost` */
+  upload(spec: WeightSpec, read: ReadRows): Promise<Weight>;
+  /** A weight of use `matrix`. @throws KernelError `backend` for one of another backend, `dtype` for a vector */
+  matrix(weight: Weight): GpuWeight;
+  /** The dense f32 values of a weight of use `vector`. @throws KernelError `backend`, `dtype` for a matrix */
+  vector(weight: Weight): GPUBuffer;
+}
+
+/** A store with no weights. */
+export function createWeightStore(gpu: GpuDevice, allocator: Allocator): WeightStore {
+  const weights = new Map<number, GpuWeight>();
+  let sinceFlush = 0;
+
+  function find(weight: Weight, use: WeightSpec["use"]): GpuWeight {
+    const found = weights.get(weight.id);
+    if (found === undefined) throw new KernelError("backend", `weight ${weight.id} is not on this backend`);
+    if (found.spec.use !== use) {
+      throw new KernelError("dtype", `${found.spec.name} was uploaded as a ${found.spec.use}, and is used as a ${use}`);
+    }
+    return found;
+  }
+
+  /** Copies made for `writeBuffer` are freed only as the queue moves on. */
+  async function flush(bytes: number): Promise<void> {
+    sinceFlush += bytes;
+    if (sinceFlush < PIECE_BYTES) return;
+    sinceFlush = 0;
+    gpu.device.queue.submit([]);
+    await gpu.settle(gpu.device.queue.onSubmittedWorkDone());
+  }
+
+  async function fill(spec: WeightSpec, part: GpuWeightPart, read: ReadRows): Promise<void> {
+    const packedBytes = packedRowBytes(spec.dtype, spec.cols);
+    const rowsAtOnce = Math.max(1, Math.floor(PIECE_BYTES / packedBytes));
+    for (let row = 0; row < part.rows; row += rowsAtOnce) {
+      const count = Math.min(rowsAtOnce, part.rows - row);
+      const packed = await read(part.firstRow + row, count);
+      if (packed.byteLength !== count * packedBytes) {
+        throw new KernelError(
+          "shape",
+          `${spec.name}: rows ${part.firstRow + row}…+${count} gave ${packed.byteLength} bytes, expected ${count * packedBytes}`,
+          { bytes: packed.byteLength, expected: count * packedBytes },
+        );
+      }
+      gpu.check();
+      const { queue } = gpu.device;
+      const { buffer } = part.allocation;
+      const { values, scales } = repack(spec, packed, count);
+      queue.writeBuffer(buffer, (row * part.valueBytes) / part.rows, values);
+      if (scales !== null) queue.writeBuffer(buffer, part.scaleOffset + (row * part.scaleBytes) / part.rows, scales);
+      await flush(packed.byteLength);
+    }
+  }
+
+  return {
+    async upload(spec, read) {
+      gpu.check();
+      checkSpec(spec);
+      const parts: GpuWeightPart[] = [];
+      try {
+        for (const planned of planParts(spec, gpu.maxBindingBytes)) {
+          const allocation = await allocator.allocateChecked(
+            spec.name,
+            planned.scaleOffset + planned.scaleBytes,
+            GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST,
+            "weights",
+          );
+          const part = { ...planned, allocation };
+          parts.push(part);
+          await fill(spec, part, read);
+        }
+      } catch (error) {
+        for (const part of parts) part.allocation.release();
+        throw error;
+      }
+      const id = weights.size;
+      weights.set(id, { spec, parts });
+      return { id, dtype: spec.dtype, rows: spec.rows, cols: spec.cols };
+    },
+    matrix: (weight) => find(weight, "matrix"),
+    vector: (weight) => find(weight, "vector").parts[0].allocation.buffer,
+  };
+}
+
+function checkSpec({ name, dtype, rows, cols, use }: WeightSpec): void {
+  if (!Number.isSafeInteger(rows) || !Number.isSafeInteger(cols) || rows < 1 || cols < 1) {
+    throw new KernelError("shape", `${name}: a weight of (${rows}, ${cols})`, { rows, cols });
+  }
+  if (use === "vector" && dtype !== "f32") {
+    throw new KernelError("dtype", `${name}: vectors are f32, this one is ${dtype}`, { dtype });
+  }
+  if (dtype === "q8_0" && cols % Q8_0_BLOCK !== 0) {
+    throw new KernelError("shape", `${name}: rows of ${cols} values are not whole q8_0 blocks of ${Q8_0_BLOCK}`, { cols });
+  }
+}
+
+/** Cuts a weight by rows so that no binding is larger than the device allows. @throws KernelError `out-of-memory` */
+function planParts(spec: WeightSpec, maxBytes: number): Omit<GpuWeightPart, "allocation">[] {
+  const valueRow = spec.use === "vector" ? spec.cols * 4 : rowWords(spec.dtype, spec.cols) * 4;
+  const scaleRow = spec.use === "vector" ? 0 : scaleWords(spec.dtype, spec.cols) * 4;
+  const rowsAtMost = Math.floor((maxBytes - BINDING_ALIGNMENT) / (valueRow + scaleRow));
+  // Kernels that read vectors know no parts.
+  if (rowsAtMost < (spec.use === "vector" ? spec.rows : 1)) {
+    throw new KernelError("out-of-memory", `${spec.name} does not fit this GPU's bindings of ${maxBytes} bytes`, { maxBytes });
+  }
+  const parts: Omit<GpuWeightPart, "allocation">[] = [];
+  for (let firstRow = 0; firstRow < spec.rows; firstRow += rowsAtMost) {
+    const rows = Math.min(rowsAtMost, spec.rows - firstRow);
+    const valueBytes = rows * valueRow;
+    parts.push({
+      firstRow,
+      rows,
+      valueBytes,
+      scaleOffset: Math.ceil(valueBytes / BINDING_ALIGNMENT) * BINDING_ALIGNMENT,
+      scaleBytes: rows * scaleRow,
+    });
+  }
+  return parts;
+}
+
+/** Packed rows of a file → rows as unpack.wgsl reads them: padded to 16 bytes, q8_0's scales apart from its values. */
+function repack(
+  spec: WeightSpec,
+  packed: Uint8Array,
+  rows: number,
+): { values: Uint8Array<ArrayBuffer>; scales: Uint8Array<ArrayBuffer> | null } {
+  if (spec.dtype === "q8_0") return repackQ8(packed, rows, spec.cols);
+  const from = packedRowBytes(spec.dtype, spec.cols);
+  const to = spec.use === "vector" ? from : rowWords(spec.dtype, spec.cols) * 4;
+  if (from === to) return { values: ownBytes(packed), scales: null };
+  const values = new Uint8Array(rows * to);
+  for (let row = 0; row < rows; row += 1) values.set(packed.subarray(row * from, (row + 1) * from), row * to);
+  return { values, scales: null };
+}
+
+function repackQ8(
+  packed: Uint8Array,
+  rows: number,
+  cols: number,
+): { values: Uint8Array<ArrayBuffer>; scales: Uint8Array<ArrayBuffer> } {
+  const blocks = cols / Q8_0_BLOCK;
+  const scaleBytes = scaleWords("q8_0", cols) * 4;
+  const values = new Uint8Array(rows * cols);
+  const scales = new Uint8Array(rows * scaleBytes);
+  for (let row = 0; row < rows; row += 1) {
+    for (let block = 0; block < blocks; block += 1) {
+      const at = (row * blocks + block) * Q8_0_BLOCK_BYTES;
+      scales[row * scaleBytes + 2 * block] = packed[at];
+      scales[row * scaleBytes + 2 * block + 1] = packed[at + 1];
+      values.set(packed.subarray(at + 2, at + Q8_0_BLOCK_BYTES), row * cols + block * Q8_0_BLOCK);
+    }
+  }
+  return { values, scales };
+}
+
+/** `writeBuffer` takes no shared memory; a copy is made only where the bytes are shared. */
+function ownBytes(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+  return bytes.buffer instanceof ArrayBuffer
+    ? new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+    : new Uint8Array(bytes);
+}

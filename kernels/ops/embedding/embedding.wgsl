@@ -1,0 +1,49 @@
+// embedding: y[t] = table[ids[t]], as f32.
+// Source:   a table look-up; the table stays packed.
+// Grid:     one workgroup for 64 columns of one row t of y; parts of a table that is split by rows are separate
+//           dispatches, each writing the rows whose id it holds.
+// Numerics: unpacking is exact; q8_0 rounds once, in scale · value.
+override COLS: u32;         // dModel
+override ROW_VECTORS: u32;  // 16-byte vectors a packed row
+override SCALE_WORDS: u32;  // words of scales a row
+
+struct Params {
+  rows: u32,  // B * T
+  y_offset: u32,
+  y_stride: u32,
+  first_row: u32,  // of the table, in this part
+  part_rows: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read_write> arena: array<f32>;    // y: (B * T, dModel)
+@group(0) @binding(2) var<storage, read> ids: array<i32>;            // (B * T)
+@group(0) @binding(3) var<storage, read> table: array<vec4<u32>>;    // (part_rows, dModel) packed
+@group(0) @binding(4) var<storage, read> scales: array<u32>;         // (part_rows, dModel / 32) f16, q8_0 only
+
+@compute @workgroup_size(64)
+fn embedding(
+  @builtin(workgroup_id) workgroup: vec3<u32>,
+  @builtin(num_workgroups) grid: vec3<u32>,
+  @builtin(local_invocation_index) thread: u32,
+) {
+  let pieces = (COLS + 63u) / 64u;
+  let index = workgroup_index(workgroup, grid);
+  let row = index / pieces;
+  let col = (index % pieces) * 64u + thread;
+  if (row >= params.rows || col >= COLS) {
+    return;
+  }
+  // An id below the part wraps around to a large number and is left to its own part, too.
+  let entry = u32(ids[row]) - params.first_row;
+  if (entry >= params.part_rows) {
+    return;
+  }
+  let packed = table[entry * ROW_VECTORS + col / VALUES];
+  var value = four_values(packed, (col % VALUES) / 4u)[col % 4u];
+  if (DTYPE == Q8_0) {
+    let block = col / 32u;
+    value *= scale_of(scales[entry * SCALE_WORDS + block / 2u], block);
+  }
+  arena[params.y_offset + row * params.y_stride + col] = value;
+}

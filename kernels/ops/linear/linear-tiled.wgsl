@@ -1,0 +1,97 @@
+// linear_tiled: y = x Wᵀ + bias + residual, for many rows of x (prefill; see linear.wgsl for few).
+// Source:   blocked matrix product; W is unpacked once for 64 rows of x.
+// Grid:     one workgroup of 256 threads a tile of 64 rows of x times 64 rows of W (tile.wgsl). A matrix that is
+//           split over buffers is one dispatch a part.
+// Numerics: f32 throughout, k in order.
+override HAS_BIAS: u32;
+override HAS_RESIDUAL: u32;
+
+struct Params {
+  rows: u32,  // of x
+  x_offset: u32,
+  x_stride: u32,
+  y_offset: u32,
+  y_stride: u32,
+  residual_offset: u32,
+  residual_stride: u32,
+  first_row: u32,  // of W, in this part
+  part_rows: u32,
+  k: u32,            // columns of W
+  row_vectors: u32,  // 16-byte vectors a packed row
+  scale_words: u32,  // words of scales a row
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read_write> arena: array<f32>;    // x: (rows, K); y, residual: (rows, R)
+@group(0) @binding(2) var<storage, read> values: array<vec4<u32>>;   // (part_rows, K) packed
+@group(0) @binding(3) var<storage, read> scales: array<u32>;         // (part_rows, K / 32) f16, q8_0 only
+@group(0) @binding(4) var<storage, read> bias: array<f32>;           // (R)
+
+var<private> first_x: u32;
+var<private> first_w: u32;
+
+fn tile_a(row: u32, k: u32) -> vec4<f32> {
+  let x_row = first_x + row;
+  if (x_row >= params.rows) {
+    return vec4<f32>();
+  }
+  let at = params.x_offset + x_row * params.x_stride + k;
+  if (k + 4u <= params.k) {
+    return vec4<f32>(arena[at], arena[at + 1u], arena[at + 2u], arena[at + 3u]);
+  }
+  // What lies beyond K may be anything, NaN too.
+  return vec4<f32>(
+    select(0.0, arena[at], k < params.k),
+    select(0.0, arena[at + 1u], k + 1u < params.k),
+    select(0.0, arena[at + 2u], k + 2u < params.k),
+    0.0,
+  );
+}
+
+fn tile_b(col: u32, k: u32) -> vec4<f32> {
+  let w_row = first_w + col;
+  if (w_row >= params.part_rows || k >= params.k) {
+    return vec4<f32>();
+  }
+  let four = four_values(values[w_row * params.row_vectors + k / VALUES], (k % VALUES) / 4u);
+  if (DTYPE == Q8_0) {
+    let block = k / 32u;
+    return four * scale_of(scales[w_row * params.scale_words + block / 2u], block);
+  }
+  return four;
+}
+
+@compute @workgroup_size(256)
+fn linear_tiled(
+  @builtin(workgroup_id) workgroup: vec3<u32>,
+  @builtin(num_workgroups) grid: vec3<u32>,
+  @builtin(local_invocation_index) thread: u32,
+) {
+  let index = workgroup_index(workgroup, grid);
+  let tiles_x = (params.rows + TILE - 1u) / TILE;
+  first_x = (index % tiles_x) * TILE;
+  first_w = (index / tiles_x) * TILE;
+  var acc: Tile;
+  tile_product(&acc, params.k, thread);
+
+  for (var i = 0u; i < 4u; i += 1u) {
+    let x_row = first_x + thread / 16u + 16u * i;
+    if (x_row >= params.rows) {
+      continue;
+    }
+    for (var j = 0u; j < 4u; j += 1u) {
+      let w_row = first_w + thread % 16u + 16u * j;
+      if (w_row < params.part_rows) {
+        let out = params.first_row + w_row;
+        var sum = acc[i][j];
+        if (HAS_BIAS == 1u) {
+          sum += bias[out];
+        }
+        if (HAS_RESIDUAL == 1u) {
+          sum += arena[params.residual_offset + x_row * params.residual_stride + out];
+        }
+        arena[params.y_offset + x_row * params.y_stride + out] = sum;
+      }
+    }
+  }
+}

@@ -1,0 +1,107 @@
+// linear: y = x Wᵀ + bias + residual, for few rows of x (decode; see linear-tiled.wgsl for many).
+// Source:   matrix-vector products; memory bound, so each packed weight is read once for X_ROWS rows of x.
+// Grid:     a team of TEAM lanes computes 4 rows of W times X_ROWS rows of x; TEAMS teams a workgroup. Lanes stride
+//           over a row of W by 16 bytes, so a team reads consecutive memory. A matrix that is split over buffers is
+//           one dispatch a part.
+// Numerics: f32 throughout; lane sums, then the team's sum in a fixed order.
+override WHOLE: u32;  // 1 if the columns of W fill its 16-byte vectors
+override HAS_BIAS: u32;
+override HAS_RESIDUAL: u32;
+
+struct Params {
+  rows: u32,  // of x
+  x_offset: u32,
+  x_stride: u32,
+  y_offset: u32,
+  y_stride: u32,
+  residual_offset: u32,
+  residual_stride: u32,
+  first_row: u32,  // of W, in this part
+  part_rows: u32,
+  k: u32,            // columns of W
+  row_vectors: u32,  // 16-byte vectors a packed row
+  scale_words: u32,  // words of scales a row
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read_write> arena: array<f32>;    // x: (rows, K); y, residual: (rows, R)
+@group(0) @binding(2) var<storage, read> values: array<vec4<u32>>;   // (part_rows, K) packed
+@group(0) @binding(3) var<storage, read> scales: array<u32>;         // (part_rows, K / 32) f16, q8_0 only
+@group(0) @binding(4) var<storage, read> bias: array<f32>;           // (R)
+
+// Values k … k + 3 of row `row` of x. What lies beyond K may be anything, NaN too, and is read as 0.
+fn x_at(row: u32, k: u32) -> vec4<f32> {
+  let at = params.x_offset + min(row, params.rows - 1u) * params.x_stride + k;
+  if (WHOLE == 1u) {
+    return vec4<f32>(arena[at], arena[at + 1u], arena[at + 2u], arena[at + 3u]);
+  }
+  return vec4<f32>(
+    select(0.0, arena[at], k < params.k),
+    select(0.0, arena[at + 1u], k + 1u < params.k),
+    select(0.0, arena[at + 2u], k + 2u < params.k),
+    select(0.0, arena[at + 3u], k + 3u < params.k),
+  );
+}
+
+fn scale_at(row: u32, block: u32) -> f32 {
+  return scale_of(scales[row * params.scale_words + block / 2u], block);
+}
+
+@compute @workgroup_size(TEAM * TEAMS)
+fn linear(
+  @builtin(workgroup_id) workgroup: vec3<u32>,
+  @builtin(num_workgroups) grid: vec3<u32>,
+  @builtin(local_invocation_index) thread: u32,
+) {
+  let team = workgroup_index(workgroup, grid) * TEAMS + thread / TEAM;
+  let lane = thread % TEAM;
+  let row_groups = (params.part_rows + 3u) / 4u;
+  let first_x = (team / row_groups) * X_ROWS;
+  let first_w = (team % row_groups) * 4u;
+  // Rows beyond the end are computed as the last one and not written.
+  let w = min(vec4<u32>(first_w) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(params.part_rows - 1u));
+
+  var acc: array<vec4<f32>, X_ROWS>;
+  for (var v = lane; v < params.row_vectors; v += TEAM) {
+    let packed0 = values[w.x * params.row_vectors + v];
+    let packed1 = values[w.y * params.row_vectors + v];
+    let packed2 = values[w.z * params.row_vectors + v];
+    let packed3 = values[w.w * params.row_vectors + v];
+    var scale = vec4<f32>(1.0);
+    if (DTYPE == Q8_0) {
+      let block = v / 2u;
+      scale = vec4<f32>(scale_at(w.x, block), scale_at(w.y, block), scale_at(w.z, block), scale_at(w.w, block));
+    }
+    for (var quarter = 0u; quarter < VALUES / 4u; quarter += 1u) {
+      let w0 = four_values(packed0, quarter) * scale.x;
+      let w1 = four_values(packed1, quarter) * scale.y;
+      let w2 = four_values(packed2, quarter) * scale.z;
+      let w3 = four_values(packed3, quarter) * scale.w;
+      for (var m = 0u; m < X_ROWS; m += 1u) {
+        let x = x_at(first_x + m, v * VALUES + 4u * quarter);
+        acc[m] += vec4<f32>(dot(w0, x), dot(w1, x), dot(w2, x), dot(w3, x));
+      }
+    }
+  }
+
+  for (var m = 0u; m < X_ROWS; m += 1u) {
+    let sums = team_sums(acc[m], thread);
+    let x_row = first_x + m;
+    // Lanes 0 to 3 write one row of W each.
+    if (x_row < params.rows) {
+      for (var r = lane; r < 4u; r += TEAM) {
+        if (first_w + r < params.part_rows) {
+          let out = params.first_row + first_w + r;
+          var sum = sums[r];
+          if (HAS_BIAS == 1u) {
+            sum += bias[out];
+          }
+          if (HAS_RESIDUAL == 1u) {
+            sum += arena[params.residual_offset + x_row * params.residual_stride + out];
+          }
+          arena[params.y_offset + x_row * params.y_stride + out] = sum;
+        }
+      }
+    }
+  }
+}

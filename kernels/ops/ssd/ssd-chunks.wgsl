@@ -1,0 +1,55 @@
+// The two kernels of ssd over chunks that are no matrix products; see ssd.webgpu.ts for their order.
+// Source:   Mamba-2 (arXiv:2405.21060) §6, listing 1, steps "A_cumsum" and 3.
+// Numerics: f32; both walk in the order of the tokens.
+
+// ssd_decay: dt of each token, and Σ dt A from the chunk's start up to it.
+// Grid: a thread a (b, chunk, head).
+@compute @workgroup_size(64)
+fn ssd_decay(
+  @builtin(workgroup_id) workgroup: vec3<u32>,
+  @builtin(num_workgroups) grid: vec3<u32>,
+  @builtin(local_invocation_index) thread: u32,
+) {
+  let index = workgroup_index(workgroup, grid) * 64u + thread;
+  if (index >= params.batch * params.chunks * HEADS) {
+    return;
+  }
+  let head = index % HEADS;
+  let chunk = chunk_at(index / HEADS);
+  var sum = 0.0;
+  for (var t = 0u; t < chunk.tokens; t += 1u) {
+    let row = chunk.first_row + t;
+    let dt = dt_at(row, head);
+    sum += dt * A[head];
+    arena[params.dts + row * HEADS + head] = dt;
+    arena[params.sums + row * HEADS + head] = sum;
+  }
+}
+
+// ssd_combine: S = exp(Σ dt A) S_prev + S_c over the chunks; leaves S_prev where S_c was, and the last S in the state.
+// Grid: a thread a (b, head, headDim, dState).
+@compute @workgroup_size(64)
+fn ssd_combine(
+  @builtin(workgroup_id) workgroup: vec3<u32>,
+  @builtin(num_workgroups) grid: vec3<u32>,
+  @builtin(local_invocation_index) thread: u32,
+) {
+  let index = workgroup_index(workgroup, grid) * 64u + thread;
+  let size = HEADS * HEAD_DIM * D_STATE;
+  let b = index / size;
+  if (b >= params.batch) {
+    return;
+  }
+  let value = index % size;
+  let head = value / (HEAD_DIM * D_STATE);
+  let state_at = params.state_offset + b * params.state_stride + value;
+  var h = state[state_at];
+  for (var c = 0u; c < params.chunks; c += 1u) {
+    let chunk = chunk_at(b * params.chunks + c);
+    let at = end_at(chunk.sequence_chunk, 0u) + value;
+    let end = arena[at];
+    arena[at] = h;
+    h = exp(sum_at(chunk.first_row + chunk.tokens - 1u, head)) * h + end;
+  }
+  state[state_at] = h;
+}

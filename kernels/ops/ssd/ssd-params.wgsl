@@ -1,0 +1,92 @@
+// What all of ssd's kernels share: sizes, operands and dt. Head p belongs to group floor(p · nGroup / nHead).
+override HEADS: u32;     // nHead
+override HEAD_DIM: u32;  // headDim
+override GROUPS: u32;    // nGroup
+override D_STATE: u32;   // dState
+override HAS_DT_BIAS: u32;
+override DT_SOFTPLUS: u32;
+override HAS_D: u32;
+override HAS_Z: u32;
+
+struct Params {
+  batch: u32,
+  length: u32,  // T
+  chunk: u32,   // Q, tokens of a chunk
+  chunks: u32,
+  x_offset: u32,
+  x_stride: u32,
+  dt_offset: u32,
+  dt_stride: u32,
+  b_offset: u32,
+  b_stride: u32,
+  c_offset: u32,
+  c_stride: u32,
+  z_offset: u32,
+  z_stride: u32,
+  y_offset: u32,
+  y_stride: u32,
+  state_offset: u32,
+  state_stride: u32,
+  dt_min: f32,
+  dt_max: f32,
+  dts: u32,     // scratch: dt, (B * T, nHead)
+  sums: u32,    // scratch: Σ dt A from the chunk's start up to t, (B * T, nHead)
+  scores: u32,  // scratch: C Bᵀ, (B, chunks, nGroup, Q, Q), only j ≤ i is written
+  ends: u32,    // scratch: h at the end, then at the start of a chunk, (B, chunks, nHead, headDim, dState)
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+// x, z, y: (B * T, nHead * headDim); dtRaw: (B * T, nHead); B, C: (B * T, nGroup * dState); scratch
+@group(0) @binding(1) var<storage, read_write> arena: array<f32>;
+@group(0) @binding(2) var<storage, read> A: array<f32>;            // (nHead), negative
+@group(0) @binding(3) var<storage, read> dt_bias: array<f32>;      // (nHead)
+@group(0) @binding(4) var<storage, read> D: array<f32>;            // (nHead)
+@group(1) @binding(0) var<storage, read_write> state: array<f32>;  // h: (B, nHead, headDim, dState)
+
+fn dt_at(row: u32, head: u32) -> f32 {
+  var dt = arena[params.dt_offset + row * params.dt_stride + head];
+  if (HAS_DT_BIAS == 1u) {
+    dt += dt_bias[head];
+  }
+  if (DT_SOFTPLUS == 1u) {
+    dt = softplus(dt);
+  }
+  return clamp(dt, params.dt_min, params.dt_max);
+}
+
+fn x_at(row: u32, channel: u32) -> f32 {
+  return arena[params.x_offset + row * params.x_stride + channel];
+}
+
+// y = sum + D x, gated by z.
+fn write_y(row: u32, head: u32, channel: u32, sum: f32) {
+  var y = sum;
+  if (HAS_D == 1u) {
+    y += D[head] * x_at(row, channel);
+  }
+  if (HAS_Z == 1u) {
+    y *= silu(arena[params.z_offset + row * params.z_stride + channel]);
+  }
+  arena[params.y_offset + row * params.y_stride + channel] = y;
+}
+
+// Where the values of a chunk lie.
+struct Chunk {
+  sequence_chunk: u32,  // b * chunks + chunk
+  first_row: u32,       // of the (B * T) rows
+  tokens: u32,          // Q, fewer in the last
+}
+
+fn chunk_at(sequence_chunk: u32) -> Chunk {
+  let b = sequence_chunk / params.chunks;
+  let first = (sequence_chunk % params.chunks) * params.chunk;
+  return Chunk(sequence_chunk, b * params.length + first, min(params.chunk, params.length - first));
+}
+
+fn sum_at(row: u32, head: u32) -> f32 {
+  return arena[params.sums + row * HEADS + head];
+}
+
+fn end_at(sequence_chunk: u32, channel: u32) -> u32 {
+  return params.ends + (sequence_chunk * HEADS * HEAD_DIM + channel) * D_STATE;
+}

@@ -1,0 +1,128 @@
+import {
+  flagOf, floatWord, fold, numberOf, optionalTensorOf, optionalWeightOf, tensorOf, weightOf, type Dispatch,
+  type DispatchContext, type Shader,
+} from "../../wgsl/dispatch.ts";
+import grid from "../../wgsl/grid.wgsl?raw";
+import { reductionFor } from "../../wgsl/reduce.ts";
+import softplus from "../../wgsl/softplus.wgsl?raw";
+import tile from "../../wgsl/tile.wgsl?raw";
+import type { Operands } from "../../spec/op.ts";
+import source from "./ssd.wgsl?raw";
+import chunks from "./ssd-chunks.wgsl?raw";
+import ends from "./ssd-ends.wgsl?raw";
+import output from "./ssd-output.wgsl?raw";
+import params from "./ssd-params.wgsl?raw";
+import scores from "./ssd-scores.wgsl?raw";
+
+/** Side of a tile, as in tile.wgsl. */
+const TILE = 64;
+const TEAMS = 4;
+
+const common = [grid, softplus, params];
+const chunksShader: Shader = { name: "ssd-chunks", parts: [...common, chunks] };
+const scoresShader: Shader = { name: "ssd-scores", parts: [...common, tile, scores] };
+const endsShader: Shader = { name: "ssd-ends", parts: [...common, tile, ends] };
+const outputShader: Shader = { name: "ssd-output", parts: [...common, tile, output] };
+
+/** What the dispatches of one call share. */
+type SsdCall = Pick<Dispatch, "constants" | "reads" | "state">;
+
+/** T = 1: the fused step. T > 1: matrix products within chunks of Q tokens, and a walk over the chunks' states. */
+export function describeSsd(operands: Operands, context: DispatchContext): Dispatch[] {
+  const x = tensorOf(operands, "x");
+  const dtBias = optionalWeightOf(operands, "dtBias");
+  const A = weightOf(operands, "A");
+  const D = optionalWeightOf(operands, "D");
+  const state = tensorOf(operands, "state");
+  const nGroup = numberOf(operands, "nGroup");
+  const length = numberOf(operands, "length");
+  const batch = x.rows / length;
+  const nHead = A.cols;
+  const headDim = x.cols / nHead;
+  const dState = tensorOf(operands, "B").cols / nGroup;
+  const call: SsdCall = {
+    constants: {
+      HEADS: nHead,
+      HEAD_DIM: headDim,
+      GROUPS: nGroup,
+      D_STATE: dState,
+      HAS_DT_BIAS: dtBias === null ? 0 : 1,
+      DT_SOFTPLUS: flagOf(operands, "dtSoftplus"),
+      HAS_D: D === null ? 0 : 1,
+      HAS_Z: operands["z"] === null ? 0 : 1,
+    },
+    reads: [{ kind: "vector", weight: A }, { kind: "vector", weight: dtBias }, { kind: "vector", weight: D }],
+    state,
+  };
+  const places = placesOf(operands, context);
+  const limits = [floatWord(numberOf(operands, "dtMin")), floatWord(numberOf(operands, "dtMax"))];
+
+  if (length === 1) {
+    const reduction = reductionFor(context);
+    return [
+      {
+        ...call,
+        shader: { name: "ssd", parts: [...common, reduction.part, source], subgroups: reduction.subgroups },
+        entryPoint: "ssd",
+        constants: { ...call.constants, TEAM: reduction.team, TEAMS },
+        params: [batch, 1, 1, 1, ...places, ...limits, 0, 0, 0, 0],
+        workgroups: fold(Math.ceil((batch * x.cols) / TEAMS)),
+      },
+    ];
+  }
+
+  const chunk = Math.min(numberOf(operands, "chunkSize"), length);
+  const nChunk = Math.ceil(length / chunk);
+  const scratch = [
+    context.scratch(x.rows * nHead),
+    context.scratch(x.rows * nHead),
+    context.scratch(batch * nChunk * nGroup * chunk * chunk),
+    context.scratch(batch * nChunk * x.cols * dState),
+  ];
+  const words = [batch, length, chunk, nChunk, ...places, ...limits, ...scratch];
+  const tilesQ = Math.ceil(chunk / TILE);
+  const tilesP = Math.ceil(headDim / TILE);
+  const tilesN = Math.ceil(dState / TILE);
+  const step = (
+    shader: Shader,
+    entryPoint: string,
+    workgroups: number,
+    constants: Readonly<Record<string, number>> = {},
+  ): Dispatch => ({
+    ...call,
+    shader,
+    entryPoint,
+    constants: { ...call.constants, ...constants },
+    params: words,
+    workgroups: fold(workgroups),
+  });
+  return [
+    step(chunksShader, "ssd_decay", Math.ceil((batch * nChunk * nHead) / 64)),
+    step(scoresShader, "ssd_scores", batch * nChunk * nGroup * tilesQ * tilesQ),
+    // x and B have the channel, not the token, as fast axis.
+    step(endsShader, "ssd_ends", batch * nChunk * nHead * tilesP * tilesN, { A_ROWS_FAST: 1, B_COLS_FAST: 1 }),
+    step(chunksShader, "ssd_combine", Math.ceil((batch * x.cols * dState) / 64)),
+    step(outputShader, "ssd_output", batch * nChunk * nHead * tilesQ * tilesP),
+  ];
+}
+
+/** Offset and stride of each operand, in the order of `Params`. */
+function placesOf(operands: Operands, context: DispatchContext): number[] {
+  const state = tensorOf(operands, "state");
+  const z = optionalTensorOf(operands, "z");
+  const y = tensorOf(operands, "y");
+  const place = (name: string): number[] => {
+    const tensor = tensorOf(operands, name);
+    return [context.place(tensor), tensor.stride];
+  };
+  return [
+    ...place("x"),
+    ...place("dtRaw"),
+    ...place("B"),
+    ...place("C"),
+    ...(z === null ? [0, 0] : [context.place(z), z.stride]),
+    context.target(y), y.stride,
+    state.offset,
+    state.stride,
+  ];
+}
