@@ -7,7 +7,7 @@ import { checkingLoader, uploadingLoader } from "../arch/weight-loader.ts";
 import { openModel } from "../weights/open-model.ts";
 import type { RandomAccessFile } from "../weights/source.ts";
 
-/** Bytes in memory as a file. */
+/** Bytes in memory as a file; for tests. */
 export function memoryFile(name: string, bytes: Uint8Array): RandomAccessFile {
   return {
     name,
@@ -71,6 +71,11 @@ export function fixtureModel(folder: string, config = "config.json"): readonly R
     memoryFile("config.json", fixtureBytes(`models/${folder}/${config}`)),
     memoryFile("model.safetensors", fixtureBytes(`models/${folder}/model.safetensors`)),
   ];
+}
+
+/** The largest value's place: the greedy token. */
+export function argmax(values: Float32Array): number {
+  return values.reduce((best, value, i) => (value > (values[best] ?? -Infinity) ? i : best), 0);
 }
 
 async function prepare(
