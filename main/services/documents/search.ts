@@ -29,7 +29,7 @@ export async function findPassages(
   store: Store,
   documentIds: readonly string[],
   question: string,
-  countTokens: (text: string) => number,
+  countTokens: (text: string) => Promise<number>,
   budget: number = PASSAGE_TOKENS,
 ): Promise<PassageRecord[]> {
   const hits = await search(store, documentIds, question, CANDIDATES);
@@ -46,7 +46,7 @@ export async function findPassages(
   let left = budget;
   for (const passage of wanted) {
     const key = `${passage.documentId}:${passage.ordinal}`;
-    const cost = countTokens(passage.text) + 2;
+    const cost = (await countTokens(passage.text)) + 2;
     if (chosen.has(key) || cost > left) continue;
     chosen.set(key, passage);
     left -= cost;

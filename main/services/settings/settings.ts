@@ -12,10 +12,13 @@ export const DEFAULT_SETTINGS: Settings = {
   announce: "paragraphs",
 };
 
+/** What is given changes; the rest stays. */
+export type SettingsPatch = { readonly [K in keyof Settings]?: Settings[K] | undefined };
+
 export interface SettingsService {
   get(): Settings;
   /** On disk when it resolves. */
-  set(patch: Partial<Settings>): Promise<Settings>;
+  set(patch: SettingsPatch): Promise<Settings>;
 }
 
 /** A stored value that no longer fits its schema falls back to the default, alone. */
@@ -29,8 +32,10 @@ export async function openSettings(store: Store, events: Events): Promise<Settin
   return {
     get: () => current,
     async set(patch) {
-      await store.run("writeSettings", { values: patch });
-      current = settingsSchema.parse({ ...current, ...patch });
+      const values = Object.fromEntries(Object.entries(patch).filter(([, value]) => value !== undefined));
+      const next = settingsSchema.parse({ ...current, ...values });
+      await store.run("writeSettings", { values });
+      current = next;
       events.emit("settings.changed", current);
       return current;
     },

@@ -1,0 +1,127 @@
+/** All services of one running Tarn, wired. A shell gives what only it has: folders, an engine, a way to open links. */
+import { join } from "node:path";
+import type { EngineClient } from "../engine/client.ts";
+import type { Handlers } from "../contract/contract.ts";
+import { TarnError } from "../contract/errors.ts";
+import { openStore } from "../store/store.ts";
+import { chatHandlers } from "./chats/chats.ts";
+import { createConversation } from "./chats/conversation.ts";
+import { dispatch } from "./dispatch.ts";
+import { documentHandlers } from "./documents/document-library.ts";
+import { createEngineService, type EngineService } from "./engine/engine-service.ts";
+import { createEvents, type Events } from "./events.ts";
+import { createModelLibrary, type OpenFile } from "./models/model-library.ts";
+import { openSettings, type SettingsService } from "./settings/settings.ts";
+import { loadTokenizer } from "./tokenizer/load-tokenizer.ts";
+
+export interface ServicesOptions {
+  /** Prepared by `prepareDataFolder`. */
+  readonly dataFolder: string;
+  /** Holds `models/` with what ships. */
+  readonly resourcesFolder: string;
+  readonly version: string;
+  readonly shell: "desktop" | "browser";
+  /** Starts an engine; asked again after one was lost. */
+  readonly startEngine: () => EngineClient | Promise<EngineClient>;
+  readonly openFile: OpenFile;
+  /** Opens a link that passed the gate. */
+  readonly openLink: (url: string) => Promise<void>;
+  /** See StoreOptions. */
+  readonly maxDatabasePages?: number;
+}
+
+export interface Services {
+  readonly handlers: Handlers;
+  readonly events: Events;
+  readonly engine: EngineService;
+  readonly settings: SettingsService;
+  /** A call of the contract as it comes from outside. @throws TarnError */
+  call(name: string, input: unknown): Promise<unknown>;
+  /** Stops what runs, saves it, ends the engine and the store. */
+  close(): Promise<void>;
+}
+
+/**
+ * Opens the store, tidies up after a crash, and begins to load the model in the background.
+ * @throws TarnError `busy` when another Tarn uses the folder, `store`, `disk-full`
+ */
+export async function createServices(options: ServicesOptions): Promise<Services> {
+  const store = await openStore({ file: join(options.dataFolder, "tarn.sqlite"), maxPages: options.maxDatabasePages ?? null });
+  await store.run("stopInterrupted", {});
+  await store.run("purgeDeletedChats", {});
+  const events = createEvents();
+  const settings = await openSettings(store, events);
+  const library = createModelLibrary(
+    store,
+    { bundled: join(options.resourcesFolder, "models"), own: join(options.dataFolder, "models") },
+    options.openFile,
+  );
+  const engine = createEngineService(options.startEngine, loadTokenizer, library, settings, events);
+  const conversation = createConversation({ store, events, engine, settings });
+
+  /** Sessions end with the model that they are of, so what runs is stopped and saved first. */
+  async function switchModel(): Promise<void> {
+    await conversation.stopAll();
+    await engine.reload();
+  }
+
+  const handlers: Handlers = {
+    async "app.info"() {
+      return { version: options.version, dataFolder: options.dataFolder, shell: options.shell };
+    },
+    ...chatHandlers(store, events, conversation),
+    ...conversation.handlers,
+    ...documentHandlers(store, events, engine),
+    "models.list": () => library.list(),
+    "models.add": ({ path }) => library.add(path),
+    async "models.use"({ modelId }) {
+      const entry = await library.get(modelId);
+      if (!entry.supported) throw new TarnError("unknown-architecture", entry.reason ?? "This model cannot be used.", { modelId });
+      await settings.set({ modelId });
+      void switchModel();
+      return null;
+    },
+    async "engine.status"() {
+      return engine.status();
+    },
+    async "settings.get"() {
+      return settings.get();
+    },
+    async "settings.set"(patch) {
+      const before = settings.get();
+      const after = await settings.set(patch);
+      if (after.backend !== before.backend || after.modelId !== before.modelId) void switchModel();
+      return after;
+    },
+    async "shell.openLink"({ url }) {
+      await options.openLink(allowedLink(url));
+      return null;
+    },
+  };
+
+  void engine.reload();
+  return {
+    handlers,
+    events,
+    engine,
+    settings,
+    call: (name, input) => dispatch(handlers, name, input),
+    async close() {
+      await conversation.stopAll();
+      await engine.close();
+      await store.close();
+    },
+  };
+}
+
+/**
+ * The one gate for links that leave the program.
+ * @throws TarnError `bad-request` for anything but http, https and mailto
+ */
+export function allowedLink(url: string): string {
+  const parsed = URL.parse(url);
+  if (parsed === null || !["http:", "https:", "mailto:"].includes(parsed.protocol)) {
+    throw new TarnError("bad-request", "Only web and mail addresses can be opened from here.", { url: url.slice(0, 200) });
+  }
+  return parsed.href;
+}

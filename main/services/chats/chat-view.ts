@@ -1,0 +1,86 @@
+/** From the store's rows to what the UI shows: siblings, counts, documents of a path. */
+import type { Chat, Message } from "../../contract/dto.ts";
+import { TarnError } from "../../contract/errors.ts";
+import type { ChatRecord, MessageRecord } from "../../store/records.ts";
+import type { Store } from "../../store/store.ts";
+
+/** @throws TarnError `not-found` */
+export async function requireChat(store: Store, chatId: string): Promise<ChatRecord> {
+  const chat = await store.run("getChat", { chatId });
+  if (chat === null) throw new TarnError("not-found", "This chat is not there any more.", { chatId });
+  return chat;
+}
+
+/**
+ * A message that this chat can show.
+ * @throws TarnError `not-found`
+ */
+export async function requireMessage(store: Store, chatId: string, messageId: string): Promise<MessageRecord> {
+  await requireChat(store, chatId);
+  const found = (await store.run("messagesOfChat", { chatId })).find((message) => message.id === messageId);
+  if (found === undefined) throw new TarnError("not-found", "This message is not in this chat any more.", { chatId, messageId });
+  return found;
+}
+
+/** @param visible every message that the chat can show, oldest first */
+export function viewMessage(message: MessageRecord, visible: readonly MessageRecord[]): Message {
+  return {
+    id: message.id,
+    parentId: message.parentId,
+    role: message.role,
+    text: message.text,
+    passages: [...message.passages],
+    documents: [...message.documents],
+    status: message.status,
+    error: message.error,
+    tokens: message.tokens,
+    prefilled: message.prefilled,
+    tokensPerSecond: message.tokensPerSecond,
+    sampler: message.sampler,
+    siblings: visible.filter((other) => other.parentId === message.parentId).map((other) => other.id),
+    createdAt: message.createdAt,
+  };
+}
+
+/** The path from the root to the chat's tip. @throws TarnError `not-found` */
+export async function viewChat(store: Store, chatId: string): Promise<Chat> {
+  const chat = await requireChat(store, chatId);
+  const visible = await store.run("messagesOfChat", { chatId });
+  const path = chat.tipId === null ? [] : pathTo(visible, chat.tipId);
+  const state = chat.tipId === null ? null : await store.run("stateOf", { messageId: chat.tipId });
+  const attached = new Map(path.flatMap((message) => message.documents.map((document) => [document.id, document.name] as const)));
+  const known = new Map((await store.run("listDocuments", {})).map((document) => [document.id, document]));
+  return {
+    id: chat.id,
+    title: chat.title,
+    updatedAt: chat.updatedAt,
+    pinned: chat.pinned,
+    messages: path.map((message) => viewMessage(message, visible)),
+    tokensRead: path.reduce((sum, message) => sum + message.tokens, 0),
+    snapshotBytes: state?.storedBytes ?? null,
+    documents: [...attached].map(([id, name]) => ({ id, name, pages: known.get(id)?.pages?.length ?? null, tokens: null })),
+  };
+}
+
+/** The newest leaf below a message, or the message itself. */
+export function leafBelow(visible: readonly MessageRecord[], messageId: string): string {
+  const child = visible.findLast((message) => message.parentId === messageId);
+  return child === undefined ? messageId : leafBelow(visible, child.id);
+}
+
+function pathTo(visible: readonly MessageRecord[], messageId: string): MessageRecord[] {
+  const byId = new Map(visible.map((message) => [message.id, message]));
+  const path: MessageRecord[] = [];
+  for (let message = byId.get(messageId); message !== undefined; message = message.parentId === null ? undefined : byId.get(message.parentId)) {
+    path.unshift(message);
+  }
+  return path;
+}
+
+/** A chat's title from the first words of its first message: at most 60 characters, cut between words. */
+export function titleFrom(text: string): string {
+  const line = text.trim().replaceAll(/\s+/g, " ");
+  if (line.length <= 60) return line;
+  const cut = line.slice(0, 60);
+  return `${cut.slice(0, Math.max(cut.lastIndexOf(" "), 30)).replace(/[\ud800-\udbff]$/, "")}…`;
+}

@@ -1,0 +1,181 @@
+/** What the user does with messages: send, regenerate, edit, fork, select, stop. Words go to disk first, then into the engine's queue. */
+import { randomInt, randomUUID } from "node:crypto";
+import type { Handlers } from "../../contract/contract.ts";
+import type { SamplerSettings } from "../../contract/dto.ts";
+import { TarnError } from "../../contract/errors.ts";
+import type { MessageRecord } from "../../store/records.ts";
+import { toTarnError } from "../dispatch.ts";
+import { createQueue } from "../engine/queue.ts";
+import { leafBelow, requireChat, requireMessage, titleFrom, viewChat } from "./chat-view.ts";
+import type { LiveSession } from "./read-path.ts";
+import { tellMessage, type Turn, type TurnContext } from "./turn-context.ts";
+import { runTurn } from "./turn.ts";
+
+/** A greedy answer would come out the same again, so another one is sampled at this temperature. */
+const REGENERATE_TEMPERATURE = 0.7;
+
+export type ConversationHandlers = Pick<
+  Handlers,
+  "messages.send" | "messages.regenerate" | "messages.edit" | "messages.fork" | "messages.select" | "messages.stop"
+>;
+
+export interface Conversation {
+  readonly handlers: ConversationHandlers;
+  /** Stops what this chat has running or waiting, and resolves when it is at rest. */
+  stopChat(chatId: string): Promise<void>;
+  /** Stops everything and resolves when it is saved. */
+  stopAll(): Promise<void>;
+}
+
+export function createConversation(context: TurnContext): Conversation {
+  const { store, events, settings } = context;
+  const queue = createQueue();
+  const running = new Map<string, { readonly chatId: string; readonly abort: AbortController; readonly finished: Promise<void> }>();
+  /** The one turn that is not waiting. */
+  let current: string | null = null;
+  let live: LiveSession | null = null;
+
+  function enqueue(turn: Turn): void {
+    const abort = new AbortController();
+    const finished = queue
+      .run(async () => {
+        const before = live;
+        live = null;
+        current = turn.assistantId;
+        live = await runTurn(context, turn, before, abort.signal);
+      })
+      // runTurn puts what goes wrong on the message; what is left is a store that cannot even keep that.
+      .catch((cause: unknown) => events.emit("notice", { kind: "error", text: toTarnError(cause).message }))
+      .finally(() => running.delete(turn.assistantId));
+    running.set(turn.assistantId, { chatId: turn.chatId, abort, finished });
+  }
+
+  /** Writes the messages below each other under `parentId`, then lets the last, an answer, be written by the engine. */
+  async function addAndAnswer(chatId: string, messages: readonly MessageRecord[], sampler: SamplerSettings): Promise<void> {
+    const chat = await requireChat(store, chatId);
+    const words = messages.find((message) => message.role === "user")?.text;
+    const title = chat.title === "" && words !== undefined ? titleFrom(words) : null;
+    await store.run("addMessages", { chatId, title, now: Date.now(), messages: messages.map((message) => ({ message, ids: null })) });
+    for (const message of messages) await tellMessage(context, chatId, message.id);
+    events.emit("chats.changed", {});
+    const assistantId = messages.at(-1)?.id;
+    if (assistantId !== undefined) enqueue({ chatId, assistantId, sampler });
+  }
+
+  async function stopChat(chatId: string): Promise<void> {
+    for (const [messageId, turn] of [...running].filter(([, one]) => one.chatId === chatId)) {
+      turn.abort.abort();
+      if (messageId === current) {
+        await turn.finished;
+        continue;
+      }
+      // It still waits for other chats' turns: the user need not.
+      await store.run("updateMessage", { messageId, patch: { status: "stopped" }, ids: null });
+      await tellMessage(context, chatId, messageId);
+    }
+  }
+
+  const handlers: ConversationHandlers = {
+    async "messages.send"({ chatId, parentId, text, documentIds, reading }) {
+      if (parentId === null) await requireChat(store, chatId);
+      else await requireMessage(store, chatId, parentId);
+      const documents = await Promise.all([...new Set(documentIds)].map(async (documentId) => {
+        const document = await store.run("getDocument", { documentId });
+        if (document === null) throw new TarnError("not-found", "A document that is attached here was removed. Attach it again.", { documentId });
+        return { id: document.id, name: document.name };
+      }));
+      const chain: MessageRecord[] = [];
+      if (reading === "whole" && documents.length > 0) {
+        chain.push(newMessage(chatId, parentId, "document", documents.map((document) => document.name).join(", "), documents));
+      }
+      const user = newMessage(chatId, chain.at(-1)?.id ?? parentId, "user", text, documents);
+      const assistant = newMessage(chatId, user.id, "assistant", "", []);
+      await addAndAnswer(chatId, [...chain, user, assistant], seeded(settings.get().sampler));
+      return { userMessageId: user.id, assistantMessageId: assistant.id };
+    },
+
+    async "messages.regenerate"({ chatId, messageId }) {
+      const message = await requireMessage(store, chatId, messageId);
+      const userId = message.role === "assistant" ? message.parentId : message.id;
+      if (userId === null) throw new TarnError("bad-request", "There is no question before this answer.", { messageId });
+      const assistant = newMessage(chatId, userId, "assistant", "", []);
+      const { sampler } = settings.get();
+      const again = sampler.temperature === 0 ? { ...sampler, temperature: REGENERATE_TEMPERATURE, topP: Math.min(sampler.topP, 0.95) } : sampler;
+      await addAndAnswer(chatId, [assistant], { ...again, seed: freshSeed() });
+      return { assistantMessageId: assistant.id };
+    },
+
+    async "messages.edit"({ chatId, messageId, text }) {
+      const message = await requireMessage(store, chatId, messageId);
+      if (message.role !== "user") throw new TarnError("bad-request", "Only your own messages can be edited.", { messageId });
+      const user = newMessage(chatId, message.parentId, "user", text, message.documents);
+      const assistant = newMessage(chatId, user.id, "assistant", "", []);
+      await addAndAnswer(chatId, [user, assistant], seeded(settings.get().sampler));
+      return { userMessageId: user.id, assistantMessageId: assistant.id };
+    },
+
+    async "messages.fork"({ chatId, messageId }) {
+      const chat = await requireChat(store, chatId);
+      await requireMessage(store, chatId, messageId);
+      if (running.has(messageId)) throw new TarnError("busy", "This answer is still being written. Stop it or wait, then fork.", { messageId });
+      const fork = await store.run("createChat", { id: randomUUID(), title: chat.title, baseId: messageId, now: Date.now() });
+      events.emit("chats.changed", {});
+      return { chatId: fork.id };
+    },
+
+    async "messages.select"({ chatId, messageId }) {
+      await requireMessage(store, chatId, messageId);
+      const tipId = leafBelow(await store.run("messagesOfChat", { chatId }), messageId);
+      await store.run("updateChat", { chatId, tipId });
+      return viewChat(store, chatId);
+    },
+
+    async "messages.stop"({ chatId }) {
+      await stopChat(chatId);
+      return null;
+    },
+  };
+
+  return {
+    handlers,
+    stopChat,
+    async stopAll() {
+      for (const one of running.values()) one.abort.abort();
+      await queue.idle();
+    },
+  };
+}
+
+function newMessage(
+  chatId: string,
+  parentId: string | null,
+  role: "document" | "user" | "assistant",
+  text: string,
+  documents: MessageRecord["documents"],
+): MessageRecord {
+  return {
+    id: randomUUID(),
+    chatId,
+    parentId,
+    role,
+    text,
+    status: role === "assistant" ? "queued" : "done",
+    error: null,
+    passages: [],
+    documents,
+    tokens: 0,
+    prefilled: null,
+    tokensPerSecond: null,
+    sampler: null,
+    createdAt: Date.now(),
+  };
+}
+
+/** Seed 0 stands for a new one each time; it is recorded with the answer, so that the answer can be had again. */
+function seeded(sampler: SamplerSettings): SamplerSettings {
+  return sampler.temperature > 0 && sampler.seed === 0 ? { ...sampler, seed: freshSeed() } : sampler;
+}
+
+function freshSeed(): number {
+  return randomInt(1, 2 ** 32);
+}

@@ -1,0 +1,29 @@
+import type { SamplerSettings } from "../../contract/dto.ts";
+import type { MessagePatch } from "../../store/records.ts";
+import type { Store } from "../../store/store.ts";
+import type { EngineService } from "../engine/engine-service.ts";
+import type { Events } from "../events.ts";
+import type { SettingsService } from "../settings/settings.ts";
+import { viewMessage } from "./chat-view.ts";
+
+/** What a turn works with. */
+export interface TurnContext {
+  readonly store: Store;
+  readonly events: Events;
+  readonly engine: EngineService;
+  readonly settings: SettingsService;
+}
+
+/** An answer that is to be written. Its message, still empty, is in the store. */
+export interface Turn {
+  readonly chatId: string;
+  readonly assistantId: string;
+  readonly sampler: SamplerSettings;
+}
+
+/** Emits `message.changed`. @param patch what holds even where it could not be written */
+export async function tellMessage(context: Pick<TurnContext, "store" | "events">, chatId: string, messageId: string, patch: MessagePatch = {}): Promise<void> {
+  const visible = await context.store.run("messagesOfChat", { chatId });
+  const message = visible.find((one) => one.id === messageId);
+  if (message !== undefined) context.events.emit("message.changed", { chatId, message: viewMessage({ ...message, ...patch }, visible) });
+}

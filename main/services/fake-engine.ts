@@ -1,0 +1,124 @@
+/**
+ * An engine for tests of services: its "model" is the list of ids that it was fed, its answers are scripted. It keeps the
+ * protocol's promises (cancel between tokens, snapshots that are refused when changed) and notes what it was asked to read.
+ */
+import { createHash } from "node:crypto";
+import { setTimeout as wait } from "node:timers/promises";
+import type { EngineClient } from "../engine/client.ts";
+import type { EngineErrorCode, EngineMethod, EngineMethods } from "../../models/engine/protocol.ts";
+
+type CallOptions = Parameters<EngineClient["call"]>[2];
+
+/** What a test sets and looks at. */
+export interface FakeEngine {
+  readonly client: EngineClient;
+  /** Ids of every prefill so far. */
+  readonly prefills: Int32Array[];
+  /** Tokens of the next answers, in turn; the last one repeats. */
+  answers: readonly (readonly number[])[];
+  /** ms a token. */
+  pace: number;
+  /** Makes the next call of this method fail. */
+  failNext: { readonly method: EngineMethod; readonly code: EngineErrorCode } | null;
+  /** Samplers of every generation. */
+  readonly samplers: EngineMethods["generate"]["in"]["sampler"][];
+}
+
+class FakeEngineError extends Error {
+  override readonly name = "EngineError";
+  readonly code: EngineErrorCode;
+  readonly data = {};
+
+  constructor(code: EngineErrorCode, message: string) {
+    super(message);
+    this.code = code;
+  }
+}
+
+type Implementation = { [M in EngineMethod]: (input: EngineMethods[M]["in"], options: CallOptions) => Promise<EngineMethods[M]["out"]> };
+
+/** @param modelHash two engines with the same hash can read each other's snapshots */
+export function createFakeEngine(modelHash = "fake-model", stopId = 5): FakeEngine {
+  const sessions = new Map<number, number[]>();
+  let nextSession = 1;
+  const fake: FakeEngine = { client: { call, close: async () => undefined }, prefills: [], answers: [[stopId]], pace: 0, failNext: null, samplers: [] };
+
+  function session(id: number): number[] {
+    const ids = sessions.get(id);
+    if (ids === undefined) throw new FakeEngineError("no-session", `no session ${id}`);
+    return ids;
+  }
+  function open(ids: number[]): number {
+    sessions.set(nextSession, ids);
+    return nextSession++;
+  }
+
+  const methods: Implementation = {
+    load: async () => ({
+      modelHash, modelType: "mamba2", name: "fake", nLayer: 1, dModel: 1, vocabSize: 8192, parameters: 1, stateBytes: 1, weightBytes: 1,
+      dtypes: { q8_0: 1 }, stopIds: [stopId], device: { backend: "reference", name: "fake", software: true, features: [], limits: {} }, notices: [], loadMs: 1,
+    }),
+    unload: async () => null,
+    create: async () => ({ session: open([]) }),
+    free: async (input) => {
+      sessions.delete(input.session);
+      return null;
+    },
+    fork: async (input) => ({ session: open([...session(input.session)]) }),
+    async prefill(input, options) {
+      const ids = session(input.session);
+      let prefilled = 0;
+      for (const id of input.ids) {
+        if (fake.pace > 0) await wait(fake.pace);
+        if (options?.signal?.aborted === true) break;
+        ids.push(id);
+        options?.onEvent?.({ type: "progress", done: ++prefilled, total: input.ids.length });
+      }
+      fake.prefills.push(input.ids.slice(0, prefilled));
+      return { position: ids.length, logits: null, cancelled: prefilled < input.ids.length, prefilled };
+    },
+    async generate(input, options) {
+      const ids = session(input.session);
+      fake.samplers.push(input.sampler);
+      const [answer = [], ...rest] = fake.answers;
+      if (rest.length > 0) fake.answers = rest;
+      const written: number[] = [];
+      const out = (reason: "stop" | "length" | "cancelled"): EngineMethods["generate"]["out"] => ({
+        ids: Int32Array.from(written), reason, position: ids.length, logits: null, decodeMs: Math.max(written.length, 1),
+      });
+      for (const token of answer) {
+        await wait(fake.pace);
+        if (options?.signal?.aborted === true) return out("cancelled");
+        if (written.length === input.maxTokens) return out("length");
+        written.push(token);
+        ids.push(token);
+        options?.onEvent?.({ type: "token", token, index: written.length - 1 });
+      }
+      return out("stop");
+    },
+    async snapshot(input) {
+      const body = JSON.stringify({ modelHash, tokenizerHash: input.tokenizerHash, ids: session(input.session) });
+      return { bytes: new TextEncoder().encode(createHash("sha256").update(body).digest("hex") + body) };
+    },
+    async restore(input) {
+      const text = new TextDecoder().decode(input.bytes);
+      const body = text.slice(64);
+      if (createHash("sha256").update(body).digest("hex") !== text.slice(0, 64)) throw new FakeEngineError("state", "checksum");
+      const state: { readonly modelHash: string; readonly tokenizerHash: string; readonly ids: number[] } = JSON.parse(body);
+      if (state.modelHash !== modelHash || state.tokenizerHash !== input.tokenizerHash) throw new FakeEngineError("state", "foreign");
+      return { session: open(state.ids), position: state.ids.length };
+    },
+    memory: async () => ({ weights: 1, states: sessions.size, workspace: 0 }),
+    devices: async () => ({ devices: [], notes: [] }),
+  };
+
+  async function call<M extends EngineMethod>(method: M, input: EngineMethods[M]["in"], options?: CallOptions): Promise<EngineMethods[M]["out"]> {
+    const failure = fake.failNext;
+    if (failure?.method === method) {
+      fake.failNext = null;
+      throw new FakeEngineError(failure.code, `scripted ${failure.code}`);
+    }
+    return methods[method](input, options);
+  }
+  return fake;
+}

@@ -1,0 +1,148 @@
+/** Which models there are: bundled ones, those in the data folder, and those that the user pointed at. */
+import { readdir, stat } from "node:fs/promises";
+import { basename, extname, isAbsolute, join, resolve } from "node:path";
+import { z } from "zod";
+import { WeightsError } from "../../../models/weights/errors.ts";
+import { openModel } from "../../../models/weights/open-model.ts";
+import type { RandomAccessFile } from "../../../models/weights/source.ts";
+import type { ModelFile } from "../../../models/engine/protocol.ts";
+import type { ModelEntry } from "../../contract/dto.ts";
+import { TarnError } from "../../contract/errors.ts";
+import type { Store } from "../../store/store.ts";
+
+/** `model_type`s that the engine runs; a test holds this against models/arch/registry.ts, which services may not import. */
+export const SUPPORTED_MODEL_TYPES: ReadonlySet<string> = new Set(["mamba", "mamba2"]);
+
+/** Files of a model folder that the engine reads. */
+const ENGINE_FILES = /^(config|generation_config)\.json$|\.safetensors(\.index\.json)?$/;
+
+export interface ModelLibrary {
+  list(): Promise<ModelEntry[]>;
+  /** @throws TarnError `not-found` */
+  get(modelId: string): Promise<ModelEntry>;
+  /** Remembers a GGUF file or a model folder. @throws TarnError `not-found`, `weights`, `unknown-architecture` */
+  add(path: string): Promise<ModelEntry>;
+  /** What the engine is asked to load. */
+  files(entry: ModelEntry): Promise<ModelFile[]>;
+}
+
+/** How a file is opened for reads of ranges. */
+export type OpenFile = (path: string) => Promise<RandomAccessFile>;
+
+/** @param folders where the bundled models and the user's own lie */
+export function createModelLibrary(
+  store: Store,
+  folders: { readonly bundled: string; readonly own: string },
+  openFile: OpenFile,
+): ModelLibrary {
+  const inspected = new Map<string, { readonly stamp: string; readonly entry: ModelEntry }>();
+
+  async function inspect(path: string, bundled: boolean): Promise<ModelEntry> {
+    const files = await modelFiles(path);
+    const stamp = files.map((file) => `${file.name}:${file.bytes}:${file.changed}`).join();
+    const known = inspected.get(path);
+    if (known?.stamp === stamp) return known.entry;
+    const entry = await readEntry(path, files, bundled, openFile);
+    inspected.set(path, { stamp, entry });
+    return entry;
+  }
+
+  async function added(): Promise<string[]> {
+    const stored = await store.run("readSettings", {});
+    const parsed = z.array(z.string()).safeParse(stored["addedModels"]);
+    return parsed.success ? parsed.data : [];
+  }
+
+  async function list(): Promise<ModelEntry[]> {
+    const entries: ModelEntry[] = [];
+    const places = [
+      ...(await modelsIn(folders.bundled)).map((path) => ({ path, bundled: true })),
+      ...(await modelsIn(folders.own)).map((path) => ({ path, bundled: false })),
+      ...(await added()).map((path) => ({ path, bundled: false })),
+    ];
+    for (const { path, bundled } of places) {
+      if (!entries.some((entry) => entry.path === path)) entries.push(await inspect(path, bundled));
+    }
+    return entries;
+  }
+
+  return {
+    list,
+    async get(modelId) {
+      const entry = (await list()).find((one) => one.id === modelId);
+      if (entry === undefined) throw new TarnError("not-found", `The model "${modelId}" is not there any more. Choose another one under Models.`, { modelId });
+      return entry;
+    },
+    async add(path) {
+      if (!isAbsolute(path)) throw new TarnError("bad-request", `"${path}" is not a full path. Give the path of a GGUF file or a model folder from the root.`, { path });
+      const entry = await inspect(resolve(path), false);
+      if (!entry.supported) throw new TarnError(entry.modelType === "" ? "weights" : "unknown-architecture", entry.reason ?? "This model cannot be used.", { path });
+      const paths = await added();
+      if (!paths.includes(entry.path)) await store.run("writeSettings", { values: { addedModels: [...paths, entry.path] } });
+      return entry;
+    },
+    async files(entry) {
+      return (await modelFiles(entry.path)).map(({ name, open, bytes }) => ({ name, open, bytes }));
+    },
+  };
+}
+
+async function modelsIn(folder: string): Promise<string[]> {
+  const names = await readdir(folder, { withFileTypes: true }).catch(ignoreMissing);
+  const found: string[] = [];
+  for (const item of names.toSorted((a, b) => a.name.localeCompare(b.name))) {
+    const path = join(folder, item.name);
+    if (item.name.endsWith(".gguf")) found.push(path);
+    else if (item.isDirectory() && (await stat(join(path, "config.json")).catch(() => null)) !== null) found.push(path);
+  }
+  return found;
+}
+
+function ignoreMissing(cause: unknown): [] {
+  if (cause instanceof Error && "code" in cause && cause.code === "ENOENT") return [];
+  throw cause;
+}
+
+interface FoundFile extends ModelFile {
+  /** Time of the last change, ms. */
+  readonly changed: number;
+}
+
+async function modelFiles(path: string): Promise<FoundFile[]> {
+  const facts = await stat(path).catch((cause: unknown) => {
+    throw new TarnError("not-found", `There is no model at ${path}.`, { path }, cause);
+  });
+  if (!facts.isDirectory()) return [{ name: basename(path), open: path, bytes: facts.size, changed: facts.mtimeMs }];
+  const names = (await readdir(path)).filter((name) => ENGINE_FILES.test(name)).toSorted();
+  return Promise.all(
+    names.map(async (name) => {
+      const file = await stat(join(path, name));
+      return { name, open: join(path, name), bytes: file.size, changed: file.mtimeMs };
+    }),
+  );
+}
+
+async function readEntry(path: string, files: readonly FoundFile[], bundled: boolean, openFile: OpenFile): Promise<ModelEntry> {
+  const format = extname(path) === ".gguf" ? "gguf" : "safetensors";
+  const entry = {
+    id: bundled ? `bundled/${basename(path)}` : path,
+    name: basename(path, ".gguf"),
+    path,
+    format,
+    bytes: files.reduce((sum, file) => sum + file.bytes, 0),
+    bundled,
+  } as const;
+  try {
+    const opened: RandomAccessFile[] = [];
+    for (const file of files) opened.push(await openFile(file.open));
+    const model = await openModel(opened);
+    await model.close();
+    const { modelType } = model.config;
+    const supported = SUPPORTED_MODEL_TYPES.has(modelType);
+    const reason = supported ? null : `"${entry.name}" is of the architecture "${modelType}", which Tarn does not run yet. It runs ${[...SUPPORTED_MODEL_TYPES].join(", ")}.`;
+    return { ...entry, modelType, supported, reason };
+  } catch (cause) {
+    if (!(cause instanceof WeightsError)) throw cause;
+    return { ...entry, modelType: "", supported: false, reason: `This model cannot be read. ${cause.message} Nothing was changed; download it again.` };
+  }
+}
