@@ -2,6 +2,7 @@
  * The desktop program: main process, preloads and the hidden engine window. The window that people see is the same
  * build that the browser shell serves (renderer/vite.config.ts).
  */
+import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "electron-vite";
 import { wasmKernels } from "../kernels/backends/wasm/compile.ts";
@@ -18,7 +19,7 @@ export default defineConfig({
       sourcemap: true,
       rolldownOptions: {
         // Worker threads are found by name beside the file that starts them, so the bundles lie flat in one folder.
-        input: { index: "main/index.ts", "store.worker": "main/store/store.worker.ts" },
+        input: { index: "main/index.ts", "store.worker": "main/store/store.worker.ts", "extract.worker": "main/services/documents/extract.worker.ts" },
         output: { format: "es", entryFileNames: "[name].js", chunkFileNames: "[name]-[hash].js" },
       },
     },
@@ -39,18 +40,18 @@ export default defineConfig({
     },
   },
   renderer: {
-    root: "renderer/engine-window",
+    root: path.join(root, "renderer/engine-window"),
     base: "./",
     publicDir: false,
     plugins: [wasmKernels()],
     worker: { format: "es", plugins: () => [wasmKernels()] },
     build: {
-      outDir: "../../out/engine-window",
+      outDir: path.join(root, "out/engine-window"),
       emptyOutDir: true,
       sourcemap: true,
       // Chromium of the Electron that ships; nothing older will ever run it.
       target: "chrome140",
-      rolldownOptions: { input: "renderer/engine-window/index.html" },
+      rolldownOptions: { input: path.join(root, "renderer/engine-window/index.html") },
     },
   },
 });

@@ -31,6 +31,8 @@ function program(): NonNullable<typeof shared> {
 class ContentsDouble extends EventEmitter {
   readonly page: Promise<Page>;
   url = "";
+  /** What main sends before the page is there is lost, as in Electron. */
+  loaded = false;
   openHandler: Parameters<Electron.WebContents["setWindowOpenHandler"]>[0] = () => ({ action: "allow" });
   private nextPort = 1;
   private readonly ports = new Map<number, PortDouble>();
@@ -73,7 +75,7 @@ class ContentsDouble extends EventEmitter {
     this.queue = this.queue
       .then(async () => {
         const page = await this.page;
-        if (!page.isClosed()) await run(page);
+        if (this.loaded && !page.isClosed()) await run(page);
       })
       .catch((error: unknown) => console.error(error));
   }
@@ -141,6 +143,7 @@ export class BrowserWindow extends EventEmitter {
     const page = await this.webContents.page;
     this.webContents.url = url;
     await page.goto(program().browser.toHttp(url));
+    this.webContents.loaded = true;
     tell({ kind: "loaded", id: this.id, url });
     this.emit("ready-to-show");
   }

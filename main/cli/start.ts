@@ -38,7 +38,11 @@ function electronBinary(): string | null {
 }
 
 function run(program: string, programArgs: readonly string[]): void {
-  const child = spawn(program, programArgs, { stdio: "inherit" });
+  const child = spawn(program, programArgs, {
+    // npm runs scripts in the package's folder; a path that a user types is seen from where the user stands.
+    cwd: process.env["INIT_CWD"] ?? process.cwd(),
+    stdio: "inherit",
+  });
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => void child.kill(signal));
   child.on("error", (error) => {
     console.error(error.message);

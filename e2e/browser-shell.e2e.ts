@@ -1,0 +1,123 @@
+/** First light: the browser shell, the real engine and the default model, from an empty data folder to after a power cut. */
+import { execFile } from "node:child_process";
+import { writeFile } from "node:fs/promises";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import type { Browser } from "playwright";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { dataFolder, launchBrowser, type Server, startServer, TarnApp } from "./app.ts";
+import { minutes } from "./document.ts";
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+const FACT = "The access code for the archive is 4821.";
+const PAGES = 24;
+const FACT_PAGE = 17;
+
+let data: Awaited<ReturnType<typeof dataFolder>>;
+let browser: Browser;
+let server: Server;
+let app: TarnApp;
+
+beforeAll(async () => {
+  data = await dataFolder();
+  browser = await launchBrowser();
+  server = await startServer(data.path);
+  app = await TarnApp.open(browser, server.address);
+});
+
+afterAll(async () => {
+  await browser?.close();
+  await server?.kill();
+  await data?.release();
+});
+
+test("prints its address as the one line of standard output", () => {
+  expect(server.stdout).toEqual([`Tarn is at ${server.address}`]);
+});
+
+test("shows nothing without the token, and nothing to another host's page", async () => {
+  const bare = new URL(server.address);
+  bare.searchParams.set("token", "wrong");
+  const page = await browser.newPage();
+  await page.goto(bare.href);
+  expect(await page.getByRole("textbox", { name: "Message", exact: true }).isEnabled().catch(() => false) && (await page.getByRole("list", { name: "Chats" }).getByRole("listitem").count()) > 0).toBe(false);
+  await page.close();
+  const foreign = await fetch(server.address, { headers: { host: "tarn.example" } });
+  expect(foreign.status).toBeGreaterThanOrEqual(400);
+});
+
+test("answers with the default model, streaming", async () => {
+  await app.message.fill("What is the capital of France?");
+  await app.button("Send").click();
+  await app.button("Stop").waitFor();
+  const answer = app.answers.first();
+  await answer.waitFor();
+  const lengths = new Set<number>();
+  while (await app.button("Stop").isVisible()) {
+    lengths.add((await answer.innerText()).length);
+    await app.page.waitForTimeout(20);
+  }
+  await app.settled();
+  expect(lengths.size).toBeGreaterThan(1);
+  expect((await answer.innerText()).length).toBeGreaterThan(0);
+  await app.screenshot("conversation-light");
+});
+
+test("finds a planted fact in a PDF, and shows the passage with its page", async () => {
+  await app.button("New chat").click();
+  await app.attach("minutes.pdf", "application/pdf", await minutes(PAGES, { [FACT_PAGE]: FACT }));
+  await app.page.getByText("minutes.pdf").first().waitFor();
+  const answer = await app.ask("What is the access code for the archive?");
+  expect(await answer.innerText()).toContain("4821");
+  const conversation = await app.conversation.innerText();
+  expect(conversation).toContain(FACT);
+  expect(conversation).toMatch(new RegExp(`(?:page|p\\.)\\s*${FACT_PAGE}\\b`, "i"));
+  await app.screenshot("document-light");
+});
+
+test("is still there after SIGKILL, and the next turn reads its own tokens only", async () => {
+  const before = await app.answers.last().innerText();
+  await server.kill();
+  await app.page.close();
+  server = await startServer(data.path);
+  app = await TarnApp.open(browser, server.address);
+  await app.chats.getByRole("listitem").first().getByRole("button").or(app.chats.getByRole("listitem").first().getByRole("link")).first().click();
+  await app.answers.first().waitFor();
+  expect(await app.answers.last().innerText()).toBe(before);
+
+  const question = "Thank you.";
+  const answer = await app.ask(question);
+  const prefilled = await app.prefilled(answer);
+  expect(prefilled).toBe(await turnTokens(question));
+  expect(prefilled).toBeLessThan(60);
+});
+
+test("regenerates from the stored state: nothing is read", async () => {
+  await app.button("Regenerate").last().click();
+  await app.settled();
+  expect(await app.prefilled(app.answers.last())).toBe(0);
+});
+
+test("asks nothing of the network, and reports no error", () => {
+  expect(app.outside).toEqual([]);
+  expect(app.complaints).toEqual([]);
+});
+
+test("has no accessibility faults, light and dark", async () => {
+  expect(await app.accessibilityFaults()).toEqual([]);
+  await app.page.emulateMedia({ colorScheme: "dark" });
+  expect(await app.accessibilityFaults()).toEqual([]);
+  await app.screenshot("conversation-dark");
+});
+
+/** Tokens of a user's turn as the default model's template writes it, by the command line's exact tokenizer. */
+async function turnTokens(text: string): Promise<number> {
+  const file = path.join(data.path, "turn.txt");
+  await writeFile(file, `<|user|> ${text}<|end|><|assistant|>`);
+  const model = path.join(root, "resources/models/tarn-default-25m-Q8_0.gguf");
+  const { stdout } = await promisify(execFile)(process.execPath, [path.join(root, "main/cli/launch.ts"), "tokenize", "--model", model, "--text", file, "--no-special"], { cwd: root });
+  const ids: unknown = JSON.parse(stdout);
+  if (!Array.isArray(ids)) throw new Error(`tarn tokenize printed ${stdout}`);
+  return ids.length;
+}

@@ -1,0 +1,141 @@
+/** The desktop program: the real main bundle, its preloads and its engine window, against the double of Electron. */
+import { type ChildProcess, fork } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import { type Browser, chromium, type Page } from "playwright";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { dataFolder, TarnApp } from "./app.ts";
+import type { Report } from "./electron-double/report.ts";
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+
+let data: Awaited<ReturnType<typeof dataFolder>>;
+let program: ChildProcess;
+let browser: Browser;
+let page: Page;
+let app: TarnApp;
+const reports: Report[] = [];
+
+beforeAll(async () => {
+  data = await dataFolder();
+  program = fork(`${root}/out/main/index.js`, ["--data", data.path], {
+    cwd: root,
+    execArgv: ["--import", new URL("electron-double/register.ts", import.meta.url).href],
+  });
+  program.on("message", (report: Report) => reports.push(report));
+  const { port } = await reported("browser");
+  browser = await chromium.connectOverCDP(`http://127.0.0.1:${port}`);
+  await reported("shown");
+  page = await pageOf("ui");
+  app = TarnApp.on(page);
+  await app.message.waitFor();
+});
+
+afterAll(async () => {
+  await browser?.close();
+  program?.kill("SIGTERM");
+  await data?.release();
+});
+
+test("asks for a sandbox, an isolated context and no Node in every window", () => {
+  const windows = all("window");
+  expect(windows.map(({ show }) => show)).toEqual([false, false]);
+  for (const { preferences } of windows) {
+    expect(preferences).toMatchObject({ sandbox: true, contextIsolation: true, nodeIntegration: false, nodeIntegrationInWorker: false, webSecurity: true, webviewTag: false });
+  }
+});
+
+test("shows the interface and keeps the engine's window hidden", () => {
+  const shown = all("shown").map(({ id }) => id);
+  const loaded = all("loaded");
+  expect(loaded.find(({ url }) => url.startsWith("app://ui/"))?.id).toBe(shown[0]);
+  expect(shown).not.toContain(loaded.find(({ url }) => url.startsWith("app://engine/"))?.id);
+});
+
+test("answers from the engine in the hidden window's worker", async () => {
+  const answer = await app.ask("What is the capital of France?");
+  expect((await answer.innerText()).length).toBeGreaterThan(0);
+  expect(await app.prefilled(answer)).toBeGreaterThan(0);
+  expect(await app.engine.innerText()).toMatch(/cpu|wasm/i);
+  expect(await (await pageOf("engine")).evaluate(() => self.crossOriginIsolated)).toBe(true);
+  await app.screenshot("desktop-light");
+});
+
+test("regenerates from the stored state: nothing is read", async () => {
+  await app.button("Regenerate").last().click();
+  await app.settled();
+  expect(await app.prefilled(app.answers.last())).toBe(0);
+});
+
+test("lets http, https and mailto out through one gate, and nothing else", async () => {
+  const open = (url: string): Promise<unknown> => page.evaluate((url) => window.tarn.call("shell.openLink", { url }).catch((error: unknown) => error), url);
+  await open("https://example.org/a?b=c");
+  await open("mailto:someone@example.org");
+  for (const url of ["file:///etc/passwd", "javascript:alert(1)", "smb://host/share", "vscode://x", "not a link", "http:"]) {
+    expect(await open(url)).toMatchObject({ code: "bad-request" });
+  }
+  expect(all("opened").map(({ url }) => url)).toEqual(["https://example.org/a?b=c", "mailto:someone@example.org"]);
+});
+
+test("denies new windows, navigation and permissions", async () => {
+  await page.evaluate(() => void window.open("https://example.org/popup"));
+  await until(() => all("denied-window").length > 0);
+  await page.evaluate(() => void (window.location.href = "https://example.org/away"));
+  await until(() => all("denied-navigation").some(({ url }) => url === "https://example.org/away"));
+  await expect.poll(() => app.message.isVisible()).toBe(true);
+  for (const permission of ["media", "geolocation", "notifications", "clipboard-read"]) program.send({ permission });
+  await until(() => all("permission").length === 4);
+  expect(all("permission").every(({ granted, checked }) => !granted && !checked)).toBe(true);
+});
+
+test("refuses calls that the contract does not know, and inputs that do not fit it", async () => {
+  const call = (name: string, input: unknown): Promise<unknown> =>
+    page.evaluate(([name, input]) => (window.tarn.call as (name: string, input: unknown) => Promise<unknown>)(name, input).catch((error: unknown) => error), [name, input] as const);
+  expect(await call("constructor", {})).toMatchObject({ code: "bad-request" });
+  expect(await call("chats.get", { chatId: 7 })).toMatchObject({ code: "bad-request" });
+});
+
+test("keeps the page under its policy: no evaluated text, no other host", async () => {
+  expect(await page.evaluate(async () => {
+    const evaluated = (() => {
+      try {
+        return String(new Function("return 1")());
+      } catch {
+        return "refused";
+      }
+    })();
+    const fetched = await fetch("https://example.org/").then(() => "loaded", () => "refused");
+    return [evaluated, fetched];
+  })).toEqual(["refused", "refused"]);
+});
+
+test("has a menu with the places that people look for", () => {
+  expect(all("menu")[0]?.labels).toEqual(expect.arrayContaining(["New chat", "Settings", "Search chats", "copy", "paste", "zoomIn"]));
+});
+
+test("turns on WebGPU, and turns off Chromium's own errands", () => {
+  const names = all("switch").map(({ name }) => name);
+  expect(names).toEqual(expect.arrayContaining(["enable-dawn-features", "disable-background-networking", "disable-component-update"]));
+});
+
+function all<K extends Report["kind"]>(kind: K): Extract<Report, { kind: K }>[] {
+  return reports.filter((report): report is Extract<Report, { kind: K }> => report.kind === kind);
+}
+
+async function reported<K extends Report["kind"]>(kind: K): Promise<Extract<Report, { kind: K }>> {
+  await until(() => all(kind).length > 0);
+  const found = all(kind)[0];
+  if (found === undefined) throw new Error(`The double has not reported "${kind}".`);
+  return found;
+}
+
+async function until(holds: () => boolean): Promise<void> {
+  await expect.poll(holds, { timeout: 60_000, interval: 50 }).toBe(true);
+}
+
+async function pageOf(origin: string): Promise<Page> {
+  const open = (): Page | undefined => browser.contexts().flatMap((context) => context.pages()).find((one) => new URL(one.url()).hostname === `${origin}.localhost`);
+  await until(() => open() !== undefined);
+  const found = open();
+  if (found === undefined) throw new Error(`There is no window at ${origin}.`);
+  return found;
+}
