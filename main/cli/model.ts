@@ -8,8 +8,9 @@ import type { ModelFile, ModelInfo } from "../../models/engine/protocol.ts";
 import type { CommonOptions } from "./options.ts";
 import { note } from "./output.ts";
 
-/** Where the models that ship lie, seen from the bundle in out/node. */
-const bundledModels = fileURLToPath(new URL("../../resources/models", import.meta.url));
+/** What ships beside the program, seen from the bundle in out/node. */
+export const resourcesFolder = fileURLToPath(new URL("../../resources", import.meta.url));
+const bundledModels = path.join(resourcesFolder, "models");
 
 /**
  * The path of the model to use: the one that was asked for, else the one that ships.

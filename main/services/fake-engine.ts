@@ -58,6 +58,7 @@ export function createFakeEngine(modelHash = "fake-model", stopId = 5): FakeEngi
       modelHash, modelType: "mamba2", name: "fake", nLayer: 1, dModel: 1, vocabSize: 8192, parameters: 1, stateBytes: 1, weightBytes: 1,
       dtypes: { q8_0: 1 }, stopIds: [stopId], device: { backend: "reference", name: "fake", software: true, features: [], limits: {} }, notices: [], loadMs: 1,
     }),
+    inspect: async () => ({ name: "fake", format: "gguf", modelType: "mamba2", tensors: [], runs: null, reason: "a fake" }),
     unload: async () => null,
     create: async () => ({ session: open([]) }),
     free: async (input) => {

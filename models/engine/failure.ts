@@ -29,11 +29,11 @@ export function toFailure(error: unknown): EngineFailure {
     return { code: "weights", message: error.message, data: { file: error.file, kind: error.code } };
   }
   if (error instanceof StateError) return { code: "state", message: error.message, data: { kind: error.code } };
-  if (error instanceof SamplerError) {
-    return { code: error.code === "options" ? "bad-request" : "kernel", message: error.message, data: {} };
-  }
   if (error instanceof UnknownArchitectureError) {
     return { code: "unknown-architecture", message: error.message, data: { modelType: error.modelType } };
+  }
+  if (error instanceof SamplerError) {
+    return { code: error.code === "options" ? "bad-request" : "kernel", message: error.message, data: {} };
   }
   return { code: "internal", message: error instanceof Error ? error.message : String(error), data: {} };
 }

@@ -34,7 +34,10 @@ export async function inspectModel(host: EngineHost, files: readonly ModelFile[]
       name: opened.name,
       format: config.format,
       modelType: config.modelType,
-      tensors: tensors.names().map((name) => tensors.info(name)),
+      tensors: tensors.names().map((tensor) => {
+        const { name, dtype, shape, bytes } = tensors.info(tensor);
+        return { name, dtype, shape, bytes };
+      }),
     };
     try {
       return { ...description, runs: await describeRun(opened), reason: null };

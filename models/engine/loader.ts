@@ -4,7 +4,7 @@ import { stateBytes } from "../state/layer-state.ts";
 import { chooseCandidates, type BackendCandidate, type BackendOptions } from "./backends.ts";
 import { EngineFault, toFailure } from "./failure.ts";
 import type { EngineHost } from "./host.ts";
-import { loadWeights } from "./load-weights.ts";
+import { checkModel, uploadModel } from "./load-weights.ts";
 import { openFiles } from "./inspect.ts";
 import { createPlanCache, type PlanCache } from "./plans.ts";
 import type { BackendChoice, EngineMethods, ModelInfo, SessionId } from "./protocol.ts";
@@ -45,10 +45,11 @@ export async function loadModel(
   const opened = await openFiles(host, files);
   let backend: Backend | null = null;
   try {
+    const { model, totals } = await checkModel(opened, { quantise });
     const modelHash = await opened.identity(quantise);
     const notices: string[] = [];
     backend = await startBackend(candidates, choice, threads, passed, notices);
-    const { model, record, totals } = await loadWeights(opened, { quantise }, backend);
+    const record = await uploadModel(model, opened, { quantise }, backend);
     const plans = createPlanCache(backend, model.layout, record);
     const sessions = createSessionTable(backend, model.layout, allocateId);
     const started = backend;

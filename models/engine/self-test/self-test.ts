@@ -1,7 +1,7 @@
 import { recordPlan } from "../../../kernels/plan/recorder.ts";
 import type { Backend } from "../../../kernels/spec/backend.ts";
 import { EngineFault } from "../failure.ts";
-import { loadWeights } from "../load-weights.ts";
+import { checkModel, uploadModel } from "../load-weights.ts";
 import { openModel } from "../../weights/open-model.ts";
 import { openSafetensors } from "../../weights/safetensors.ts";
 import type { SelfTestAsset } from "./assets.ts";
@@ -20,13 +20,15 @@ const TOLERANCE = 2e-3;
  */
 export async function runSelfTest(backend: Backend): Promise<void> {
   const { selfTestAssets } = await import("./assets.ts");
-  for (const asset of selfTestAssets()) await checkModel(backend, asset);
+  for (const asset of selfTestAssets()) await runAsset(backend, asset);
 }
 
-async function checkModel(backend: Backend, asset: SelfTestAsset): Promise<void> {
+async function runAsset(backend: Backend, asset: SelfTestAsset): Promise<void> {
   const golden = await openSafetensors(memoryFile("golden.safetensors", asset.golden));
   const opened = await openModel(Object.entries(asset.files).map(([name, bytes]) => memoryFile(name, bytes)));
-  const { model, record } = await loadWeights(opened, { quantise: null }, backend);
+  const options = { quantise: null };
+  const { model } = await checkModel(opened, options);
+  const record = await uploadModel(model, opened, options, backend);
   const state = backend.createState(model.layout, 1);
   const prompt = Int32Array.from(await golden.readF32("p0.input_ids"));
   const compile = async (length: number, logits: "all" | "last", phase: "prefill" | "decode") =>

@@ -1,0 +1,34 @@
+import type { Passage } from "../contract/dto.ts";
+import { openConversation } from "./conversation.ts";
+import { parse, readCommon, required, UsageError } from "./options.ts";
+import { writeJson, writeResult } from "./output.ts";
+
+export const usage = `Usage: tarn ask --doc FILE… "question"
+
+One answer about the documents, with the passages that were put before the model: file, page, start, end (UTF-16 offsets
+into the extracted text) and text. Nothing is kept.`;
+
+export async function run(args: readonly string[]): Promise<void> {
+  const { values, positionals } = parse(args, { doc: { type: "string", multiple: true } });
+  const common = readCommon(values);
+  const documents = values.doc ?? [];
+  required("--doc", documents[0]);
+  const [question, ...rest] = positionals;
+  if (question === undefined || question.trim() === "" || rest.length > 0) throw new UsageError("Give the question as one argument, in quotes.");
+  const conversation = await openConversation(common, documents);
+  try {
+    const { question: asked, answer } = await conversation.ask(question, (piece) => {
+      if (!common.json) writeResult(piece);
+    });
+    const citations = asked.passages.map(({ file, page, start, end, text }) => ({ file, page, start, end, text }));
+    if (common.json) writeJson({ answer: answer.text, citations });
+    else writeResult(`\n\n${citations.map(cite).join("\n")}\n`);
+  } finally {
+    await conversation.close();
+  }
+}
+
+function cite({ file, page, start, end, text }: Omit<Passage, "documentId">, index: number): string {
+  const place = page === null ? `${start}–${end}` : `page ${page}, ${start}–${end}`;
+  return `[${index + 1}] ${file}, ${place}: ${text.replaceAll(/\s+/g, " ").trim()}`;
+}
