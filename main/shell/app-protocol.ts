@@ -51,14 +51,25 @@ export function serveApp(session: Session, folders: { readonly ui: string; reado
 }
 
 async function file(folder: string, pathname: string): Promise<Response> {
-  const asked = path.join(folder, decodeURIComponent(pathname === "/" ? "/index.html" : pathname));
-  const type = MEDIA_TYPES[path.extname(asked)];
-  // `join` has resolved every `..`: what left the folder is not under it any more.
-  if (!asked.startsWith(folder + path.sep) || type === undefined) return new Response(null, { status: 404 });
+  const asked = resolveInside(folder, pathname === "/" ? "/index.html" : pathname);
+  const type = asked === null ? undefined : MEDIA_TYPES[path.extname(asked)];
+  if (asked === null || type === undefined) return new Response(null, { status: 404 });
   try {
     return new Response(await readFile(asked), { headers: { "content-type": type } });
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ENOENT") return new Response(null, { status: 404 });
+    if (error instanceof Error && "code" in error && (error.code === "ENOENT" || error.code === "EISDIR")) return new Response(null, { status: 404 });
+    throw error;
+  }
+}
+
+/** @returns null for what is no path, or leads out of the folder */
+function resolveInside(folder: string, pathname: string): string | null {
+  try {
+    const asked = path.join(folder, decodeURIComponent(pathname));
+    // `join` has resolved every `..`: what left the folder is not under it any more.
+    return asked.startsWith(folder + path.sep) && !asked.includes("\0") ? asked : null;
+  } catch (error) {
+    if (error instanceof URIError) return null;
     throw error;
   }
 }

@@ -11,7 +11,7 @@ export const POLICIES: Readonly<Record<string, string>> = {
     "script-src": "'self'",
     // Positions of floating parts are written as inline styles by the primitives library; nothing can run from there.
     "style-src": "'self' 'unsafe-inline'",
-    "img-src": "'self' data:",
+    "img-src": "'self' data: blob:",
     "font-src": "'self' data:",
     "connect-src": "'self'",
     "worker-src": "'self'",
