@@ -5,10 +5,12 @@ import type { Handlers } from "../contract/contract.ts";
 import { TarnError } from "../contract/errors.ts";
 import { openStore } from "../store/store.ts";
 import { chatHandlers } from "./chats/chats.ts";
+import { createComplete, type Complete } from "./chats/completion.ts";
 import { createConversation } from "./chats/conversation.ts";
 import { dispatch } from "./dispatch.ts";
 import { documentHandlers } from "./documents/document-library.ts";
 import { createEngineService, type EngineService } from "./engine/engine-service.ts";
+import { createQueue } from "./engine/queue.ts";
 import { createEvents, type Events } from "./events.ts";
 import { createModelLibrary, type OpenFile } from "./models/model-library.ts";
 import { openSettings, type SettingsService } from "./settings/settings.ts";
@@ -37,6 +39,8 @@ export interface Services {
   readonly settings: SettingsService;
   /** A call of the contract as it comes from outside. @throws TarnError */
   call(name: string, input: unknown): Promise<unknown>;
+  /** An answer outside any chat; nothing is kept. */
+  readonly complete: Complete;
   /** Stops what runs, saves it, ends the engine and the store. */
   close(): Promise<void>;
 }
@@ -57,12 +61,14 @@ export async function createServices(options: ServicesOptions): Promise<Services
     options.openFile,
   );
   const engine = createEngineService(options.startEngine, loadTokenizer, library, settings, events);
-  const conversation = createConversation({ store, events, engine, settings });
+  const queue = createQueue();
+  const conversation = createConversation({ store, events, engine, settings }, queue);
 
   /** Sessions end with the model that they are of, so what runs is stopped and saved first. */
   async function switchModel(): Promise<void> {
     await conversation.stopAll();
-    await engine.reload();
+    // Loading goes on behind the answer to the call; `engine.status` tells how it ends.
+    void engine.reload();
   }
 
   const handlers: Handlers = {
@@ -78,7 +84,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
       const entry = await library.get(modelId);
       if (!entry.supported) throw new TarnError("unknown-architecture", entry.reason ?? "This model cannot be used.", { modelId });
       await settings.set({ modelId });
-      void switchModel();
+      await switchModel();
       return null;
     },
     async "engine.status"() {
@@ -90,7 +96,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
     async "settings.set"(patch) {
       const before = settings.get();
       const after = await settings.set(patch);
-      if (after.backend !== before.backend || after.modelId !== before.modelId) void switchModel();
+      if (after.backend !== before.backend || after.modelId !== before.modelId) await switchModel();
       return after;
     },
     async "shell.openLink"({ url }) {
@@ -106,6 +112,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
     engine,
     settings,
     call: (name, input) => dispatch(handlers, name, input),
+    complete: createComplete(engine, queue),
     async close() {
       await conversation.stopAll();
       await engine.close();

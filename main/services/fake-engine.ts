@@ -73,7 +73,8 @@ export function createFakeEngine(modelHash = "fake-model", stopId = 5): FakeEngi
         if (fake.pace > 0) await wait(fake.pace);
         if (options?.signal?.aborted === true) break;
         ids.push(id);
-        options?.onEvent?.({ type: "progress", done: ++prefilled, total: input.ids.length });
+        prefilled++;
+        options?.onEvent?.({ type: "progress", done: prefilled, total: input.ids.length });
       }
       fake.prefills.push(input.ids.slice(0, prefilled));
       return { position: ids.length, logits: null, cancelled: prefilled < input.ids.length, prefilled };

@@ -5,7 +5,7 @@ import type { SamplerSettings } from "../../contract/dto.ts";
 import { TarnError } from "../../contract/errors.ts";
 import type { MessageRecord } from "../../store/records.ts";
 import { toTarnError } from "../dispatch.ts";
-import { createQueue } from "../engine/queue.ts";
+import type { Queue } from "../engine/queue.ts";
 import { leafBelow, requireChat, requireMessage, titleFrom, viewChat } from "./chat-view.ts";
 import type { LiveSession } from "./read-path.ts";
 import { tellMessage, type Turn, type TurnContext } from "./turn-context.ts";
@@ -27,9 +27,9 @@ export interface Conversation {
   stopAll(): Promise<void>;
 }
 
-export function createConversation(context: TurnContext): Conversation {
+/** @param queue the engine's: one thing at a time */
+export function createConversation(context: TurnContext, queue: Queue): Conversation {
   const { store, events, settings } = context;
-  const queue = createQueue();
   const running = new Map<string, { readonly chatId: string; readonly abort: AbortController; readonly finished: Promise<void> }>();
   /** The one turn that is not waiting. */
   let current: string | null = null;

@@ -1,6 +1,6 @@
 /** The token ids of a turn: kept where this tokenizer has read a message, appended where it is new. */
 import type { MessageRecord } from "../../store/records.ts";
-import { findPassages } from "../documents/search.ts";
+import { findPassages, PASSAGE_TOKENS } from "../documents/search.ts";
 import { TarnError } from "../../contract/errors.ts";
 import type { LoadedModel } from "../engine/engine-service.ts";
 import { commonLength, type Wording } from "../engine/wording.ts";
@@ -117,6 +117,12 @@ async function passagesFor(context: TurnContext, model: LoadedModel, path: reado
   const names = new Map(path.flatMap((one) => one.documents.map((document) => [document.id, document.name] as const)));
   const searched = [...names.keys()].filter((documentId) => !whole.has(documentId));
   if (searched.length === 0) return [];
-  const found = await findPassages(context.store, searched, message.text, model.wording.countTokens);
-  return found.map(({ documentId, page, start, end, text }) => ({ documentId, file: names.get(documentId) ?? "", page, start, end, text }));
+  const read = new Set(path.flatMap((one) => one.passages.map((passage) => `${passage.documentId}:${passage.start}`)));
+  const found = await findPassages(context.store, searched, message.text, model.wording.countTokens, {
+    budget: PASSAGE_TOKENS,
+    // A question that comes with a document is about it even where no word of it is found; a later "thank you" is not.
+    orBeginning: message.documents.length > 0,
+  });
+  const fresh = found.filter(({ documentId, start }) => !read.has(`${documentId}:${start}`));
+  return fresh.map(({ documentId, page, start, end, text }) => ({ documentId, file: names.get(documentId) ?? "", page, start, end, text }));
 }

@@ -126,7 +126,7 @@ describe("search", () => {
   });
 
   test("the passage with the answer is found, with its page, in document order, within the budget", async () => {
-    const found = await findPassages(store, ["d"], "What is the access code for the archive?", count, 400);
+    const found = await findPassages(store, ["d"], "What is the access code for the archive?", count, { budget: 400, orBeginning: true });
     expect(found.map((passage) => passage.page)).toContain(17);
     expect(found.map((passage) => passage.ordinal)).toEqual(found.map((passage) => passage.ordinal).toSorted((a, b) => a - b));
     expect(found.reduce((sum, passage) => sum + length(passage.text), 0)).toBeLessThanOrEqual(400);
@@ -134,13 +134,14 @@ describe("search", () => {
 
   test("operators, quotes and brackets of a question are only words", async () => {
     for (const question of ['"', "NEAR(archive, 5) AND NOT code*", "text:archive -code ^a", "((", "') OR 1=1 --"]) {
-      await expect(findPassages(store, ["d"], question, count)).resolves.toBeDefined();
+      await expect(findPassages(store, ["d"], question, count, { budget: 1000, orBeginning: true })).resolves.toBeDefined();
     }
     expect(matchExpression('Who has "the" code?')).toBe('"code"');
   });
 
   test("a question that finds nothing gets the beginning", async () => {
-    const found = await findPassages(store, ["d"], "What is this document about?", count);
+    const found = await findPassages(store, ["d"], "What is this document about?", count, { budget: 1000, orBeginning: true });
     expect(found[0]?.page).toBe(1);
+    expect(await findPassages(store, ["d"], "Thank you.", count, { budget: 1000, orBeginning: false })).toEqual([]);
   });
 });

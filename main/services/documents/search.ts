@@ -22,20 +22,21 @@ export function matchExpression(question: string): string | null {
 }
 
 /**
- * The passages to put before the question, in document order, within `budget` tokens: the best hits, the neighbours of the best
- * one where there is room, and the beginning of each document when nothing is found.
+ * The passages to put before the question, in document order, within `budget` tokens: the best hits, and the neighbours of the
+ * best one where there is room. Where nothing is found: the beginning of each document if `orBeginning`, else none.
  */
 export async function findPassages(
   store: Store,
   documentIds: readonly string[],
   question: string,
   countTokens: (text: string) => Promise<number>,
-  budget: number = PASSAGE_TOKENS,
+  { budget, orBeginning }: { readonly budget: number; readonly orBeginning: boolean },
 ): Promise<PassageRecord[]> {
   const hits = await search(store, documentIds, question, CANDIDATES);
   const best = hits[0];
   const wanted: PassageRecord[] = [];
   if (best === undefined) {
+    if (!orBeginning) return [];
     for (const documentId of documentIds) wanted.push(...(await store.run("passagesAt", { documentId, ordinals: [0, 1] })));
   } else {
     wanted.push(...hits.filter((hit) => hit.score >= WEAK * best.score));
