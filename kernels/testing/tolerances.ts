@@ -12,10 +12,18 @@ export const LOGITS: Tolerance = { absolute: 1e-3, relative: 0 };
 export const STATES: Tolerance = { absolute: 1e-4, relative: 1e-4 };
 
 /**
- * A product with q8_0 weights on a backend that rounds activations to 8 bits in blocks of 32: each product is off by at
- * most 1/254 of the block's largest activation, and the errors of K products add like a random walk.
+ * A product with q8_0 weights on a backend that rounds activations in blocks of 32, to 8 bits ("int8-activations") or
+ * 16 ("int16-activations"): each product is off by at most 1/254 (1/65534) of the block's largest activation, and the
+ * errors of K products add like a random walk.
  * @param inputs the activations; @param weights the dequantised weights of all rows; @param K values summed up
  */
-export function int8ActivationTolerance(inputs: ArrayLike<number>, weights: ArrayLike<number>, K: number): Tolerance {
-  return { absolute: (largest(inputs) / 254) * largest(weights) * Math.sqrt(K) * 2, relative: 1e-5 };
+export function roundedActivationTolerance(
+  features: readonly string[],
+  inputs: ArrayLike<number>,
+  weights: ArrayLike<number>,
+  K: number,
+): Tolerance | undefined {
+  const steps = features.includes("int8-activations") ? 254 : features.includes("int16-activations") ? 65534 : null;
+  if (steps === null) return undefined;
+  return { absolute: Math.max(1e-5, (largest(inputs) / steps) * largest(weights) * Math.sqrt(K) * 2), relative: 1e-5 };
 }

@@ -239,8 +239,8 @@ class Wasm implements WasmBackend {
   }
 
   profile(): Record<string, number> {
-    const names = Object.entries(OPCODES);
-    const times = new Float64Array(this.#arena.memory.buffer, PROFILE, names.length);
+    const names = Object.entries(OPCODES).filter(([name]) => name !== "end");
+    const times = new Float64Array(this.#arena.memory.buffer, PROFILE, names.length + 1);
     const result = Object.fromEntries(names.map(([name, opcode]) => [name, times[opcode] ?? 0]));
     times.fill(0);
     return result;
@@ -285,7 +285,7 @@ class Wasm implements WasmBackend {
   #expectUsable(): void {
     if (this.#released) throw new KernelError("backend", "the backend was released");
     if (isAborted(this.#arena.memory)) {
-      throw new KernelError("device-lost", `a WASM thread failed: ${this.#team.failure() ?? "it did not answer for a minute"}`);
+      throw new KernelError("device-lost", `a WASM thread failed: ${this.#team.failure() ?? "it stopped, or did not answer for a minute"}`);
     }
   }
 }

@@ -47,9 +47,8 @@ export function dismiss(): void {
 
 function execute(plan: usize): i32 {
   let instruction = plan;
-  while (true) {
-    const opcode = load<i32>(instruction);
-    if (opcode == 0) return 0;
+  let opcode = load<i32>(instruction);
+  while (opcode != 0) {
     const timed = profile != 0 && isLeader();
     const start = timed ? now() : 0;
     switch (opcode) {
@@ -65,11 +64,15 @@ function execute(plan: usize): i32 {
       case 10: ssdScan(instruction); break;
       default: unreachable();
     }
+    // Behind the last barrier the leader may already have freed the plan, so all reading of it comes before.
+    instruction += load<i32>(instruction, 4);
+    const done = opcode;
+    opcode = load<i32>(instruction);
     if (!barrier()) return 1;
     if (timed) {
-      const total = profile + (<usize>opcode << 3);
+      const total = profile + (<usize>done << 3);
       store<f64>(total, load<f64>(total) + now() - start);
     }
-    instruction += load<i32>(instruction, 4);
   }
+  return 0;
 }

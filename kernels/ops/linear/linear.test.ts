@@ -7,7 +7,7 @@ import { forEachBackend } from "../../testing/for-each-backend.ts";
 import { runOp, type OpTrial } from "../../testing/op-runner.ts";
 import { randomPacked } from "../../testing/pack.ts";
 import { seeded } from "../../testing/seeded.ts";
-import { int8ActivationTolerance } from "../../testing/tolerances.ts";
+import { roundedActivationTolerance } from "../../testing/tolerances.ts";
 import { linear } from "./linear.ts";
 
 interface Size {
@@ -77,11 +77,11 @@ forEachBackend("linear", (backend) => {
     ])("agrees with the reference: $batch × $length, $inputs → $outputs", async (size) => {
       for (const extras of [false, true]) {
         const options = trial(size, dtype, extras);
-        const rounds = dtype === "q8_0" && backend().device.features.includes("int8-activations");
+        const features = dtype === "q8_0" ? backend().device.features : [];
         await expectLikeReference(
           backend(),
           options,
-          rounds ? int8ActivationTolerance(options.inputs.x.values, dequantised(options, dtype), size.inputs) : undefined,
+          roundedActivationTolerance(features, options.inputs.x.values, dequantised(options, dtype), size.inputs),
         );
       }
     });
