@@ -9,7 +9,12 @@ const MASK64 = (1n << 64n) - 1n;
 /** The state for a seed, an integer from 0 to 2^53 - 1. */
 export function seedState(seed: number): RandomState {
   const [low, high] = splitMix64(BigInt(seed));
-  return [Number(low & 0xffff_ffffn), Number(low >> 32n), Number(high & 0xffff_ffffn), Number(high >> 32n)];
+  return [
+    Number(low & 0xffff_ffffn),
+    Number(low >> 32n),
+    Number(high & 0xffff_ffffn),
+    Number(high >> 32n),
+  ];
 }
 
 /** The first two outputs of SplitMix64. */
@@ -25,7 +30,10 @@ function mix(z: bigint): bigint {
 }
 
 /** One step: a 32-bit output and the state after it. */
-export function nextUint32([s0, s1, s2, s3]: RandomState): readonly [value: number, next: RandomState] {
+export function nextUint32([s0, s1, s2, s3]: RandomState): readonly [
+  value: number,
+  next: RandomState,
+] {
   const value = Math.imul(rotateLeft(Math.imul(s1, 5), 7), 9) >>> 0;
   const c = s2 ^ s0;
   const d = s3 ^ s1;

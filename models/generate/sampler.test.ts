@@ -2,7 +2,15 @@ import { describe, expect, it } from "vitest";
 import { nextUint32, nextUnit, seedState, splitMix64, type RandomState } from "./random.ts";
 import { createSampler, SamplerError, type SamplerOptions } from "./sampler.ts";
 
-const off: SamplerOptions = { temperature: 1, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, repetitionWindow: 0, seed: 1 };
+const off: SamplerOptions = {
+  temperature: 1,
+  topK: 0,
+  topP: 1,
+  minP: 0,
+  repetitionPenalty: 1,
+  repetitionWindow: 0,
+  seed: 1,
+};
 const greedy: SamplerOptions = { ...off, temperature: 0 };
 
 function draws(logits: readonly number[], options: Partial<SamplerOptions>, n = 2000): number[] {
@@ -11,7 +19,10 @@ function draws(logits: readonly number[], options: Partial<SamplerOptions>, n = 
 }
 
 function shares(tokens: readonly number[], vocabSize: number): number[] {
-  return Array.from({ length: vocabSize }, (_, id) => tokens.filter((token) => token === id).length / tokens.length);
+  return Array.from(
+    { length: vocabSize },
+    (_, id) => tokens.filter((token) => token === id).length / tokens.length,
+  );
 }
 
 /** Logits of the probabilities 0.4, 0.3, 0.2, 0.1. */
@@ -20,7 +31,10 @@ const four = [0.4, 0.3, 0.2, 0.1].map(Math.log);
 describe("random", () => {
   it("gives the outputs of the reference xoshiro128** from the state 1, 2, 3, 4", () => {
     // Test vector of the Rust crate rand_xoshiro, made with the authors' C code.
-    const expected = [11520, 0, 5927040, 70819200, 2031721883, 1637235492, 1287239034, 3734860849, 3729100597, 4258142804];
+    const expected = [
+      11520, 0, 5927040, 70819200, 2031721883, 1637235492, 1287239034, 3734860849, 3729100597,
+      4258142804,
+    ];
     let state: RandomState = [1, 2, 3, 4];
     const values = expected.map(() => {
       const [value, next] = nextUint32(state);
@@ -53,7 +67,8 @@ describe("createSampler", () => {
   });
 
   it("draws by the probabilities of the softmax", () => {
-    for (const [id, share] of shares(draws(four, {}, 20_000), 4).entries()) expect(Math.abs(share - Math.exp(four[id] ?? 0))).toBeLessThan(0.015);
+    for (const [id, share] of shares(draws(four, {}, 20_000), 4).entries())
+      expect(Math.abs(share - Math.exp(four[id] ?? 0))).toBeLessThan(0.015);
   });
 
   it("gives the same tokens for the same seed and others for another", () => {
@@ -63,7 +78,9 @@ describe("createSampler", () => {
   });
 
   it("sharpens and flattens with temperature, and survives an extreme one", () => {
-    const [cold = 0, hot = 0] = [0.5, 2].map((temperature) => shares(draws(four, { temperature }, 20_000), 4)[0]);
+    const [cold = 0, hot = 0] = [0.5, 2].map(
+      (temperature) => shares(draws(four, { temperature }, 20_000), 4)[0],
+    );
     // Squares of 4 : 3 : 2 : 1, and roots.
     expect(Math.abs(cold - 16 / 30)).toBeLessThan(0.015);
     expect(Math.abs(hot - 2 / (2 + 1 + Math.SQRT2 + Math.sqrt(3)))).toBeLessThan(0.015);
@@ -79,7 +96,10 @@ describe("createSampler", () => {
   it("keeps exactly the k largest of many, wherever they are", () => {
     const logits = Array.from({ length: 997 }, (_, i) => Math.fround(Math.sin(i * 12.9898) * 4));
     for (const topK of [1, 2, 7, 100, 996]) {
-      const best = logits.map((score, id) => ({ score, id })).toSorted((a, b) => b.score - a.score).slice(0, topK);
+      const best = logits
+        .map((score, id) => ({ score, id }))
+        .toSorted((a, b) => b.score - a.score)
+        .slice(0, topK);
       const allowed = new Set(best.map(({ id }) => id));
       const drawn = new Set(draws(logits, { topK, temperature: 5 }, 3000));
       expect([...drawn].filter((id) => !allowed.has(id))).toEqual([]);
@@ -106,9 +126,18 @@ describe("createSampler", () => {
 
   it("divides positive and multiplies negative scores of seen tokens within the window", () => {
     const logits = Float32Array.of(3, 2, -1, -1.5);
-    expect(createSampler({ ...greedy, repetitionPenalty: 2, repetitionWindow: 4 }, [0])(logits)).toBe(1);
-    expect(createSampler({ ...greedy, repetitionPenalty: 2, repetitionWindow: 1 }, [0, 2])(logits)).toBe(0);
-    expect(createSampler({ ...greedy, repetitionPenalty: 2, repetitionWindow: 4 }, [2, 99])(Float32Array.of(-3, -4, -1, -1.5))).toBe(3);
+    expect(
+      createSampler({ ...greedy, repetitionPenalty: 2, repetitionWindow: 4 }, [0])(logits),
+    ).toBe(1);
+    expect(
+      createSampler({ ...greedy, repetitionPenalty: 2, repetitionWindow: 1 }, [0, 2])(logits),
+    ).toBe(0);
+    expect(
+      createSampler(
+        { ...greedy, repetitionPenalty: 2, repetitionWindow: 4 },
+        [2, 99],
+      )(Float32Array.of(-3, -4, -1, -1.5)),
+    ).toBe(3);
     expect([...logits]).toEqual([3, 2, -1, -1.5]);
   });
 
@@ -122,14 +151,27 @@ describe("createSampler", () => {
   });
 
   it.each<Partial<SamplerOptions>>([
-    { temperature: NaN }, { temperature: -1 }, { temperature: Infinity }, { topK: 1.5 }, { topK: -1 }, { topP: 1.1 }, { topP: NaN },
-    { minP: -0.1 }, { repetitionPenalty: 0 }, { repetitionWindow: NaN }, { seed: 0.5 }, { seed: -1 },
+    { temperature: NaN },
+    { temperature: -1 },
+    { temperature: Infinity },
+    { topK: 1.5 },
+    { topK: -1 },
+    { topP: 1.1 },
+    { topP: NaN },
+    { minP: -0.1 },
+    { repetitionPenalty: 0 },
+    { repetitionWindow: NaN },
+    { seed: 0.5 },
+    { seed: -1 },
   ])("refuses %o", (options) => {
     expect(() => createSampler({ ...off, ...options }, [])).toThrow(SamplerError);
   });
 
-  it.each([[[NaN, 1]], [[1, Infinity]], [[-Infinity, -Infinity]], [[]]])("refuses the logits %j", (logits) => {
-    expect(() => createSampler(off, [])(Float32Array.from(logits))).toThrow(SamplerError);
-    expect(() => createSampler(greedy, [])(Float32Array.from(logits))).toThrow(SamplerError);
-  });
+  it.each([[[NaN, 1]], [[1, Infinity]], [[-Infinity, -Infinity]], [[]]])(
+    "refuses the logits %j",
+    (logits) => {
+      expect(() => createSampler(off, [])(Float32Array.from(logits))).toThrow(SamplerError);
+      expect(() => createSampler(greedy, [])(Float32Array.from(logits))).toThrow(SamplerError);
+    },
+  );
 });

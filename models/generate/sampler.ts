@@ -42,7 +42,8 @@ export type Sampler = (logits: Float32Array) => number;
 export function createSampler(options: SamplerOptions, recent: readonly number[]): Sampler {
   checkOptions(options);
   const { repetitionWindow, repetitionPenalty, temperature } = options;
-  const seen = repetitionPenalty === 1 || repetitionWindow === 0 ? null : recent.slice(-repetitionWindow);
+  const seen =
+    repetitionPenalty === 1 || repetitionWindow === 0 ? null : recent.slice(-repetitionWindow);
   let random = seedState(options.seed);
   return (logits) => {
     const scores = seen === null ? logits : penalised(logits, seen, repetitionPenalty);
@@ -68,12 +69,20 @@ function checkOptions(options: SamplerOptions): void {
     ["topK", whole(topK), "a whole number from 0"],
     ["topP", topP >= 0 && topP <= 1, "a number from 0 to 1"],
     ["minP", minP >= 0 && minP <= 1, "a number from 0 to 1"],
-    ["repetitionPenalty", Number.isFinite(repetitionPenalty) && repetitionPenalty > 0, "a number above 0"],
+    [
+      "repetitionPenalty",
+      Number.isFinite(repetitionPenalty) && repetitionPenalty > 0,
+      "a number above 0",
+    ],
     ["repetitionWindow", whole(repetitionWindow), "a whole number from 0"],
     ["seed", whole(seed), "a whole number from 0"],
   ];
   for (const [name, holds, range] of rules) {
-    if (!holds) throw new SamplerError("options", `The sampler's ${name} is ${String(options[name])}; expected ${range}.`);
+    if (!holds)
+      throw new SamplerError(
+        "options",
+        `The sampler's ${name} is ${String(options[name])}; expected ${range}.`,
+      );
   }
 }
 
@@ -91,15 +100,21 @@ function penalised(logits: Float32Array, seen: readonly number[], penalty: numbe
 function largest(scores: Float32Array): number {
   let best = -1;
   let bestScore = -Infinity;
-  for (const [id, score] of scores.entries()) {
+  for (let id = 0; id < scores.length; id++) {
+    const score = scores[id] ?? NaN;
     // The negated comparison also catches NaN.
-    if (!(score < Infinity)) throw new SamplerError("logits", `The logit of token ${id} is ${score}; expected a finite number.`);
+    if (!(score < Infinity))
+      throw new SamplerError(
+        "logits",
+        `The logit of token ${id} is ${score}; expected a finite number.`,
+      );
     if (score > bestScore) {
       best = id;
       bestScore = score;
     }
   }
-  if (best < 0) throw new SamplerError("logits", `None of the ${scores.length} logits is above -Infinity.`);
+  if (best < 0)
+    throw new SamplerError("logits", `None of the ${scores.length} logits is above -Infinity.`);
   return best;
 }
 
@@ -110,13 +125,18 @@ interface Candidates {
   readonly count: number;
 }
 
-function candidates(scores: Float32Array, largestScore: number, { temperature, topK, topP, minP }: SamplerOptions): Candidates {
+function candidates(
+  scores: Float32Array,
+  largestScore: number,
+  { temperature, topK, topP, minP }: SamplerOptions,
+): Candidates {
   // Equal scores at the edge are all kept, as transformers does.
   const least = topK > 0 && topK < scores.length ? kthLargest(scores, topK) : -Infinity;
   const ids = new Int32Array(scores.length);
   const weights = new Float64Array(scores.length);
   let count = 0;
-  for (const [id, score] of scores.entries()) {
+  for (let id = 0; id < scores.length; id++) {
+    const score = scores[id] ?? -Infinity;
     if (score < least) continue;
     ids[count] = id;
     weights[count] = Math.exp((score - largestScore) / temperature);
@@ -147,10 +167,19 @@ function nucleus({ ids, weights, count }: Candidates, topP: number): Candidates 
     heap[0] = heap[left - 1] ?? 0;
     siftDown(heap, 0, left - 1, before);
   }
-  return { ids: Int32Array.from(keptIds), weights: Float64Array.from(keptWeights), count: keptIds.length };
+  return {
+    ids: Int32Array.from(keptIds),
+    weights: Float64Array.from(keptWeights),
+    count: keptIds.length,
+  };
 }
 
-function siftDown(heap: Uint32Array, from: number, length: number, before: (a: number, b: number) => boolean): void {
+function siftDown(
+  heap: Uint32Array,
+  from: number,
+  length: number,
+  before: (a: number, b: number) => boolean,
+): void {
   let parent = from;
   for (;;) {
     let child = 2 * parent + 1;

@@ -12,7 +12,8 @@ export const MAX_CONFIG_BYTES = 16 * 1024 * 1024;
  */
 export function parseConfig(bytes: Uint8Array, file: string): JsonObject {
   const config = unwrapFloats(parseJson(bytes, file), file);
-  if (!isJsonObject(config)) throw new WeightsError("malformed", { file, reason: "the configuration is not a JSON object" });
+  if (!isJsonObject(config))
+    throw new WeightsError("malformed", { file, reason: "the configuration is not a JSON object" });
   return config;
 }
 
@@ -36,7 +37,12 @@ function nonFinite(text: JsonValue, file: string): number {
     case "NaN":
       return NaN;
     default:
-      throw new WeightsError("malformed", { file, reason: "__float__ holds an unknown number", expected: "Infinity, -Infinity or NaN", actual: JSON.stringify(text) });
+      throw new WeightsError("malformed", {
+        file,
+        reason: "__float__ holds an unknown number",
+        expected: "Infinity, -Infinity or NaN",
+        actual: JSON.stringify(text),
+      });
   }
 }
 

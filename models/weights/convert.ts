@@ -2,7 +2,12 @@
  * Values between element types, in pieces of whole rows. All formats that are read here are little endian, and so is
  * every machine that Tarn runs on; typed arrays are laid over the bytes directly.
  */
-import { packedRowBytes, Q8_0_BLOCK, Q8_0_BLOCK_BYTES, type WeightDType } from "../../kernels/spec/dtype.ts";
+import {
+  packedRowBytes,
+  Q8_0_BLOCK,
+  Q8_0_BLOCK_BYTES,
+  type WeightDType,
+} from "../../kernels/spec/dtype.ts";
 import { f16Table, f32ToBf16, f32ToF16 } from "./f16.ts";
 import type { SourceDType } from "./source.ts";
 
@@ -92,7 +97,8 @@ function quantiseQ8_0(values: Float32Array): Uint8Array {
   for (let block = 0; block < blocks; block++) {
     const from = block * Q8_0_BLOCK;
     let largest = 0;
-    for (let j = 0; j < Q8_0_BLOCK; j++) largest = Math.max(largest, Math.abs(values[from + j] ?? 0));
+    for (let j = 0; j < Q8_0_BLOCK; j++)
+      largest = Math.max(largest, Math.abs(values[from + j] ?? 0));
     const d = Math.fround(largest / 127);
     const inverse = d === 0 ? 0 : Math.fround(1 / d);
     const scale = f32ToF16(d);

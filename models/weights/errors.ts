@@ -42,7 +42,8 @@ export class WeightsError extends Error {
 }
 
 function describe(fields: WeightsErrorFields): string {
-  const where = fields.tensor === undefined ? fields.file : `${fields.file}, tensor "${fields.tensor}"`;
+  const where =
+    fields.tensor === undefined ? fields.file : `${fields.file}, tensor "${fields.tensor}"`;
   const expected = fields.expected === undefined ? "" : `; expected ${fields.expected}`;
   const actual = fields.actual === undefined ? "" : `, got ${fields.actual}`;
   return `${where}: ${fields.reason}${expected}${actual}.`;

@@ -34,7 +34,11 @@ export class GgufCursor {
   }
 
   malformed(reason: string, actual?: string | number): WeightsError {
-    return new WeightsError("malformed", { file: this.file.name, reason: `${reason} (at byte ${this.at})`, ...(actual === undefined ? {} : { actual }) });
+    return new WeightsError("malformed", {
+      file: this.file.name,
+      reason: `${reason} (at byte ${this.at})`,
+      ...(actual === undefined ? {} : { actual }),
+    });
   }
 
   /** Bytes that may still be read before the file, or the limit on metadata, ends. */
@@ -44,9 +48,17 @@ export class GgufCursor {
 
   /** Makes `length` bytes available and returns where they begin in `view`. */
   async take(length: number): Promise<{ view: DataView; offset: number }> {
-    if (length > this.left) throw this.malformed(`${length} bytes are announced, but only ${this.left} are left`);
-    if (this.at < this.#pieceStart || this.at + length > this.#pieceStart + this.#piece.byteLength) {
-      const bytes = await readExactly(this.file, this.at, Math.min(Math.max(length, PIECE_BYTES), this.left));
+    if (length > this.left)
+      throw this.malformed(`${length} bytes are announced, but only ${this.left} are left`);
+    if (
+      this.at < this.#pieceStart ||
+      this.at + length > this.#pieceStart + this.#piece.byteLength
+    ) {
+      const bytes = await readExactly(
+        this.file,
+        this.at,
+        Math.min(Math.max(length, PIECE_BYTES), this.left),
+      );
       this.#piece = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
       this.#pieceStart = this.at;
     }
@@ -64,13 +76,18 @@ export class GgufCursor {
   async size(what: string): Promise<number> {
     const { view, offset } = await this.take(8);
     const value = view.getBigUint64(offset, true);
-    if (value > BigInt(Number.MAX_SAFE_INTEGER)) throw this.malformed(`${what} is too large`, String(value));
+    if (value > BigInt(Number.MAX_SAFE_INTEGER))
+      throw this.malformed(`${what} is too large`, String(value));
     return Number(value);
   }
 
   async string(what: string, maxBytes: number): Promise<string> {
     const length = await this.size(`the length of ${what}`);
-    if (length > maxBytes || length > this.left) throw this.malformed(`${what} is longer than the file or the limit of ${maxBytes} bytes`, length);
+    if (length > maxBytes || length > this.left)
+      throw this.malformed(
+        `${what} is longer than the file or the limit of ${maxBytes} bytes`,
+        length,
+      );
     const { view, offset } = await this.take(length);
     try {
       return utf8.decode(new Uint8Array(view.buffer, view.byteOffset + offset, length));
@@ -85,7 +102,8 @@ const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 /** @throws WeightsError `malformed` */
 export async function readMetadata(cursor: GgufCursor, count: number): Promise<GgufMetadata> {
   // A key, its type and a value of one byte: 8 + 1 + 4 + 1.
-  if (count * 14 > cursor.left) throw cursor.malformed("there are more keys announced than the file has room for", count);
+  if (count * 14 > cursor.left)
+    throw cursor.malformed("there are more keys announced than the file has room for", count);
   const metadata = new Map<string, GgufValue>();
   for (let i = 0; i < count; i++) {
     const key = await cursor.string("a metadata key", MAX_KEY_BYTES);
@@ -95,7 +113,12 @@ export async function readMetadata(cursor: GgufCursor, count: number): Promise<G
   return metadata;
 }
 
-async function readValue(cursor: GgufCursor, type: number, key: string, depth: number): Promise<GgufValue> {
+async function readValue(
+  cursor: GgufCursor,
+  type: number,
+  key: string,
+  depth: number,
+): Promise<GgufValue> {
   if (type === STRING) return cursor.string(`the value of "${key}"`, MAX_METADATA_BYTES);
   if (type === ARRAY) return readArray(cursor, key, depth + 1);
   const bytes = MIN_BYTES[type];
@@ -104,14 +127,23 @@ async function readValue(cursor: GgufCursor, type: number, key: string, depth: n
   return scalar(view, offset, type);
 }
 
-async function readArray(cursor: GgufCursor, key: string, depth: number): Promise<readonly GgufValue[]> {
-  if (depth > MAX_ARRAY_DEPTH) throw cursor.malformed(`"${key}" nests arrays deeper than ${MAX_ARRAY_DEPTH}`);
+async function readArray(
+  cursor: GgufCursor,
+  key: string,
+  depth: number,
+): Promise<readonly GgufValue[]> {
+  if (depth > MAX_ARRAY_DEPTH)
+    throw cursor.malformed(`"${key}" nests arrays deeper than ${MAX_ARRAY_DEPTH}`);
   const type = await cursor.u32();
   const length = await cursor.size(`the length of "${key}"`);
   const bytes = MIN_BYTES[type];
-  if (bytes === undefined) throw cursor.malformed(`"${key}" is an array of an unknown value type`, type);
+  if (bytes === undefined)
+    throw cursor.malformed(`"${key}" is an array of an unknown value type`, type);
   if (length > MAX_ARRAY_LENGTH || length * bytes > cursor.left) {
-    throw cursor.malformed(`"${key}" announces more elements than the file has room for, or than the limit of ${MAX_ARRAY_LENGTH}`, length);
+    throw cursor.malformed(
+      `"${key}" announces more elements than the file has room for, or than the limit of ${MAX_ARRAY_LENGTH}`,
+      length,
+    );
   }
   const values: GgufValue[] = [];
   if (type === STRING || type === ARRAY) {

@@ -18,15 +18,41 @@ const MAX_NAME_BYTES = 1024;
 const DEFAULT_ALIGNMENT = 32;
 
 /** ggml_type by number; those with a `dtype` are read. Source: ggml.h. */
-const GGML_TYPES: ReadonlyMap<number, { readonly name: string; readonly dtype?: SourceDType }> = new Map([
-  [0, { name: "F32", dtype: "f32" }], [1, { name: "F16", dtype: "f16" }], [8, { name: "Q8_0", dtype: "q8_0" }], [30, { name: "BF16", dtype: "bf16" }],
-  [24, { name: "I8", dtype: "i8" }], [25, { name: "I16", dtype: "i16" }], [26, { name: "I32", dtype: "i32" }], [27, { name: "I64", dtype: "i64" }], [28, { name: "F64", dtype: "f64" }],
-  [2, { name: "Q4_0" }], [3, { name: "Q4_1" }], [6, { name: "Q5_0" }], [7, { name: "Q5_1" }], [9, { name: "Q8_1" }],
-  [10, { name: "Q2_K" }], [11, { name: "Q3_K" }], [12, { name: "Q4_K" }], [13, { name: "Q5_K" }], [14, { name: "Q6_K" }], [15, { name: "Q8_K" }],
-  [16, { name: "IQ2_XXS" }], [17, { name: "IQ2_XS" }], [18, { name: "IQ3_XXS" }], [19, { name: "IQ1_S" }], [20, { name: "IQ4_NL" }],
-  [21, { name: "IQ3_S" }], [22, { name: "IQ2_S" }], [23, { name: "IQ4_XS" }], [29, { name: "IQ1_M" }],
-  [34, { name: "TQ1_0" }], [35, { name: "TQ2_0" }], [39, { name: "MXFP4" }],
-]);
+const GGML_TYPES: ReadonlyMap<number, { readonly name: string; readonly dtype?: SourceDType }> =
+  new Map([
+    [0, { name: "F32", dtype: "f32" }],
+    [1, { name: "F16", dtype: "f16" }],
+    [8, { name: "Q8_0", dtype: "q8_0" }],
+    [30, { name: "BF16", dtype: "bf16" }],
+    [24, { name: "I8", dtype: "i8" }],
+    [25, { name: "I16", dtype: "i16" }],
+    [26, { name: "I32", dtype: "i32" }],
+    [27, { name: "I64", dtype: "i64" }],
+    [28, { name: "F64", dtype: "f64" }],
+    [2, { name: "Q4_0" }],
+    [3, { name: "Q4_1" }],
+    [6, { name: "Q5_0" }],
+    [7, { name: "Q5_1" }],
+    [9, { name: "Q8_1" }],
+    [10, { name: "Q2_K" }],
+    [11, { name: "Q3_K" }],
+    [12, { name: "Q4_K" }],
+    [13, { name: "Q5_K" }],
+    [14, { name: "Q6_K" }],
+    [15, { name: "Q8_K" }],
+    [16, { name: "IQ2_XXS" }],
+    [17, { name: "IQ2_XS" }],
+    [18, { name: "IQ3_XXS" }],
+    [19, { name: "IQ1_S" }],
+    [20, { name: "IQ4_NL" }],
+    [21, { name: "IQ3_S" }],
+    [22, { name: "IQ2_S" }],
+    [23, { name: "IQ4_XS" }],
+    [29, { name: "IQ1_M" }],
+    [34, { name: "TQ1_0" }],
+    [35, { name: "TQ2_0" }],
+    [39, { name: "MXFP4" }],
+  ]);
 
 /** A GGUF file: what it says of itself, and its tensors. */
 export interface GgufFile {
@@ -37,29 +63,67 @@ export interface GgufFile {
 /** @throws WeightsError `malformed`, `unsupported`, `io` */
 export async function openGguf(file: RandomAccessFile): Promise<GgufFile> {
   const cursor = new GgufCursor(file);
-  if (file.bytes < 24) throw new WeightsError("malformed", { file: file.name, reason: "the file is too short for a header", expected: "24 bytes or more", actual: file.bytes });
-  if ((await cursor.u32()) !== MAGIC) throw new WeightsError("malformed", { file: file.name, reason: 'the file does not begin with "GGUF"' });
+  if (file.bytes < 24)
+    throw new WeightsError("malformed", {
+      file: file.name,
+      reason: "the file is too short for a header",
+      expected: "24 bytes or more",
+      actual: file.bytes,
+    });
+  if ((await cursor.u32()) !== MAGIC)
+    throw new WeightsError("malformed", {
+      file: file.name,
+      reason: 'the file does not begin with "GGUF"',
+    });
   const version = await cursor.u32();
   if (version !== 2 && version !== 3) {
-    throw new WeightsError("unsupported", { file: file.name, reason: "the GGUF version is not one that Tarn reads", expected: "2 or 3 (little endian)", actual: version });
+    throw new WeightsError("unsupported", {
+      file: file.name,
+      reason: "the GGUF version is not one that Tarn reads",
+      expected: "2 or 3 (little endian)",
+      actual: version,
+    });
   }
   const tensorCount = await cursor.size("the number of tensors");
   const metadata = await readMetadata(cursor, await cursor.size("the number of metadata keys"));
   checkUnsplit(file, metadata);
-  return { metadata, tensors: new StoredTensors("gguf", await readTensors(cursor, tensorCount, alignment(file, metadata)), [file]) };
+  return {
+    metadata,
+    tensors: new StoredTensors(
+      "gguf",
+      await readTensors(cursor, tensorCount, alignment(file, metadata)),
+      [file],
+    ),
+  };
 }
 
 function checkUnsplit(file: RandomAccessFile, metadata: GgufMetadata): void {
   const parts = metadata.get("split.count");
   if (typeof parts === "number" && parts > 1) {
-    throw new WeightsError("unsupported", { file: file.name, reason: "the model is split over several GGUF files; join them with llama-gguf-split --merge", expected: "1 file", actual: parts });
+    throw new WeightsError("unsupported", {
+      file: file.name,
+      reason: "the model is split over several GGUF files; join them with llama-gguf-split --merge",
+      expected: "1 file",
+      actual: parts,
+    });
   }
 }
 
 function alignment(file: RandomAccessFile, metadata: GgufMetadata): number {
   const value = metadata.get("general.alignment") ?? DEFAULT_ALIGNMENT;
-  if (typeof value === "number" && Number.isInteger(value) && value >= 1 && value <= 65_536 && (value & (value - 1)) === 0) return value;
-  throw new WeightsError("malformed", { file: file.name, reason: "general.alignment is not a power of two up to 65536", actual: String(value) });
+  if (
+    typeof value === "number" &&
+    Number.isInteger(value) &&
+    value >= 1 &&
+    value <= 65_536 &&
+    (value & (value - 1)) === 0
+  )
+    return value;
+  throw new WeightsError("malformed", {
+    file: file.name,
+    reason: "general.alignment is not a power of two up to 65536",
+    actual: String(value),
+  });
 }
 
 interface Description {
@@ -71,9 +135,17 @@ interface Description {
   readonly offset: number;
 }
 
-async function readTensors(cursor: GgufCursor, tensorCount: number, align: number): Promise<ReadonlyMap<string, StoredTensor>> {
+async function readTensors(
+  cursor: GgufCursor,
+  tensorCount: number,
+  align: number,
+): Promise<ReadonlyMap<string, StoredTensor>> {
   // An empty name, no dimension, a type and an offset: 8 + 4 + 4 + 8.
-  if (tensorCount * 24 > cursor.left) throw cursor.malformed("there are more tensors announced than the file has room for", tensorCount);
+  if (tensorCount * 24 > cursor.left)
+    throw cursor.malformed(
+      "there are more tensors announced than the file has room for",
+      tensorCount,
+    );
   const descriptions: Description[] = [];
   for (let i = 0; i < tensorCount; i++) descriptions.push(await readDescription(cursor));
   const dataStart = Math.ceil(cursor.at / align) * align;
@@ -82,12 +154,30 @@ async function readTensors(cursor: GgufCursor, tensorCount: number, align: numbe
   let end = 0;
   for (const tensor of descriptions.toSorted((a, b) => a.offset - b.offset || a.bytes - b.bytes)) {
     const where = { file: file.name, tensor: tensor.name };
-    if (tensors.has(tensor.name)) throw new WeightsError("malformed", { ...where, reason: "the tensor is there twice" });
-    if (tensor.offset % align !== 0) throw new WeightsError("malformed", { ...where, reason: "the offset is not aligned", expected: `a multiple of ${align}`, actual: tensor.offset });
-    if (tensor.offset < end) throw new WeightsError("malformed", { ...where, reason: "the tensor overlaps the one before it", expected: `offset ${end} or more`, actual: tensor.offset });
+    if (tensors.has(tensor.name))
+      throw new WeightsError("malformed", { ...where, reason: "the tensor is there twice" });
+    if (tensor.offset % align !== 0)
+      throw new WeightsError("malformed", {
+        ...where,
+        reason: "the offset is not aligned",
+        expected: `a multiple of ${align}`,
+        actual: tensor.offset,
+      });
+    if (tensor.offset < end)
+      throw new WeightsError("malformed", {
+        ...where,
+        reason: "the tensor overlaps the one before it",
+        expected: `offset ${end} or more`,
+        actual: tensor.offset,
+      });
     end = tensor.offset + tensor.bytes;
     if (dataStart + end > file.bytes) {
-      throw new WeightsError("malformed", { ...where, reason: "the tensor goes beyond the end of the file (is it cut off?)", expected: `${dataStart + end} bytes`, actual: file.bytes });
+      throw new WeightsError("malformed", {
+        ...where,
+        reason: "the tensor goes beyond the end of the file (is it cut off?)",
+        expected: `${dataStart + end} bytes`,
+        actual: file.bytes,
+      });
     }
     tensors.set(tensor.name, { ...tensor, file, offset: dataStart + tensor.offset });
   }
@@ -98,19 +188,41 @@ async function readDescription(cursor: GgufCursor): Promise<Description> {
   const name = await cursor.string("a tensor's name", MAX_NAME_BYTES);
   const where = { file: cursor.file.name, tensor: name };
   const dimensions = await cursor.u32();
-  if (dimensions > MAX_DIMENSIONS) throw new WeightsError("malformed", { ...where, reason: "the tensor has too many dimensions", expected: `at most ${MAX_DIMENSIONS}`, actual: dimensions });
+  if (dimensions > MAX_DIMENSIONS)
+    throw new WeightsError("malformed", {
+      ...where,
+      reason: "the tensor has too many dimensions",
+      expected: `at most ${MAX_DIMENSIONS}`,
+      actual: dimensions,
+    });
   const fastestFirst: number[] = [];
-  for (let i = 0; i < dimensions; i++) fastestFirst.push(await cursor.size(`a dimension of "${name}"`));
+  for (let i = 0; i < dimensions; i++)
+    fastestFirst.push(await cursor.size(`a dimension of "${name}"`));
   const type = await cursor.u32();
   const offset = await cursor.size(`the offset of "${name}"`);
   const known = GGML_TYPES.get(type);
   if (known?.dtype === undefined) {
-    throw new WeightsError("unsupported", { ...where, reason: "the tensor's type is not one that Tarn reads", expected: "F32, F16, BF16 or Q8_0", actual: known?.name ?? `type ${type}` });
+    throw new WeightsError("unsupported", {
+      ...where,
+      reason: "the tensor's type is not one that Tarn reads",
+      expected: "F32, F16, BF16 or Q8_0",
+      actual: known?.name ?? `type ${type}`,
+    });
   }
   const shape = fastestFirst.toReversed();
-  if (!Number.isSafeInteger(count(shape) * 8)) throw new WeightsError("malformed", { ...where, reason: "the tensor is too large", actual: shape.join(" × ") });
+  if (!Number.isSafeInteger(count(shape) * 8))
+    throw new WeightsError("malformed", {
+      ...where,
+      reason: "the tensor is too large",
+      actual: shape.join(" × "),
+    });
   if (known.dtype === "q8_0" && (shape.at(-1) ?? 0) % Q8_0_BLOCK !== 0) {
-    throw new WeightsError("malformed", { ...where, reason: "rows of Q8_0 come in blocks", expected: `a multiple of ${Q8_0_BLOCK} columns`, actual: shape.at(-1) ?? 0 });
+    throw new WeightsError("malformed", {
+      ...where,
+      reason: "rows of Q8_0 come in blocks",
+      expected: `a multiple of ${Q8_0_BLOCK} columns`,
+      actual: shape.at(-1) ?? 0,
+    });
   }
   return { name, dtype: known.dtype, shape, bytes: storedBytes(known.dtype, count(shape)), offset };
 }

@@ -9,14 +9,19 @@ const PIECE_BYTES = 64 * 1024;
 /**
  * SHA-256 (hex) that names a model: what states are bound to. Over the configuration's bytes, the type that matrices
  * are rounded to on load, and every tensor's name, type, shape and bytes; of tensors beyond 1 MiB, 16 pieces of 64 KiB.
- * Why not every byte, and what that means: docs/decisions/0010-model-identity.md.
+ * Why not every byte, and what that means: docs/decisions/0005-model-identity.md.
  */
-export async function modelIdentity(tensors: StoredTensors, config: Uint8Array, quantise: string | null): Promise<string> {
+export async function modelIdentity(
+  tensors: StoredTensors,
+  config: Uint8Array,
+  quantise: string | null,
+): Promise<string> {
   const parts: Uint8Array[] = [await sha256(config)];
   for (const name of tensors.names().toSorted()) {
     const { dtype, shape, bytes } = tensors.info(name);
     parts.push(await sha256(new TextEncoder().encode(JSON.stringify([name, dtype, shape]))));
-    for (const [from, length] of sampledPieces(bytes)) parts.push(await sha256(await tensors.readStored(name, from, length)));
+    for (const [from, length] of sampledPieces(bytes))
+      parts.push(await sha256(await tensors.readStored(name, from, length)));
   }
   parts.push(new TextEncoder().encode(quantise ?? "as stored"));
   return hex(await sha256(concatenate(parts)));
@@ -24,7 +29,10 @@ export async function modelIdentity(tensors: StoredTensors, config: Uint8Array, 
 
 function sampledPieces(bytes: number): readonly (readonly [from: number, length: number])[] {
   if (bytes <= WHOLE_BYTES) return [[0, bytes]];
-  return Array.from({ length: PIECES }, (_, i) => [Math.floor(((bytes - PIECE_BYTES) * i) / (PIECES - 1)), PIECE_BYTES]);
+  return Array.from({ length: PIECES }, (_, i) => [
+    Math.floor(((bytes - PIECE_BYTES) * i) / (PIECES - 1)),
+    PIECE_BYTES,
+  ]);
 }
 
 async function sha256(bytes: Uint8Array): Promise<Uint8Array> {

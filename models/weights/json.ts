@@ -15,7 +15,12 @@ export interface JsonObject {
 const MAX_DEPTH = 64;
 const NUMBER = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y;
 const WORDS: readonly (readonly [string, JsonValue])[] = [
-  ["true", true], ["false", false], ["null", null], ["NaN", NaN], ["Infinity", Infinity], ["-Infinity", -Infinity],
+  ["true", true],
+  ["false", false],
+  ["null", null],
+  ["NaN", NaN],
+  ["Infinity", Infinity],
+  ["-Infinity", -Infinity],
 ];
 
 /**
@@ -57,8 +62,16 @@ class Cursor {
   }
 
   unexpected(expected: string): WeightsError {
-    const found = this.at < this.text.length ? JSON.stringify(this.text.slice(this.at, this.at + 12)) : "the end";
-    return new WeightsError("malformed", { file: this.file, reason: `invalid JSON at character ${this.at}`, expected, actual: found });
+    const found =
+      this.at < this.text.length
+        ? JSON.stringify(this.text.slice(this.at, this.at + 12))
+        : "the end";
+    return new WeightsError("malformed", {
+      file: this.file,
+      reason: `invalid JSON at character ${this.at}`,
+      expected,
+      actual: found,
+    });
   }
 
   skipSpace(): void {
@@ -78,7 +91,10 @@ class Cursor {
 
   value(depth: number): JsonValue {
     if (depth > MAX_DEPTH) {
-      throw new WeightsError("malformed", { file: this.file, reason: `the JSON is nested deeper than ${MAX_DEPTH} levels` });
+      throw new WeightsError("malformed", {
+        file: this.file,
+        reason: `the JSON is nested deeper than ${MAX_DEPTH} levels`,
+      });
     }
     this.skipSpace();
     const first = this.text[this.at];
@@ -137,7 +153,10 @@ class Cursor {
       if (this.text[this.at] !== '"') throw this.unexpected("a key");
       const key = this.string();
       if (key in object) {
-        throw new WeightsError("malformed", { file: this.file, reason: `the key ${JSON.stringify(key)} is there twice` });
+        throw new WeightsError("malformed", {
+          file: this.file,
+          reason: `the key ${JSON.stringify(key)} is there twice`,
+        });
       }
       if (!this.take(":")) throw this.unexpected('":"');
       object[key] = this.value(depth + 1);

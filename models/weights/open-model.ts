@@ -43,30 +43,51 @@ export async function openModel(files: readonly RandomAccessFile[]): Promise<Ope
   }
 }
 
-async function openGgufModel(file: RandomAccessFile, files: readonly RandomAccessFile[]): Promise<OpenedModel> {
+async function openGgufModel(
+  file: RandomAccessFile,
+  files: readonly RandomAccessFile[],
+): Promise<OpenedModel> {
   const { metadata, tensors } = await openGguf(file);
   const modelType = metadata.get("general.architecture");
-  if (typeof modelType !== "string") throw new WeightsError("malformed", { file: file.name, reason: "general.architecture is missing" });
+  if (typeof modelType !== "string")
+    throw new WeightsError("malformed", {
+      file: file.name,
+      reason: "general.architecture is missing",
+    });
   const name = metadata.get("general.name");
   return {
     name: typeof name === "string" && name !== "" ? name : file.name.replace(/\.gguf$/, ""),
     config: { format: "gguf", modelType, metadata },
     tensors,
     stopIds: ggufStopIds(metadata),
-    identity: (quantise) => modelIdentity(tensors, new TextEncoder().encode(canonical(metadata)), quantise),
+    identity: (quantise) =>
+      modelIdentity(tensors, new TextEncoder().encode(canonical(metadata)), quantise),
     close: () => closeAll(files),
   };
 }
 
 /** Tokens that end a turn under these names. GGUF names one id, where models have several. Source: llama.cpp, llama-vocab.cpp. */
 const END_TOKENS: ReadonlySet<GgufValue> = new Set([
-  "<|endoftext|>", "<|end|>", "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<end_of_turn>", "</s>", "<EOT>", "<|eot|>",
+  "<|endoftext|>",
+  "<|end|>",
+  "<|im_end|>",
+  "<|eot_id|>",
+  "<|eom_id|>",
+  "<|end_of_text|>",
+  "<end_of_turn>",
+  "</s>",
+  "<EOT>",
+  "<|eot|>",
 ]);
 const CONTROL_TOKEN = 3;
 
 function ggufStopIds(metadata: GgufMetadata): readonly number[] {
-  const named = ["eos", "eot", "eom"].map((kind) => metadata.get(`tokenizer.ggml.${kind}_token_id`));
-  const ids = new Set(named.filter((id): id is number => typeof id === "number" && Number.isInteger(id) && id >= 0));
+  const named = ["eos", "eot", "eom"].map((kind) =>
+    metadata.get(`tokenizer.ggml.${kind}_token_id`),
+  );
+  const ids = new Set(
+    named.filter((id): id is number => typeof id === "number" && Number.isInteger(id) && id >= 0),
+  );
   const tokens = metadata.get("tokenizer.ggml.tokens");
   const types = metadata.get("tokenizer.ggml.token_type");
   if (Array.isArray(tokens) && Array.isArray(types)) {
@@ -80,23 +101,37 @@ function ggufStopIds(metadata: GgufMetadata): readonly number[] {
 /** The metadata as text, the same for the same values whatever their order. The tokenizer has its own hash. */
 function canonical(metadata: GgufMetadata): string {
   const entries = [...metadata].filter(([key]) => !key.startsWith("tokenizer."));
-  return JSON.stringify(entries.toSorted(([a], [b]) => (a < b ? -1 : 1)), (_, value: GgufValue) => (typeof value === "bigint" ? `${value}n` : value));
+  return JSON.stringify(
+    entries.toSorted(([a], [b]) => (a < b ? -1 : 1)),
+    (_, value: GgufValue) => (typeof value === "bigint" ? `${value}n` : value),
+  );
 }
 
 async function openFolder(files: readonly RandomAccessFile[]): Promise<OpenedModel> {
   const byName = new Map(files.map((file) => [file.name, file]));
   const configFile = byName.get("config.json");
-  if (configFile === undefined) throw new WeightsError("missing", { file: "config.json", reason: "the model folder has neither a config.json nor a GGUF file" });
+  if (configFile === undefined)
+    throw new WeightsError("missing", {
+      file: "config.json",
+      reason: "the model folder has neither a config.json nor a GGUF file",
+    });
   const configBytes = await readSmall(configFile);
   const json = parseConfig(configBytes, configFile.name);
   const generationFile = byName.get("generation_config.json");
-  const generation = generationFile === undefined ? null : parseConfig(await readSmall(generationFile), generationFile.name);
+  const generation =
+    generationFile === undefined
+      ? null
+      : parseConfig(await readSmall(generationFile), generationFile.name);
   const tensors = await openTensors(byName);
   const modelType = json["model_type"];
   const name = json["_name_or_path"];
   return {
     name: typeof name === "string" ? name : "",
-    config: { format: "safetensors", modelType: typeof modelType === "string" ? modelType : "", json },
+    config: {
+      format: "safetensors",
+      modelType: typeof modelType === "string" ? modelType : "",
+      json,
+    },
     tensors,
     stopIds: [...new Set([...(generation === null ? [] : eosIds(generation)), ...eosIds(json)])],
     identity: (quantise) => modelIdentity(tensors, configBytes, quantise),
@@ -109,15 +144,23 @@ async function openTensors(files: ReadonlyMap<string, RandomAccessFile>): Promis
   if (single !== undefined) return openSafetensors(single);
   const index = files.get("model.safetensors.index.json");
   if (index !== undefined) return openShards(await readSmall(index), index.name, files);
-  throw new WeightsError("missing", { file: "model.safetensors", reason: "the model folder has neither this file nor model.safetensors.index.json" });
+  throw new WeightsError("missing", {
+    file: "model.safetensors",
+    reason: "the model folder has neither this file nor model.safetensors.index.json",
+  });
 }
 
 async function readSmall(file: RandomAccessFile): Promise<Uint8Array> {
-  if (file.bytes > MAX_CONFIG_BYTES) throw new WeightsError("malformed", { file: file.name, reason: "the file is too large for a configuration", expected: `at most ${MAX_CONFIG_BYTES} bytes`, actual: file.bytes });
+  if (file.bytes > MAX_CONFIG_BYTES)
+    throw new WeightsError("malformed", {
+      file: file.name,
+      reason: "the file is too large for a configuration",
+      expected: `at most ${MAX_CONFIG_BYTES} bytes`,
+      actual: file.bytes,
+    });
   return readExactly(file, 0, file.bytes);
 }
 
 async function closeAll(files: readonly RandomAccessFile[]): Promise<void> {
   await Promise.all(files.map((file) => file.close()));
 }
-

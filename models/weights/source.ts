@@ -14,7 +14,17 @@ export interface RandomAccessFile {
 
 /** Element types of stored tensors, spelt as in the file's format but lower case. */
 export type SourceDType =
-  | WeightDType | "f64" | "i64" | "u64" | "i32" | "u32" | "i16" | "u16" | "i8" | "u8" | "bool";
+  | WeightDType
+  | "f64"
+  | "i64"
+  | "u64"
+  | "i32"
+  | "u32"
+  | "i16"
+  | "u16"
+  | "i8"
+  | "u8"
+  | "bool";
 
 /** A tensor as it lies in the file. */
 export interface TensorInfo {

@@ -17,7 +17,11 @@ export class StoredTensors implements TensorSource {
   readonly #tensors: ReadonlyMap<string, StoredTensor>;
   readonly #files: readonly RandomAccessFile[];
 
-  constructor(format: TensorSource["format"], tensors: ReadonlyMap<string, StoredTensor>, files: readonly RandomAccessFile[]) {
+  constructor(
+    format: TensorSource["format"],
+    tensors: ReadonlyMap<string, StoredTensor>,
+    files: readonly RandomAccessFile[],
+  ) {
     this.format = format;
     this.#tensors = tensors;
     this.#files = files;
@@ -53,15 +57,27 @@ export class StoredTensors implements TensorSource {
       rows,
       cols,
       async read(firstRow, rowCount) {
-        if (!Number.isSafeInteger(firstRow) || !Number.isSafeInteger(rowCount) || firstRow < 0 || rowCount < 0 || firstRow + rowCount > rows) {
-          throw new RangeError(`rows ${firstRow}…${firstRow + rowCount - 1} of ${name}, which has ${rows}`);
+        if (
+          !Number.isSafeInteger(firstRow) ||
+          !Number.isSafeInteger(rowCount) ||
+          firstRow < 0 ||
+          rowCount < 0 ||
+          firstRow + rowCount > rows
+        ) {
+          throw new RangeError(
+            `rows ${firstRow}…${firstRow + rowCount - 1} of ${name}, which has ${rows}`,
+          );
         }
         const bytes = await readRange(tensor, firstRow * rowBytes, rowCount * rowBytes);
         if (dtype === stored) return bytes;
         const packed = new Uint8Array(rowCount * packedRowBytes(dtype, cols));
         const packedRow = packedRowBytes(dtype, cols);
         for (let row = 0; row < rowCount; row++) {
-          const values = decodeF32(stored, bytes.subarray(row * rowBytes, (row + 1) * rowBytes), cols);
+          const values = decodeF32(
+            stored,
+            bytes.subarray(row * rowBytes, (row + 1) * rowBytes),
+            cols,
+          );
           packed.set(encodeF32(dtype, values), row * packedRow);
         }
         return packed;
@@ -112,16 +128,29 @@ async function readRange(tensor: StoredTensor, from: number, length: number): Pr
 }
 
 /** @throws WeightsError `io` if the read fails or comes back short */
-export async function readExactly(file: RandomAccessFile, offset: number, length: number, tensor?: string): Promise<Uint8Array> {
+export async function readExactly(
+  file: RandomAccessFile,
+  offset: number,
+  length: number,
+  tensor?: string,
+): Promise<Uint8Array> {
   const where = tensor === undefined ? { file: file.name } : { file: file.name, tensor };
   let bytes: Uint8Array;
   try {
     bytes = await file.read(offset, length);
   } catch (error) {
-    throw new WeightsError("io", { ...where, reason: `bytes ${offset}…${offset + length - 1} could not be read (${String(error)})` });
+    throw new WeightsError("io", {
+      ...where,
+      reason: `bytes ${offset}…${offset + length - 1} could not be read (${String(error)})`,
+    });
   }
   if (bytes.byteLength !== length) {
-    throw new WeightsError("io", { ...where, reason: `the file ended within bytes ${offset}…`, expected: length, actual: bytes.byteLength });
+    throw new WeightsError("io", {
+      ...where,
+      reason: `the file ended within bytes ${offset}…`,
+      expected: length,
+      actual: bytes.byteLength,
+    });
   }
   return bytes;
 }

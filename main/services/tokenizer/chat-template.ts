@@ -27,7 +27,10 @@ export class ChatTemplate {
   /** @throws TarnError `bad-request` if it is too large or cannot be parsed */
   constructor(source: string, tokens: TemplateTokens) {
     if (source.length > MAX_TEMPLATE_CHARACTERS) {
-      throw new TarnError("bad-request", `The model's chat template has ${source.length} characters; at most ${MAX_TEMPLATE_CHARACTERS} are read.`);
+      throw new TarnError(
+        "bad-request",
+        `The model's chat template has ${source.length} characters; at most ${MAX_TEMPLATE_CHARACTERS} are read.`,
+      );
     }
     this.source = source;
     this.#tokens = tokens;
@@ -36,14 +39,16 @@ export class ChatTemplate {
 
   /** @throws TarnError `bad-request` if the template refuses the messages, fails, or takes too long */
   render(messages: readonly ChatMessage[], addGenerationPrompt: boolean): string {
-    return timed("rendered", () => this.#template.render({
-      messages: messages.map(({ role, content }) => ({ role, content })),
-      add_generation_prompt: addGenerationPrompt,
-      bos_token: this.#tokens.bos,
-      eos_token: this.#tokens.eos,
-      tools: null,
-      documents: null,
-    }));
+    return timed("rendered", () =>
+      this.#template.render({
+        messages: messages.map(({ role, content }) => ({ role, content })),
+        add_generation_prompt: addGenerationPrompt,
+        bos_token: this.#tokens.bos,
+        eos_token: this.#tokens.eos,
+        tools: null,
+        documents: null,
+      }),
+    );
   }
 }
 
@@ -60,10 +65,16 @@ function timed<T>(what: string, task: () => T): T {
     script.runInContext(context, { timeout: MAX_RENDER_MS });
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
-    throw new TarnError("bad-request", `The model's chat template could not be ${what}: ${reason}`, {}, error);
+    throw new TarnError(
+      "bad-request",
+      `The model's chat template could not be ${what}: ${reason}`,
+      {},
+      error,
+    );
   } finally {
     context["task"] = null;
   }
-  if (!("value" in result)) throw new TarnError("bad-request", `The model's chat template could not be ${what}.`);
+  if (!("value" in result))
+    throw new TarnError("bad-request", `The model's chat template could not be ${what}.`);
   return result.value as T;
 }

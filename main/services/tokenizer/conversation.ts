@@ -39,7 +39,11 @@ export class ConversationFormat {
   }
 
   /** Tries the template on a first and a second turn; one that fails there is not used at all. */
-  static create(tokenizer: Tokenizer, source: string | null, tokens: TemplateTokens): ConversationFormat {
+  static create(
+    tokenizer: Tokenizer,
+    source: string | null,
+    tokens: TemplateTokens,
+  ): ConversationFormat {
     if (source === null) return new ConversationFormat(tokenizer, null, null);
     try {
       const template = new ChatTemplate(source, tokens);
@@ -49,7 +53,11 @@ export class ConversationFormat {
       return new ConversationFormat(tokenizer, template, null);
     } catch (error) {
       if (!(error instanceof TarnError)) throw error;
-      return new ConversationFormat(tokenizer, null, `${error.message} Chats use a plain form (“User: …”, “Assistant: …”) instead.`);
+      return new ConversationFormat(
+        tokenizer,
+        null,
+        `${error.message} Chats use a plain form (“User: …”, “Assistant: …”) instead.`,
+      );
     }
   }
 
@@ -59,19 +67,36 @@ export class ConversationFormat {
    */
   async turnIds(end: ConversationEnd, messages: readonly TurnMessage[]): Promise<Int32Array> {
     if (this.#template === null) return plainTurn(this.#tokenizer, end, messages);
-    return encodeSegments(this.#tokenizer, renderTurn(this.#template, this.#tokenizer, end, messages), end === "empty");
+    return encodeSegments(
+      this.#tokenizer,
+      renderTurn(this.#template, this.#tokenizer, end, messages),
+      end === "empty",
+    );
   }
 }
 
 /** Tries the messages in their own roles, then folds those that the template does not take into the user's. */
-function renderTurn(template: ChatTemplate, tokenizer: Tokenizer, end: ConversationEnd, messages: readonly TurnMessage[]): readonly Segment[] {
-  const disguise = new Disguise(tokenizer.controls, [template.source, ...messages.map((message) => message.text)]);
+function renderTurn(
+  template: ChatTemplate,
+  tokenizer: Tokenizer,
+  end: ConversationEnd,
+  messages: readonly TurnMessage[],
+): readonly Segment[] {
+  const disguise = new Disguise(tokenizer.controls, [
+    template.source,
+    ...messages.map((message) => message.text),
+  ]);
   let failure: TarnError | null = null;
   for (const attempt of waysToSay(messages, disguise, knowsDocuments(template, tokenizer))) {
     try {
-      const rendered = end === "empty" ? template.render(attempt, true) : renderLater(template, tokenizer, end, attempt, disguise);
+      const rendered =
+        end === "empty"
+          ? template.render(attempt, true)
+          : renderLater(template, tokenizer, end, attempt, disguise);
       checkComplete(rendered, attempt);
-      return cutAtControls(rendered, tokenizer.controls).map((segment) => (typeof segment === "string" ? disguise.uncover(segment) : segment));
+      return cutAtControls(rendered, tokenizer.controls).map((segment) =>
+        typeof segment === "string" ? disguise.uncover(segment) : segment,
+      );
     } catch (error) {
       if (!(error instanceof TarnError)) throw error;
       // The first failure is about the messages as they are, the later ones about ways round it.
@@ -81,8 +106,15 @@ function renderTurn(template: ChatTemplate, tokenizer: Tokenizer, end: Conversat
   throw failure ?? new TarnError("bad-request", "There is nothing to say in this turn.");
 }
 
-function waysToSay(messages: readonly TurnMessage[], disguise: Disguise, documentsKnown: boolean): readonly (readonly ChatMessage[])[] {
-  const own: readonly ChatMessage[] = messages.map(({ role, text }) => ({ role, content: disguise.cover(text) }));
+function waysToSay(
+  messages: readonly TurnMessage[],
+  disguise: Disguise,
+  documentsKnown: boolean,
+): readonly (readonly ChatMessage[])[] {
+  const own: readonly ChatMessage[] = messages.map(({ role, text }) => ({
+    role,
+    content: disguise.cover(text),
+  }));
   const hasDocument = own.some(({ role }) => role === "document");
   const ways: (readonly ChatMessage[])[] = [];
   if (!hasDocument || documentsKnown) ways.push(own);
@@ -92,22 +124,36 @@ function waysToSay(messages: readonly TurnMessage[], disguise: Disguise, documen
 }
 
 /** What follows the stand-in answer, which is the last thing of the stored conversation. */
-function renderLater(template: ChatTemplate, tokenizer: Tokenizer, end: ConversationEnd, messages: readonly ChatMessage[], disguise: Disguise): string {
+function renderLater(
+  template: ChatTemplate,
+  tokenizer: Tokenizer,
+  end: ConversationEnd,
+  messages: readonly ChatMessage[],
+  disguise: Disguise,
+): string {
   const question = disguise.standIn("question");
   const answer = disguise.standIn("answer");
-  const history: readonly ChatMessage[] = [{ role: "user", content: question }, { role: "assistant", content: answer }];
+  const history: readonly ChatMessage[] = [
+    { role: "user", content: question },
+    { role: "assistant", content: answer },
+  ];
   const turn = textAfter(answer, template.render([...history, ...messages], true));
   if (end === "open") return turn;
   // The stop token has been read already; what the template writes behind it (a line break) has not.
   const closing = textAfter(answer, template.render(history, false));
-  const stop = tokenizer.controls.find((token) => closing.startsWith(token.content) && turn.startsWith(token.content));
+  const stop = tokenizer.controls.find(
+    (token) => closing.startsWith(token.content) && turn.startsWith(token.content),
+  );
   return stop === undefined ? turn : turn.slice(stop.content.length);
 }
 
 function textAfter(answer: string, rendered: string): string {
   const [, after, more] = rendered.split(answer);
   if (after === undefined || more !== undefined) {
-    throw new TarnError("bad-request", "The model's chat template does not show an earlier answer exactly once, so that turns cannot be appended.");
+    throw new TarnError(
+      "bad-request",
+      "The model's chat template does not show an earlier answer exactly once, so that turns cannot be appended.",
+    );
   }
   return after;
 }
@@ -117,21 +163,33 @@ function checkComplete(rendered: string, messages: readonly ChatMessage[]): void
   let at = 0;
   for (const { role, content } of messages) {
     const found = rendered.indexOf(content.trim(), at);
-    if (found < 0) throw new TarnError("bad-request", `The model's chat template leaves out or changes the ${role} message.`, { role });
+    if (found < 0)
+      throw new TarnError(
+        "bad-request",
+        `The model's chat template leaves out or changes the ${role} message.`,
+        { role },
+      );
     at = found + content.trim().length;
   }
 }
 
 /** Whether "document" is a role of the model. Most templates write any role down, though the model never saw it. */
 function knowsDocuments(template: ChatTemplate, tokenizer: Tokenizer): boolean {
-  return /["']document["']/.test(template.source) || tokenizer.controls.some((token) => token.content.includes("document"));
+  return (
+    /["']document["']/.test(template.source) ||
+    tokenizer.controls.some((token) => token.content.includes("document"))
+  );
 }
 
-function fold(messages: readonly ChatMessage[], roles: readonly ChatMessage["role"][]): readonly ChatMessage[] {
+function fold(
+  messages: readonly ChatMessage[],
+  roles: readonly ChatMessage["role"][],
+): readonly ChatMessage[] {
   const kept: ChatMessage[] = [];
   let folded = "";
   for (const message of messages) {
-    if (message.role === "document" && roles.includes("document")) folded += `<document>\n${message.content}\n</document>\n\n`;
+    if (message.role === "document" && roles.includes("document"))
+      folded += `<document>\n${message.content}\n</document>\n\n`;
     else if (roles.includes(message.role)) folded += `${message.content}\n\n`;
     else if (message.role === "user") {
       kept.push({ role: "user", content: folded + message.content });
@@ -145,7 +203,11 @@ function fold(messages: readonly ChatMessage[], roles: readonly ChatMessage["rol
  * The form for models without a template, which continue text: `User: …`, blank line, `Assistant:`. System messages
  * and documents come before it as paragraphs, documents under the word "Document:".
  */
-async function plainTurn(tokenizer: Tokenizer, end: ConversationEnd, messages: readonly TurnMessage[]): Promise<Int32Array> {
+async function plainTurn(
+  tokenizer: Tokenizer,
+  end: ConversationEnd,
+  messages: readonly TurnMessage[],
+): Promise<Int32Array> {
   const paragraphs = messages.map(({ role, text }) => {
     switch (role) {
       case "system":

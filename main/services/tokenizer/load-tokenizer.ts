@@ -1,6 +1,7 @@
-import { open, readFile, stat } from "node:fs/promises";
+import { open, readdir, readFile, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { z } from "zod";
+import { WeightsError } from "../../../models/weights/errors.ts";
 import { openGguf } from "../../../models/weights/gguf.ts";
 import type { GgufMetadata } from "../../../models/weights/gguf-metadata.ts";
 import { ggufTokenizer, TokenizerError } from "../../../models/tokenizer/gguf-tokenizer.ts";
@@ -28,33 +29,61 @@ interface TokenizerFiles {
 
 /**
  * Loads the tokenizer of a GGUF file or a model folder, and the form of its conversations.
- * @throws TarnError `no-tokenizer` if the model has none or one that cannot be used; WeightsError for a broken GGUF file
+ * @throws TarnError `no-tokenizer` if the model has none or one that cannot be used; `weights` for a broken GGUF file;
+ *   `not-found` if nothing is there
  */
 export async function loadTokenizer(modelPath: string): Promise<LoadedTokenizer> {
-  const files = (await stat(modelPath)).isDirectory() ? await readFolder(modelPath) : await readGguf(modelPath);
+  const found = await stat(modelPath).catch((error: unknown) => {
+    throw new TarnError(
+      "not-found",
+      `There is no model at ${modelPath}.`,
+      { path: modelPath },
+      error,
+    );
+  });
+  const files = found.isDirectory() ? await readFolder(modelPath) : await readGguf(modelPath);
   const tokenizer = createTokenizer(files.json, files.template);
-  return { tokenizer, format: ConversationFormat.create(tokenizer, files.template, { bos: files.bos, eos: files.eos }) };
+  return {
+    tokenizer,
+    format: ConversationFormat.create(tokenizer, files.template, {
+      bos: files.bos,
+      eos: files.eos,
+    }),
+  };
 }
 
 /** As written by transformers: a token is a string or an object with its content. */
-const tokenSchema = z.union([z.string(), z.looseObject({ content: z.string() }).transform((token) => token.content)]).nullish();
+const tokenSchema = z
+  .union([z.string(), z.looseObject({ content: z.string() }).transform((token) => token.content)])
+  .nullish();
 const settingsSchema = z.looseObject({
   bos_token: tokenSchema,
   eos_token: tokenSchema,
-  chat_template: z.union([z.string(), z.array(z.looseObject({ name: z.string(), template: z.string() }))]).nullish(),
+  chat_template: z
+    .union([z.string(), z.array(z.looseObject({ name: z.string(), template: z.string() }))])
+    .nullish(),
 });
 type Settings = z.infer<typeof settingsSchema>;
 
 async function readFolder(folder: string): Promise<TokenizerFiles> {
   const json = await readText(join(folder, "tokenizer.json"), MAX_TOKENIZER_BYTES);
   if (json === null) {
-    throw new TarnError("no-tokenizer", `The model in ${basename(folder)} has no tokenizer.json. It works on token ids only (logits, state, bench, inspect).`, { model: basename(folder) });
+    // A folder may hold one GGUF file instead of a Hugging Face model.
+    const [gguf, another] = (await readdir(folder)).filter((name) => name.endsWith(".gguf"));
+    if (gguf !== undefined && another === undefined) return readGguf(join(folder, gguf));
+    throw new TarnError(
+      "no-tokenizer",
+      `The model in ${basename(folder)} has no tokenizer.json. It works on token ids only (logits, state, bench, inspect).`,
+      { model: basename(folder) },
+    );
   }
   const settings = await readSettings(join(folder, "tokenizer_config.json"));
   const names = await readSettings(join(folder, "special_tokens_map.json"));
   return {
     json,
-    template: (await readText(join(folder, "chat_template.jinja"), MAX_SETTINGS_BYTES)) ?? defaultTemplate(settings),
+    template:
+      (await readText(join(folder, "chat_template.jinja"), MAX_SETTINGS_BYTES)) ??
+      defaultTemplate(settings),
     bos: settings.bos_token ?? names.bos_token ?? "",
     eos: settings.eos_token ?? names.eos_token ?? "",
   };
@@ -63,7 +92,9 @@ async function readFolder(folder: string): Promise<TokenizerFiles> {
 function defaultTemplate(settings: Settings): string | null {
   const { chat_template: template } = settings;
   if (template === null || template === undefined) return null;
-  return typeof template === "string" ? template : (template.find(({ name }) => name === "default")?.template ?? null);
+  return typeof template === "string"
+    ? template
+    : (template.find(({ name }) => name === "default")?.template ?? null);
 }
 
 async function readSettings(path: string): Promise<Settings> {
@@ -73,11 +104,21 @@ async function readSettings(path: string): Promise<Settings> {
   try {
     json = JSON.parse(text);
   } catch (error) {
-    throw new TarnError("no-tokenizer", `${basename(path)} is not JSON, so the model's tokenizer cannot be used.`, {}, error);
+    throw new TarnError(
+      "no-tokenizer",
+      `${basename(path)} is not JSON, so the model's tokenizer cannot be used.`,
+      {},
+      error,
+    );
   }
   const settings = settingsSchema.safeParse(json);
   if (!settings.success) {
-    throw new TarnError("no-tokenizer", `${basename(path)} has an unknown form, so the model's tokenizer cannot be used.`, {}, settings.error);
+    throw new TarnError(
+      "no-tokenizer",
+      `${basename(path)} has an unknown form, so the model's tokenizer cannot be used.`,
+      {},
+      settings.error,
+    );
   }
   return settings.data;
 }
@@ -112,6 +153,9 @@ async function readMetadata(path: string): Promise<GgufMetadata> {
       close: () => handle.close(),
     };
     return (await openGguf(file)).metadata;
+  } catch (error) {
+    if (!(error instanceof WeightsError)) throw error;
+    throw new TarnError("weights", error.message, { file: error.file, kind: error.code }, error);
   } finally {
     await handle.close();
   }
@@ -133,6 +177,11 @@ async function readText(path: string, maxBytes: number): Promise<string | null> 
     if (error instanceof Error && "code" in error && error.code === "ENOENT") return null;
     throw error;
   }
-  if (size > maxBytes) throw new TarnError("no-tokenizer", `${basename(path)} has ${size} bytes; at most ${maxBytes} are read.`, { bytes: size });
+  if (size > maxBytes)
+    throw new TarnError(
+      "no-tokenizer",
+      `${basename(path)} has ${size} bytes; at most ${maxBytes} are read.`,
+      { bytes: size },
+    );
   return readFile(path, "utf8");
 }

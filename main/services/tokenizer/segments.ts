@@ -17,8 +17,10 @@ export function cutAtControls(text: string, controls: readonly ControlToken[]): 
     if (trimEnd) plain = plain.trimEnd();
     if (plain !== "") segments.push(plain);
   }
-  for (let at = 0; at < text.length; ) {
-    const token = firstCharacters.has(text[at]) ? byLength.find(({ content }) => text.startsWith(content, at)) : undefined;
+  for (let at = 0; at < text.length;) {
+    const token = firstCharacters.has(text[at])
+      ? byLength.find(({ content }) => text.startsWith(content, at))
+      : undefined;
     if (token === undefined) {
       at += 1;
       continue;
@@ -34,14 +36,19 @@ export function cutAtControls(text: string, controls: readonly ControlToken[]): 
 }
 
 /** Token ids of segments: the text between control tokens is encoded as text alone. */
-export async function encodeSegments(tokenizer: Tokenizer, segments: readonly Segment[], begins: boolean): Promise<Int32Array> {
+export async function encodeSegments(
+  tokenizer: Tokenizer,
+  segments: readonly Segment[],
+  begins: boolean,
+): Promise<Int32Array> {
   const ids: number[] = [];
   for (const [i, segment] of segments.entries()) {
     if (typeof segment === "number") {
       ids.push(segment);
     } else {
       // One by one: spreading a document's tokens as arguments would overflow the stack.
-      for (const id of await tokenizer.encodeText(segment, { first: begins && i === 0 })) ids.push(id);
+      for (const id of await tokenizer.encodeText(segment, { first: begins && i === 0 }))
+        ids.push(id);
     }
   }
   return Int32Array.from(ids);
@@ -64,7 +71,7 @@ export class Disguise {
   cover(text: string): string {
     let covered = "";
     let start = 0;
-    for (let at = 0; at < text.length; ) {
+    for (let at = 0; at < text.length;) {
       const index = this.#contents.findIndex((content) => text.startsWith(content, at));
       const content = this.#contents[index];
       if (content === undefined) {

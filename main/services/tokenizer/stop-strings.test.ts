@@ -1,7 +1,10 @@
 import { describe, expect, it } from "vitest";
 import { StopStrings } from "./stop-strings.ts";
 
-function run(stops: readonly string[], pieces: readonly string[]): { text: string; stopped: boolean } {
+function run(
+  stops: readonly string[],
+  pieces: readonly string[],
+): { text: string; stopped: boolean } {
   const matcher = new StopStrings(stops);
   let text = "";
   for (const piece of pieces) {
@@ -17,7 +20,10 @@ describe("StopStrings", () => {
     const text = "One\nUse\nUser: two";
     for (let i = 0; i <= text.length; i++) {
       for (let j = i; j <= text.length; j++) {
-        expect(run(["\nUser:"], [text.slice(0, i), text.slice(i, j), text.slice(j)])).toEqual({ text: "One\nUse", stopped: true });
+        expect(run(["\nUser:"], [text.slice(0, i), text.slice(i, j), text.slice(j)])).toEqual({
+          text: "One\nUse",
+          stopped: true,
+        });
       }
     }
   });
@@ -41,7 +47,10 @@ describe("StopStrings", () => {
     expect(run([], ["a", "b"])).toEqual({ text: "ab", stopped: false });
   });
 
-  it.each([[[""]], [["x".repeat(257)]], [Array.from({ length: 17 }, () => "x")]])("throws on impossible lists", (stops) => {
-    expect(() => new StopStrings(stops)).toThrow(RangeError);
-  });
+  it.each([[[""]], [["x".repeat(257)]], [Array.from({ length: 17 }, () => "x")]])(
+    "throws on impossible lists",
+    (stops) => {
+      expect(() => new StopStrings(stops)).toThrow(RangeError);
+    },
+  );
 });

@@ -12,8 +12,13 @@ export class StopStrings {
 
   /** @throws RangeError for too many, too long or empty strings */
   constructor(stops: readonly string[]) {
-    if (stops.length > MAX_STOP_STRINGS || stops.some((stop) => stop.length === 0 || stop.length > MAX_STOP_LENGTH)) {
-      throw new RangeError(`At most ${MAX_STOP_STRINGS} stop strings of 1 to ${MAX_STOP_LENGTH} characters are possible.`);
+    if (
+      stops.length > MAX_STOP_STRINGS ||
+      stops.some((stop) => stop.length === 0 || stop.length > MAX_STOP_LENGTH)
+    ) {
+      throw new RangeError(
+        `At most ${MAX_STOP_STRINGS} stop strings of 1 to ${MAX_STOP_LENGTH} characters are possible.`,
+      );
     }
     this.#stops = stops;
   }

@@ -23,7 +23,11 @@ export class StreamDecoder {
   constructor(tokenizer: Tokenizer, options: { readonly skipSpecial: boolean }) {
     this.#tokenizer = tokenizer;
     this.#skipSpecial = options.skipSpecial;
-    this.#skipped = new Set(options.skipSpecial ? tokenizer.controls.filter((token) => token.special).map((token) => token.id) : []);
+    this.#skipped = new Set(
+      options.skipSpecial
+        ? tokenizer.controls.filter((token) => token.special).map((token) => token.id)
+        : [],
+    );
   }
 
   /** The text that this token completes; null while there is none. Calls must not overlap. */
@@ -32,7 +36,10 @@ export class StreamDecoder {
     if (this.#skipped.has(id)) return null;
     this.#pending.push(id);
     const text = await this.#decode([...this.#shown, ...this.#pending]);
-    const complete = text.length > this.#shownText.length && !text.endsWith(REPLACEMENT) && text.startsWith(this.#shownText);
+    const complete =
+      text.length > this.#shownText.length &&
+      !text.endsWith(REPLACEMENT) &&
+      text.startsWith(this.#shownText);
     if (!complete && this.#pending.length < MAX_PENDING) return null;
     return this.#show(text);
   }

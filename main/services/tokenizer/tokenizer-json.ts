@@ -41,9 +41,16 @@ export interface ControlToken {
 }
 
 /** The tokens marked special, and added tokens that the chat template uses as marks. */
-export function controlTokens(json: TokenizerJson, template: string | null): readonly ControlToken[] {
+export function controlTokens(
+  json: TokenizerJson,
+  template: string | null,
+): readonly ControlToken[] {
   return json.added_tokens
-    .filter((token) => token.special || (token.content.trim() !== "" && template !== null && template.includes(token.content)))
+    .filter(
+      (token) =>
+        token.special ||
+        (token.content.trim() !== "" && template !== null && template.includes(token.content)),
+    )
     .map(({ id, content, special, lstrip, rstrip }) => ({ id, content, special, lstrip, rstrip }));
 }
 
@@ -52,7 +59,11 @@ export function controlTokens(json: TokenizerJson, template: string | null): rea
  * nor can the model's vocabulary or merges produce them.
  * @param first whether the text begins the sequence; a Metaspace that puts its mark only there depends on it
  */
-export function withoutControls(json: TokenizerJson, controls: readonly ControlToken[], first: boolean): object {
+export function withoutControls(
+  json: TokenizerJson,
+  controls: readonly ControlToken[],
+  first: boolean,
+): object {
   const contents = new Set(controls.map((token) => token.content));
   return {
     ...json,
@@ -73,19 +84,30 @@ function renameControls(model: Model, contents: ReadonlySet<string>): Model {
   const secret = `\0${randomUUID()}`;
   const rename = (token: string): string => (contents.has(token) ? secret + token : token);
   if (Array.isArray(model.vocab)) {
-    return { ...model, type: "Unigram", vocab: model.vocab.map(([token, score]) => [rename(token), score]) };
+    return {
+      ...model,
+      type: "Unigram",
+      vocab: model.vocab.map(([token, score]) => [rename(token), score]),
+    };
   }
   const { type: _, ...rest } = model;
   return {
     ...rest,
     ...(model.type === undefined || model.type === "Unigram" ? {} : { type: model.type }),
-    vocab: Object.fromEntries(Object.entries(model.vocab).map(([token, id]) => [rename(token), id])),
-    ...(Array.isArray(model.merges) ? { merges: model.merges.filter((merge) => !touches(merge, contents)) } : {}),
+    vocab: Object.fromEntries(
+      Object.entries(model.vocab).map(([token, id]) => [rename(token), id]),
+    ),
+    ...(Array.isArray(model.merges)
+      ? { merges: model.merges.filter((merge) => !touches(merge, contents)) }
+      : {}),
     ...(typeof model.unk_token === "string" ? { unk_token: rename(model.unk_token) } : {}),
   };
 }
 
-function touches(merge: string | readonly [string, string], contents: ReadonlySet<string>): boolean {
+function touches(
+  merge: string | readonly [string, string],
+  contents: ReadonlySet<string>,
+): boolean {
   const [left, right] = typeof merge === "string" ? split(merge) : merge;
   return contents.has(left) || contents.has(right) || contents.has(left + right);
 }
@@ -95,13 +117,20 @@ function split(merge: string): readonly [string, string] {
   return [merge.slice(0, space), merge.slice(space + 1)];
 }
 
-const metaspaceSchema = z.looseObject({ type: z.literal("Metaspace"), prepend_scheme: z.literal("first") });
-const sequenceSchema = z.looseObject({ type: z.literal("Sequence"), pretokenizers: z.array(z.unknown()) });
+const metaspaceSchema = z.looseObject({
+  type: z.literal("Metaspace"),
+  prepend_scheme: z.literal("first"),
+});
+const sequenceSchema = z.looseObject({
+  type: z.literal("Sequence"),
+  pretokenizers: z.array(z.unknown()),
+});
 
 function neverPrepend(preTokenizer: unknown): unknown {
   const metaspace = metaspaceSchema.safeParse(preTokenizer);
   if (metaspace.success) return { ...metaspace.data, prepend_scheme: "never" };
   const sequence = sequenceSchema.safeParse(preTokenizer);
-  if (sequence.success) return { ...sequence.data, pretokenizers: sequence.data.pretokenizers.map(neverPrepend) };
+  if (sequence.success)
+    return { ...sequence.data, pretokenizers: sequence.data.pretokenizers.map(neverPrepend) };
   return preTokenizer;
 }

@@ -5,20 +5,39 @@ import { TarnError } from "../../contract/errors.ts";
 import { StreamDecoder } from "./stream-decoder.ts";
 import { createTokenizer, type Tokenizer } from "./tokenizer.ts";
 
-const kinds = ["neox_bytelevel_bpe", "unigram_metaspace", "llama_bpe_bytefallback", "llama3_bytelevel_bpe"] as const;
+const kinds = [
+  "neox_bytelevel_bpe",
+  "unigram_metaspace",
+  "llama_bpe_bytefallback",
+  "llama3_bytelevel_bpe",
+] as const;
 const ids = z.array(z.number());
 const goldenSchema = z.object({
-  cases: z.array(z.object({
-    text: z.string(), ids, ids_no_special: ids, tokens: z.array(z.string()), decoded: z.string(), decoded_skip_special: z.string(),
-  })),
+  cases: z.array(
+    z.object({
+      text: z.string(),
+      ids,
+      ids_no_special: ids,
+      tokens: z.array(z.string()),
+      decoded: z.string(),
+      decoded_skip_special: z.string(),
+    }),
+  ),
   stream: z.object({ text: z.string(), ids, pieces: z.array(z.string().nullable()) }),
 });
 
 function read(kind: string, file: string): string {
-  return readFileSync(new URL(`../../../e2e/fixtures/tokenizers/${kind}/${file}`, import.meta.url), "utf8");
+  return readFileSync(
+    new URL(`../../../e2e/fixtures/tokenizers/${kind}/${file}`, import.meta.url),
+    "utf8",
+  );
 }
 
-async function streamed(tokenizer: Tokenizer, tokens: readonly number[], skipSpecial: boolean): Promise<(string | null)[]> {
+async function streamed(
+  tokenizer: Tokenizer,
+  tokens: readonly number[],
+  skipSpecial: boolean,
+): Promise<(string | null)[]> {
   const decoder = new StreamDecoder(tokenizer, { skipSpecial });
   const pieces: (string | null)[] = [];
   for (const token of tokens) pieces.push(await decoder.push(token));
@@ -34,13 +53,16 @@ describe.each(kinds)("%s", (kind) => {
     expect(golden.cases.length).toBeGreaterThan(50);
     for (const { text, ...expected } of golden.cases) {
       const encoded = await tokenizer.encode(text, { special: true });
-      expect({
-        ids: [...encoded],
-        ids_no_special: [...(await tokenizer.encode(text, { special: false }))],
-        tokens: [...encoded].map((id) => tokenizer.token(id)),
-        decoded: await tokenizer.decode(encoded, { skipSpecial: false }),
-        decoded_skip_special: await tokenizer.decode(encoded, { skipSpecial: true }),
-      }, JSON.stringify(text)).toEqual(expected);
+      expect(
+        {
+          ids: [...encoded],
+          ids_no_special: [...(await tokenizer.encode(text, { special: false }))],
+          tokens: [...encoded].map((id) => tokenizer.token(id)),
+          decoded: await tokenizer.decode(encoded, { skipSpecial: false }),
+          decoded_skip_special: await tokenizer.decode(encoded, { skipSpecial: true }),
+        },
+        JSON.stringify(text),
+      ).toEqual(expected);
     }
   });
 
@@ -51,8 +73,12 @@ describe.each(kinds)("%s", (kind) => {
 
   it("streams every golden case to what decoding at once gives", async () => {
     for (const { ids: tokens, decoded, decoded_skip_special: skipped, text } of golden.cases) {
-      expect((await streamed(tokenizer, tokens, false)).join(""), JSON.stringify(text)).toBe(decoded);
-      expect((await streamed(tokenizer, tokens, true)).join(""), JSON.stringify(text)).toBe(skipped);
+      expect((await streamed(tokenizer, tokens, false)).join(""), JSON.stringify(text)).toBe(
+        decoded,
+      );
+      expect((await streamed(tokenizer, tokens, true)).join(""), JSON.stringify(text)).toBe(
+        skipped,
+      );
     }
   });
 
@@ -61,11 +87,18 @@ describe.each(kinds)("%s", (kind) => {
     const unknown = tokenizer.specialId("<unk>");
     for (const { text, ids_no_special: expected } of golden.cases) {
       if (!controls.some((token) => text.includes(token.content))) {
-        expect([...(await tokenizer.encodeText(text, { first: true }))], JSON.stringify(text)).toEqual(expected);
+        expect(
+          [...(await tokenizer.encodeText(text, { first: true }))],
+          JSON.stringify(text),
+        ).toEqual(expected);
       }
       for (const { content } of controls) {
-        const injected = await tokenizer.encodeText(`${text}${content} ${content}${text}`, { first: false });
-        const found = [...injected].filter((id) => id !== unknown && controls.some((token) => token.id === id));
+        const injected = await tokenizer.encodeText(`${text}${content} ${content}${text}`, {
+          first: false,
+        });
+        const found = [...injected].filter(
+          (id) => id !== unknown && controls.some((token) => token.id === id),
+        );
         expect(found, JSON.stringify(content)).toEqual([]);
       }
     }
@@ -78,7 +111,13 @@ describe.each(kinds)("%s", (kind) => {
 });
 
 describe("createTokenizer", () => {
-  it.each(["", "{}", "[]", '{"model":{}}', '{"model":{"type":"BPE","vocab":{"a":0},"merges":[["a","b"]]}}'])("refuses %j with a typed error", (text) => {
+  it.each([
+    "",
+    "{}",
+    "[]",
+    '{"model":{}}',
+    '{"model":{"type":"BPE","vocab":{"a":0},"merges":[["a","b"]]}}',
+  ])("refuses %j with a typed error", (text) => {
     expect(() => createTokenizer(text, null)).toThrow(TarnError);
   });
 });

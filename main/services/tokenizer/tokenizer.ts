@@ -2,7 +2,12 @@ import { createHash } from "node:crypto";
 import { Tokenizer as NativeTokenizer } from "@anush008/tokenizers";
 import { TarnError } from "../../contract/errors.ts";
 import {
-  controlTokens, dependsOnPosition, tokenizerJsonSchema, withoutControls, type ControlToken, type TokenizerJson,
+  controlTokens,
+  dependsOnPosition,
+  tokenizerJsonSchema,
+  withoutControls,
+  type ControlToken,
+  type TokenizerJson,
 } from "./tokenizer-json.ts";
 
 /** Text ↔ token ids of one model. Work runs on the library's own threads, never on the caller's. */
@@ -59,14 +64,21 @@ export function createTokenizer(text: string, template: string | null): Tokenize
     },
     async decode(ids, { skipSpecial }) {
       // The library reads ids as unsigned; a negative one would wrap round.
-      return native.decode(Array.from(ids).filter((id) => id >= 0), skipSpecial);
+      return native.decode(
+        Array.from(ids).filter((id) => id >= 0),
+        skipSpecial,
+      );
     },
     specialId: (content) => native.tokenToId(content),
     token: (id) => (id >= 0 ? native.idToToken(id) : null),
   };
 }
 
-async function encodeWith(native: NativeTokenizer, text: string, special: boolean): Promise<Int32Array> {
+async function encodeWith(
+  native: NativeTokenizer,
+  text: string,
+  special: boolean,
+): Promise<Int32Array> {
   const encoding = await native.encode(text, null, { addSpecialTokens: special });
   return Int32Array.from(encoding.getIds());
 }
@@ -79,7 +91,8 @@ function parse(text: string): TokenizerJson {
     throw broken("it is not JSON", error);
   }
   const parsed = tokenizerJsonSchema.safeParse(json);
-  if (!parsed.success) throw broken(parsed.error.issues[0]?.message ?? "its form is unknown", parsed.error);
+  if (!parsed.success)
+    throw broken(parsed.error.issues[0]?.message ?? "its form is unknown", parsed.error);
   return parsed.data;
 }
 
@@ -96,5 +109,10 @@ function build(text: string): NativeTokenizer {
 }
 
 function broken(reason: string, cause: unknown): TarnError {
-  return new TarnError("no-tokenizer", `The model's tokenizer cannot be used: ${reason}. The model still works on token ids.`, {}, cause);
+  return new TarnError(
+    "no-tokenizer",
+    `The model's tokenizer cannot be used: ${reason}. The model still works on token ids.`,
+    {},
+    cause,
+  );
 }
