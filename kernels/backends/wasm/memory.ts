@@ -7,7 +7,7 @@ const ALIGNMENT = 64;
 const FULL = 65_536;
 
 /**
- * The one memory of all threads: at most 4 GiB, weights included (docs/decisions/0003-wasm-memory.md). Hands out pieces
+ * The one memory of all threads: at most 4 GiB, weights included (docs/decisions/0007-wasm-memory.md). Hands out pieces
  * and takes them back; freed neighbours grow together. WebAssembly memory never shrinks, so peaks stay.
  */
 export class SharedArena {
