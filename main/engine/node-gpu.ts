@@ -1,5 +1,7 @@
 /** WebGPU under Node: Dawn by the optional npm package `webgpu`. */
 
+import { loadVulkan } from "./node-vulkan.ts";
+
 let pending: Promise<GPU | null> | null = null;
 
 /**
@@ -13,6 +15,7 @@ export function requestNodeGpu(): Promise<GPU | null> {
 }
 
 async function open(): Promise<GPU | null> {
+  if (!loadVulkan()) return null;
   let dawn: typeof import("webgpu");
   try {
     dawn = await import("webgpu");
