@@ -1,0 +1,148 @@
+import { useCallback, useEffect, useState } from "react";
+import { PanelLeft } from "lucide-react";
+import type { ChatSummary, DocumentInfo, ModelEntry, Settings } from "../../main/contract/dto.ts";
+import { toTarnError } from "../client/check.ts";
+import type { Client } from "../client/connect.ts";
+import { useApi, useApiEvent, useApiValue } from "../client/context.tsx";
+import { ChatView } from "../features/chat/ChatView.tsx";
+import { DocumentPanel, type OpenPlace } from "../features/documents/DocumentPanel.tsx";
+import { DocumentsView } from "../features/documents/DocumentsView.tsx";
+import { ModelsView } from "../features/models/ModelsView.tsx";
+import { SettingsView } from "../features/settings/SettingsView.tsx";
+import { Sidebar, type Place } from "../features/sidebar/Sidebar.tsx";
+import { StatusLine, type Link } from "../features/status/StatusLine.tsx";
+import { IconButton } from "../ui/IconButton.tsx";
+import { useToast } from "../ui/toasts.tsx";
+
+const TITLE = { chat: "New chat", documents: "Documents", models: "Models", settings: "Settings" } as const satisfies Record<Place, string>;
+
+/** The whole window: sidebar, the place one is at, a document beside it, and the engine's line. */
+export function App({ client }: { readonly client: Client }) {
+  const api = useApi();
+  const tell = useToast();
+  const fail = useCallback((error: unknown) => tell(typeof error === "string" ? error : toTarnError(error).message, { kind: "error" }), [tell]);
+  const [place, setPlace] = useState<Place>("chat");
+  const [chatId, setChatId] = useState<string | null>(null);
+  const [query, setQuery] = useState("");
+  const [sidebarOpen, setSidebarOpen] = useState(false);
+  const [openPlace, setOpenPlace] = useState<OpenPlace | null>(null);
+  const [link, setLink] = useState<Link>("connecting");
+
+  const [chats, reloadChats] = useApiValue("chats.list", { query }, fail);
+  const [documents, reloadDocuments] = useApiValue("documents.list", {}, fail);
+  const [models, reloadModels] = useApiValue("models.list", {}, fail);
+  const [settings, reloadSettings] = useApiValue("settings.get", {}, fail);
+  const [status, reloadStatus] = useApiValue("engine.status", {}, fail);
+  const [info] = useApiValue("app.info", {}, fail);
+
+  useEffect(() => client.onConnection((next) => {
+    setLink((before) => {
+      // What happened while there was no connection was not heard.
+      if (next === "open" && before === "lost") for (const reload of [reloadChats, reloadDocuments, reloadModels, reloadSettings, reloadStatus]) reload();
+      return next;
+    });
+  }), [client, reloadChats, reloadDocuments, reloadModels, reloadSettings, reloadStatus]);
+  useApiEvent("chats.changed", reloadChats);
+  useApiEvent("documents.changed", reloadDocuments);
+  useApiEvent("settings.changed", reloadSettings);
+  useApiEvent("engine.status", reloadStatus);
+  useApiEvent("notice", ({ kind, text }) => tell(text, { kind }));
+
+  const theme = settings?.theme;
+  useEffect(() => {
+    if (theme === undefined) return;
+    if (theme === "system") delete document.documentElement.dataset["theme"];
+    else document.documentElement.dataset["theme"] = theme;
+  }, [theme]);
+
+  const title = place === "chat" ? (chats?.find(({ id }) => id === chatId)?.title ?? TITLE.chat) : TITLE[place];
+  useEffect(() => {
+    document.title = `${title} · Tarn`;
+  }, [title]);
+
+  const go = useCallback((next: Place) => {
+    setPlace(next);
+    setSidebarOpen(false);
+    if (next !== "chat") setOpenPlace(null);
+  }, []);
+  const openChat = useCallback((id: string | null) => {
+    setChatId(id);
+    setOpenPlace(null);
+    go("chat");
+  }, [go]);
+  const openDocument = useCallback((documentId: string, at: { page: number | null; start: number; end: number } | null) => {
+    setOpenPlace({ documentId, page: at?.page ?? null, mark: at });
+  }, []);
+
+  useEffect(() => {
+    function onKey(event: KeyboardEvent): void {
+      if (!(event.ctrlKey || event.metaKey) || event.altKey) return;
+      const act = { k: () => document.querySelector<HTMLElement>("input[type=search]")?.focus(), ",": () => go("settings"), n: () => openChat(null) }[event.key];
+      if (act === undefined) return;
+      event.preventDefault();
+      act();
+    }
+    window.addEventListener("keydown", onKey);
+    return () => window.removeEventListener("keydown", onKey);
+  }, [go, openChat]);
+
+  async function attempt(work: () => Promise<unknown>): Promise<boolean> {
+    try {
+      await work();
+      return true;
+    } catch (error) {
+      fail(error);
+      return false;
+    }
+  }
+  async function deleteChat(chat: ChatSummary): Promise<void> {
+    if (!(await attempt(() => api.call("chats.delete", { chatId: chat.id })))) return;
+    if (chat.id === chatId) openChat(null);
+    reloadChats();
+    tell(`“${chat.title}” was deleted.`, { action: { label: "Undo", run: () => void attempt(() => api.call("chats.restore", { chatId: chat.id })).then(reloadChats) } });
+  }
+  async function removeDocument({ id, name }: DocumentInfo): Promise<void> {
+    if (!(await attempt(() => api.call("documents.remove", { documentId: id })))) return;
+    setOpenPlace(null);
+    reloadDocuments();
+    tell(`${name} was removed. Chats that read it keep what they remember.`);
+  }
+  async function useModel({ id }: ModelEntry): Promise<void> {
+    if (await attempt(() => api.call("models.use", { modelId: id }))) reloadModels();
+  }
+  async function addModel(path: string): Promise<boolean> {
+    const added = await attempt(() => api.call("models.add", { path }));
+    if (added) reloadModels();
+    return added;
+  }
+  async function changeSettings(change: Partial<Settings>): Promise<void> {
+    await attempt(() => api.call("settings.set", change));
+    reloadSettings();
+  }
+
+  return (
+    <div className={`app ${sidebarOpen ? "open" : ""}`}>
+      <a className="skip" href="#main">Skip to content</a>
+      <Sidebar
+        chats={chats ?? []} chatId={chatId} place={place} query={query} documentCount={documents?.length ?? null}
+        onQuery={setQuery} onNewChat={() => openChat(null)} onOpenChat={openChat} onPlace={go}
+        onPin={(chat) => void attempt(() => api.call("chats.pin", { chatId: chat.id, pinned: !chat.pinned })).then(reloadChats)}
+        onDelete={(chat) => void deleteChat(chat)}
+      />
+      <main className="main" id="main" tabIndex={-1}>
+        <header className="bar">
+          <span className="only-n"><IconButton label={sidebarOpen ? "Hide sidebar" : "Show sidebar"} icon={<PanelLeft className="i s flip" />} onClick={() => setSidebarOpen(!sidebarOpen)} /></span>
+          <h1 className="strong cut" style={{ fontSize: "var(--fs-body)" }} dir="auto">{title}</h1>
+        </header>
+        <div className="main-columns">
+          {place === "chat" && <ChatView chatId={chatId} status={status} announce={settings?.announce ?? "paragraphs"} onOpenChat={openChat} openDocument={openDocument} />}
+          {place === "documents" && <DocumentsView documents={documents ?? []} onOpen={(id) => openDocument(id, null)} onRemove={(document) => void removeDocument(document)} />}
+          {place === "models" && <ModelsView models={models ?? []} modelId={status?.modelId ?? null} onUse={(model) => void useModel(model)} onAdd={addModel} />}
+          {place === "settings" && settings !== null && <SettingsView settings={settings} dataFolder={info?.dataFolder ?? null} onChange={(change) => void changeSettings(change)} />}
+          {openPlace !== null && <DocumentPanel place={openPlace} document={documents?.find(({ id }) => id === openPlace.documentId)} onClose={() => setOpenPlace(null)} />}
+        </div>
+      </main>
+      <StatusLine status={status} link={link} />
+    </div>
+  );
+}

@@ -1,0 +1,98 @@
+import { memo } from "react";
+import { Copy, GitBranch, RotateCw } from "lucide-react";
+import type { Message, Passage, ReadingProgress } from "../../../main/contract/dto.ts";
+import { Button } from "../../ui/Button.tsx";
+import { formatCount, formatRate, formatSeconds, formatTokens } from "../../ui/format.ts";
+import { Mark } from "../../ui/Mark.tsx";
+import { isTransient } from "./chat-state.ts";
+import { Markdown } from "./Markdown.tsx";
+import type { MessageActions } from "./message-actions.ts";
+import { Passages } from "./Passages.tsx";
+import { Versions } from "./Versions.tsx";
+
+interface AssistantMessageProps {
+  readonly message: Message;
+  /** What was found for the question that this answers. */
+  readonly passages: readonly Passage[];
+  readonly progress: ReadingProgress | null;
+  readonly last: boolean;
+  readonly busy: boolean;
+  readonly actions: MessageActions;
+}
+
+/** An answer: its text while it is written, how it came about, and what can be done with it. */
+export const AssistantMessage = memo(function AssistantMessage({ message, passages, progress, last, busy, actions }: AssistantMessageProps) {
+  const { siblings, status } = message;
+  const writing = status === "writing";
+  return (
+    <article
+      className={`msg-frame ${last ? "last" : ""}`}
+      aria-label="Assistant"
+      aria-busy={isTransient(message)}
+      tabIndex={-1}
+      data-message={message.id}
+      data-prefilled={message.prefilled ?? undefined}
+    >
+      <div className="who">
+        <Mark size={16} />
+        <span>Assistant</span>
+        {siblings.length > 1 && <span className="small qq">{`answer ${siblings.indexOf(message.id) + 1} of ${siblings.length}`}</span>}
+        {message.sampler !== null && message.sampler.temperature > 0 && <span className="small qq">{`temperature ${message.sampler.temperature}`}</span>}
+      </div>
+      <div className={`md ${writing ? "caret" : ""}`} dir="auto">
+        <Markdown text={message.text} />
+      </div>
+      <State message={message} progress={progress} />
+      {passages.length > 0 && (
+        <Passages passages={passages} onOpen={({ documentId, page, start, end }) => actions.openDocument(documentId, { page, start, end })} />
+      )}
+      {!isTransient(message) && (
+        <div className="acts">
+          <Button kind="ghost" icon={<Copy className="i s" />} onClick={() => actions.copy(message.text)}>Copy</Button>
+          {last && (
+            <Button kind="ghost" icon={<RotateCw className="i s" />} cost="0 tokens" disabled={busy} onClick={() => actions.regenerate(message)}>
+              Regenerate
+            </Button>
+          )}
+          <Button kind="ghost" icon={<GitBranch className="i s" />} cost="0 tokens" onClick={() => actions.fork(message)}>Fork from here</Button>
+          {last && message.tokensPerSecond !== null && (
+            <span className="small qq hide-n" style={{ marginInlineStart: 8 }}>
+              {`${formatTokens(message.tokens)}, ${formatRate(message.tokensPerSecond)}${message.prefilled === null ? "" : `, read ${formatCount(message.prefilled)}`}`}
+            </span>
+          )}
+          <Versions message={message} noun="answer" onSelect={actions.select} />
+        </div>
+      )}
+    </article>
+  );
+});
+
+function State({ message, progress }: { readonly message: Message; readonly progress: ReadingProgress | null }) {
+  switch (message.status) {
+    case "queued":
+      return <p className="small q">Waits for the engine.</p>;
+    case "reading":
+      return progress === null ? (
+        <p className="small q">Reading.</p>
+      ) : (
+        <div style={{ maxWidth: 420 }}>
+          <div className="meter" role="progressbar" aria-label="Reading" aria-valuemin={0} aria-valuemax={progress.total} aria-valuenow={progress.done}>
+            <i style={{ width: `${(100 * progress.done) / Math.max(1, progress.total)}%` }} />
+          </div>
+          <p className="small q mt-1">
+            {`Read ${formatCount(progress.done)} of ${formatTokens(progress.total)}, ${formatRate(progress.tokensPerSecond)}, about ${formatSeconds(progress.secondsLeft)} left`}
+          </p>
+        </div>
+      );
+    case "writing":
+      return message.text === "" ? <p className="sr">Writing</p> : null;
+    case "stopped":
+      return <p className="small q">{`Stopped after ${formatTokens(message.tokens)}.`}</p>;
+    case "length":
+      return <p className="small q">{`Ended at the limit of ${formatTokens(message.tokens)}. Settings has a larger one.`}</p>;
+    case "failed":
+      return <p className="small danger" role="alert">{message.error?.message ?? "The answer failed. What you wrote is kept."}</p>;
+    case "done":
+      return null;
+  }
+}

@@ -1,0 +1,179 @@
+import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState, type KeyboardEvent } from "react";
+import { ArrowDown } from "lucide-react";
+import type { DocumentInfo, EngineStatus, Message, Settings } from "../../../main/contract/dto.ts";
+import { toTarnError } from "../../client/check.ts";
+import { useApi } from "../../client/context.tsx";
+import { Button } from "../../ui/Button.tsx";
+import { useToast } from "../../ui/toasts.tsx";
+import { Announcer } from "./Announcer.tsx";
+import { AssistantMessage } from "./AssistantMessage.tsx";
+import { isTransient } from "./chat-state.ts";
+import { Composer, type Reading } from "./Composer.tsx";
+import type { MessageActions } from "./message-actions.ts";
+import { useChat } from "./use-chat.ts";
+import { UserMessage } from "./UserMessage.tsx";
+import { WaterLevel } from "./WaterLevel.tsx";
+import { Welcome } from "./Welcome.tsx";
+
+interface ChatViewProps {
+  /** Null is a new chat that has no row yet. */
+  readonly chatId: string | null;
+  readonly status: EngineStatus | null;
+  readonly announce: Settings["announce"];
+  onOpenChat(chatId: string): void;
+  openDocument: MessageActions["openDocument"];
+}
+
+/** Distance from the end at which reading still follows the writing, px. */
+const FOLLOWS_WITHIN = 80;
+
+/** One conversation: what was read, what was said, and the box for what comes next. */
+export function ChatView({ chatId, status, announce, onOpenChat, openDocument }: ChatViewProps) {
+  const api = useApi();
+  const tell = useToast();
+  const fail = useCallback((error: unknown) => tell(typeof error === "string" ? error : toTarnError(error).message, { kind: "error" }), [tell]);
+  const { chat, progress, reload, show } = useChat(chatId, fail);
+  const [suggestion, setSuggestion] = useState<{ readonly text: string } | null>(null);
+  const log = useRef<HTMLDivElement>(null);
+  const follows = useRef(true);
+  const [behind, setBehind] = useState(false);
+
+  const messages = chat?.messages ?? [];
+  const shown = messages.filter(({ role }) => role === "user" || role === "assistant");
+  const tip = shown.at(-1);
+  /** The answer that was asked for; busy until it is on the screen, so that Send never comes back in between. */
+  const [awaited, setAwaited] = useState<{ readonly chatId: string; readonly messageId: string } | null>(null);
+  const busy = shown.some(isTransient) || (awaited !== null && awaited.chatId === chatId && !messages.some(({ id }) => id === awaited.messageId));
+  const lastUser = shown.findLast(({ role }) => role === "user");
+
+  useEffect(() => {
+    follows.current = true;
+    setBehind(false);
+  }, [chatId]);
+  useLayoutEffect(() => {
+    const view = log.current;
+    if (view === null) return;
+    if (follows.current) view.scrollTop = view.scrollHeight;
+    else if (busy) setBehind(true);
+  }, [chat, progress, busy]);
+
+  const send = useCallback(async (text: string, documents: readonly DocumentInfo[], reading: Reading): Promise<boolean> => {
+    try {
+      const target = chatId ?? (await api.call("chats.create", {})).id;
+      follows.current = true;
+      const parentId = chatId === null ? null : (tip?.id ?? null);
+      const sent = await api.call("messages.send", { chatId: target, parentId, text, documentIds: documents.map(({ id }) => id), reading });
+      setAwaited({ chatId: target, messageId: sent.assistantMessageId });
+      if (chatId === null) onOpenChat(target);
+      else await reload();
+      return true;
+    } catch (error) {
+      fail(error);
+      return false;
+    }
+  }, [api, chatId, fail, onOpenChat, reload, tip?.id]);
+
+  const actions = useMemo<MessageActions>(() => {
+    const inChat = async (work: (chatId: string) => Promise<void>): Promise<boolean> => {
+      if (chatId === null) return false;
+      try {
+        await work(chatId);
+        return true;
+      } catch (error) {
+        fail(error);
+        return false;
+      }
+    };
+    return {
+      copy: (text) => void navigator.clipboard.writeText(text).then(() => tell("Copied."), fail),
+      edit: (message, text) => inChat(async (id) => {
+        const { assistantMessageId } = await api.call("messages.edit", { chatId: id, messageId: message.id, text });
+        setAwaited({ chatId: id, messageId: assistantMessageId });
+        await reload();
+      }),
+      regenerate: (message) => void inChat(async (id) => {
+        const { assistantMessageId } = await api.call("messages.regenerate", { chatId: id, messageId: message.id });
+        setAwaited({ chatId: id, messageId: assistantMessageId });
+        await reload();
+      }),
+      fork: (message) => void inChat(async (id) => {
+        onOpenChat((await api.call("messages.fork", { chatId: id, messageId: message.id })).chatId);
+        tell("This is a new chat that begins with everything up to here. 0 tokens were read.");
+      }),
+      select: (messageId) => void inChat(async (id) => show(await api.call("messages.select", { chatId: id, messageId }))),
+      openDocument,
+    };
+  }, [api, chatId, fail, onOpenChat, openDocument, reload, show, tell]);
+
+  function onKeyDown(event: KeyboardEvent): void {
+    if (!event.altKey || (event.key !== "ArrowUp" && event.key !== "ArrowDown")) return;
+    const articles = [...(log.current?.querySelectorAll<HTMLElement>("article") ?? [])];
+    const at = articles.findIndex((article) => article.contains(document.activeElement));
+    const next = articles.at(event.key === "ArrowUp" ? (at === -1 ? -1 : Math.max(0, at - 1)) : at + 1);
+    if (next === undefined) return;
+    event.preventDefault();
+    next.focus();
+  }
+
+  function toEnd(): void {
+    follows.current = true;
+    setBehind(false);
+    if (log.current !== null) log.current.scrollTop = log.current.scrollHeight;
+  }
+
+  return (
+    <div className="column" onKeyDown={onKeyDown}>
+      <WaterLevel chat={chat} stateBytes={status?.stateBytes ?? null} />
+      <div
+        className="scroll flex flex-col"
+        ref={log}
+        tabIndex={-1}
+        onScroll={({ currentTarget: view }) => {
+          follows.current = view.scrollHeight - view.scrollTop - view.clientHeight < FOLLOWS_WITHIN;
+          if (follows.current) setBehind(false);
+        }}
+      >
+        {shown.length === 0 && chatId === null && (
+          <Welcome status={status} onTry={(text) => setSuggestion({ text })} onChooseFile={() => document.querySelector<HTMLElement>("button[aria-label=Attach]")?.click()} />
+        )}
+        <div className="conv w-full" role="log" aria-label="Conversation" aria-live="off">
+          {shown.map((message) =>
+            message.role === "user" ? (
+              <UserMessage key={message.id} message={message} last={message.id === lastUser?.id} busy={busy} actions={actions} />
+            ) : (
+              <AssistantMessage
+                key={message.id}
+                message={message}
+                passages={passagesFor(message, messages)}
+                progress={progress?.messageId === message.id ? progress : null}
+                last={message.id === tip?.id}
+                busy={busy}
+                actions={actions}
+              />
+            ),
+          )}
+        </div>
+      </div>
+      {behind && (
+        <div className="row justify-center" style={{ marginBlock: -36 + 4, zIndex: 1 }}>
+          <Button icon={<ArrowDown className="i s" />} onClick={toEnd}>Newest</Button>
+        </div>
+      )}
+      <Announcer answer={tip?.role === "assistant" ? tip : undefined} announce={announce} />
+      <Composer
+        modelName={status?.modelName ?? null}
+        busy={busy}
+        suggestion={suggestion}
+        onSend={send}
+        onStop={() => chatId !== null && void api.call("messages.stop", { chatId }).catch(fail)}
+        onEditLast={() => log.current?.querySelector<HTMLElement>(`[data-message="${lastUser?.id ?? ""}"] .acts button`)?.click()}
+      />
+    </div>
+  );
+}
+
+const NONE: Message["passages"] = [];
+
+function passagesFor(answer: Message, messages: readonly Message[]): Message["passages"] {
+  return messages.find(({ id }) => id === answer.parentId)?.passages ?? NONE;
+}

@@ -1,0 +1,83 @@
+import { Cpu, Files, Pin, Plus, Search, SlidersHorizontal, Trash2 } from "lucide-react";
+import type { ChatSummary } from "../../../main/contract/dto.ts";
+import { IconButton } from "../../ui/IconButton.tsx";
+import { Mark } from "../../ui/Mark.tsx";
+
+export type Place = "chat" | "documents" | "models" | "settings";
+
+interface SidebarProps {
+  readonly chats: readonly ChatSummary[];
+  readonly chatId: string | null;
+  readonly place: Place;
+  readonly query: string;
+  readonly documentCount: number | null;
+  onQuery(query: string): void;
+  onNewChat(): void;
+  onOpenChat(chatId: string): void;
+  onPlace(place: Place): void;
+  onPin(chat: ChatSummary): void;
+  onDelete(chat: ChatSummary): void;
+}
+
+/** Where things are: new chat, search, places, chats. */
+export function Sidebar(props: SidebarProps) {
+  const { chats, chatId, place, query, documentCount, onQuery, onNewChat, onOpenChat, onPlace, onPin, onDelete } = props;
+  const groups = [
+    { title: "Pinned", chats: chats.filter(({ pinned }) => pinned) },
+    { title: "Recent", chats: chats.filter(({ pinned }) => !pinned) },
+  ].filter((group) => group.chats.length > 0);
+  return (
+    <aside className="side" aria-label="Sidebar">
+      <div className="brand">
+        <Mark size={20} />
+        <span className="grow">Tarn</span>
+        <IconButton label="New chat" icon={<Plus className="i" />} onClick={onNewChat} />
+      </div>
+      <label className="field sm">
+        <Search className="i s" />
+        <input type="search" placeholder="Search" aria-label="Search" value={query} onChange={(event) => onQuery(event.target.value)} />
+        <kbd aria-hidden="true">Ctrl K</kbd>
+      </label>
+      <nav className="nav" aria-label="Places">
+        <button type="button" aria-label="Documents" className={place === "documents" ? "on" : ""} aria-current={place === "documents" ? "page" : undefined} onClick={() => onPlace("documents")}>
+          <Files className="i" /><span>Documents</span>
+          {documentCount !== null && documentCount > 0 && <span className="end" aria-hidden="true">{documentCount}</span>}
+        </button>
+        <button type="button" aria-label="Models" className={place === "models" ? "on" : ""} aria-current={place === "models" ? "page" : undefined} onClick={() => onPlace("models")}>
+          <Cpu className="i" /><span>Models</span>
+        </button>
+      </nav>
+      <div className="scroll" style={{ paddingBlockEnd: 8 }} tabIndex={-1}>
+        {chats.length === 0 && <p className="small qq" style={{ padding: 16 }}>{query === "" ? "Chats will be listed here." : "No chat has these words."}</p>}
+        <div role="list" aria-label="Chats">
+          {groups.map((group) => (
+            <div key={group.title} role="presentation">
+              <div className="cap" role="presentation">{group.title}</div>
+              <div className="nav" role="presentation">
+                {group.chats.map((chat) => {
+                  const on = place === "chat" && chat.id === chatId;
+                  return (
+                    <div key={chat.id} className="chat-item" role="listitem">
+                      <button type="button" className={on ? "on" : ""} aria-current={on ? "page" : undefined} onClick={() => onOpenChat(chat.id)} onDoubleClick={() => onPin(chat)}>
+                        {chat.pinned && <Pin className="i s" />}
+                        <span className="cut" dir="auto">{chat.title}</span>
+                      </button>
+                      <button type="button" className="remove" aria-label={`Delete ${chat.title}`} title="Delete" onClick={() => onDelete(chat)}>
+                        <Trash2 className="i s" />
+                      </button>
+                    </div>
+                  );
+                })}
+              </div>
+            </div>
+          ))}
+        </div>
+      </div>
+      <div className="nav" style={{ padding: 8, borderBlockStart: "1px solid var(--line)" }}>
+        <button type="button" aria-label="Settings" className={place === "settings" ? "on" : ""} aria-current={place === "settings" ? "page" : undefined} onClick={() => onPlace("settings")}>
+          <SlidersHorizontal className="i" /><span>Settings</span><span className="end" aria-hidden="true"><kbd>Ctrl ,</kbd></span>
+        </button>
+      </div>
+    </aside>
+  );
+}

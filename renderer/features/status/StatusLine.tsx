@@ -1,0 +1,80 @@
+import { WifiOff } from "lucide-react";
+import type { EngineStatus } from "../../../main/contract/dto.ts";
+import { formatBytes, formatRate } from "../../ui/format.ts";
+
+export type Link = "connecting" | "open" | "lost" | "unauthorized";
+
+interface StatusLineProps {
+  readonly status: EngineStatus | null;
+  readonly link: Link;
+}
+
+const PHASE = {
+  starting: "Starting",
+  loading: "Loading the model",
+  ready: "Ready",
+  reading: "Reading",
+  writing: "Writing",
+  rebuilding: "Rebuilding the state",
+  failed: "The engine failed",
+  "no-model": "No model",
+} as const satisfies Record<EngineStatus["phase"], string>;
+
+const DOT = {
+  starting: "n", loading: "a", ready: "", reading: "a", writing: "a", rebuilding: "w", failed: "d", "no-model": "w",
+} as const satisfies Record<EngineStatus["phase"], string>;
+
+const BACKEND = { webgpu: "WebGPU", wasm: "CPU", reference: "Reference" } as const;
+
+/** The engine in one line: condition, model, where it runs, how fast, and what it remembers with. */
+export function StatusLine({ status, link }: StatusLineProps) {
+  return (
+    <>
+      <footer className="status" role="status" aria-live="off" aria-label="Engine">
+        <span className="row">
+          <i className={`dot ${link === "open" ? (status === null ? "n" : DOT[status.phase]) : "w"}`} />
+          <span>{conditionOf(status, link)}</span>
+        </span>
+        {status?.modelName != null && (
+          <>
+            <span className="sep" />
+            <span>{status.modelName}{status.weights !== null && !status.modelName.includes(status.weights) ? `, ${status.weights}` : ""}</span>
+          </>
+        )}
+        {status?.backend != null && (
+          <>
+            <span className="sep hide-n" />
+            <span className="hide-n">{BACKEND[status.backend]}{status.device !== null && `, ${status.device}`}</span>
+          </>
+        )}
+        {status?.tokensPerSecond != null && (
+          <>
+            <span className="sep" />
+            <span>{formatRate(status.tokensPerSecond)}</span>
+          </>
+        )}
+        <span className="end row">
+          {status?.stateBytes != null && <span>{`State ${formatBytes(status.stateBytes)}, constant`}</span>}
+          <span className="sep hide-n" />
+          <span className="row hide-n" style={{ gap: 5 }}><WifiOff className="i s" />No network</span>
+        </span>
+      </footer>
+      {/* Only changes of condition are spoken; the numbers above tick silently. */}
+      <div className="sr" aria-live="polite">{conditionOf(status, link)}</div>
+    </>
+  );
+}
+
+function conditionOf(status: EngineStatus | null, link: Link): string {
+  switch (link) {
+    case "connecting":
+      return "Connecting";
+    case "lost":
+      return "Tarn does not answer; trying again";
+    case "unauthorized":
+      return "Open the address that Tarn printed; this one has no valid token";
+    case "open":
+      if (status === null) return "Starting";
+      return status.phase === "failed" && status.error !== null ? status.error.message : PHASE[status.phase];
+  }
+}
