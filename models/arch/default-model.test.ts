@@ -1,8 +1,8 @@
 import { readFileSync } from "node:fs";
-import { describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { forEachBackend } from "../../kernels/testing/for-each-backend.ts";
 import { fixtureText } from "../../kernels/testing/golden.ts";
-import { argmax, loadTestModel, memoryFile } from "../testing/test-model.ts";
+import { argmax, loadTestModel, memoryFile, type TestModel } from "../testing/test-model.ts";
 
 interface GoldenPrompt {
   readonly prompt: string;
@@ -21,16 +21,20 @@ const ROBUST = [0, 3, 4];
 /** First logits that lie closer may change places under 8-bit activations. */
 const CLEAR_GAP = 0.8;
 /** A CPU that plays a GPU decodes a few tokens a second; the first tokens tell a wrong kernel from a right one. */
-const SOFTWARE_GPU_TOKENS = 6;
+const SOFTWARE_GPU_TOKENS = 4;
 
 forEachBackend("the default model", (backend) => {
   describe("against llama.cpp", () => {
+    let model: TestModel;
+    beforeAll(async () => {
+      model = await loadTestModel(backend(), [memoryFile(NAME, readFileSync(file))]);
+    });
+    afterAll(() => model.release());
+
     test.each(prompts.map((golden, index) => ({ index, golden })))("goes on from prompt $index", { timeout: 300_000 }, async ({ index, golden }) => {
       const { device } = backend();
       const rounds = device.features.includes("int8-activations");
       const steps = device.backend === "webgpu" && device.software ? SOFTWARE_GPU_TOKENS : golden.greedy.length;
-      const model = await loadTestModel(backend(), [memoryFile(NAME, readFileSync(file))]);
-
       const state = model.createState(1);
       let logits = await model.run(state, [golden.input_ids], { phase: "prefill", logits: "last" });
       const tolerance = rounds ? 0.4 : 1e-3;
@@ -48,7 +52,6 @@ forEachBackend("the default model", (backend) => {
       const comparable = !rounds ? steps : ROBUST.includes(index) ? Math.min(steps, answer.length) : clear ? 1 : 0;
       expect(chosen.slice(0, comparable)).toEqual(golden.greedy.slice(0, comparable));
       state.release();
-      model.release();
     });
   });
 });

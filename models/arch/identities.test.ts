@@ -1,20 +1,24 @@
-import { describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { expectAllClose } from "../../kernels/testing/all-close.ts";
 import { forEachBackend } from "../../kernels/testing/for-each-backend.ts";
 import { loadGolden } from "../../kernels/testing/golden.ts";
 import { LOGITS, STATES } from "../../kernels/testing/tolerances.ts";
 import { decodeSnapshot, encodeSnapshot } from "../state/snapshot.ts";
-import { fixtureModel, loadTestModel } from "../testing/test-model.ts";
+import { fixtureModel, loadTestModel, type TestModel } from "../testing/test-model.ts";
 
 const DECODE = { phase: "decode", logits: "last" } as const;
 
 forEachBackend("identities", (backend) => {
   describe.each(["mamba", "mamba2"])("%s", (folder) => {
     const golden = loadGolden(`models/${folder}/golden.safetensors`);
+    let model: TestModel;
+    beforeAll(async () => {
+      model = await loadTestModel(backend(), fixtureModel(folder));
+    });
+    afterAll(() => model.release());
     const long = golden.i32("p1.input_ids");
 
     test("prefill of T tokens equals T steps of decode", async () => {
-      const model = await loadTestModel(backend(), fixtureModel(folder));
       const ids = long.slice(0, 40);
       const [atOnce, stepwise] = [model.createState(1), model.createState(1)];
       const expected = await model.run(stepwise, [ids], { ...DECODE, chunk: 1 });
@@ -26,11 +30,9 @@ forEachBackend("identities", (backend) => {
       });
       atOnce.release();
       stepwise.release();
-      model.release();
     });
 
     test("a saved and restored state goes on with the same bits", async () => {
-      const model = await loadTestModel(backend(), fixtureModel(folder));
       const { layout, vocabSize } = model.model;
       const owner = { modelHash: "0".repeat(64), tokenizerHash: "1".repeat(64), layout, vocabSize };
       const [prompt, next] = [long.slice(0, 70), long.slice(70, 76)];
@@ -52,11 +54,9 @@ forEachBackend("identities", (backend) => {
       expect(restored.logits).toEqual(logits);
       expect(await model.run(alone, [next], { ...DECODE, chunk: 1 })).toEqual(expected);
       for (const buffers of [state, elsewhere, alone]) buffers.release();
-      model.release();
     });
 
     test("four sequences at once equal four alone", async () => {
-      const model = await loadTestModel(backend(), fixtureModel(folder));
       const { vocabSize } = model.model;
       const prompts = [0, 31, 62, 93].map((from) => long.slice(from, from + 31));
       const next = [5, 17, 40, 99];
@@ -73,7 +73,6 @@ forEachBackend("identities", (backend) => {
         alone.release();
       }
       together.release();
-      model.release();
     });
   });
 });
