@@ -18,14 +18,16 @@ const modelSchema = z.union([
     vocab: vocabulary,
     merges: z.array(z.union([z.string(), z.tuple([z.string(), z.string()])])).optional(),
     unk_token: z.string().nullish(),
+    continuing_subword_prefix: z.string().nullish(),
   }),
 ]);
 type Model = z.infer<typeof modelSchema>;
+type Merge = string | readonly [string, string];
 
 export const tokenizerJsonSchema = z.looseObject({
   added_tokens: z.array(addedTokenSchema).default([]),
   pre_tokenizer: z.unknown(),
-  model: modelSchema,
+  model: modelSchema.refine(mergesFitPrefix, "the merges do not fit continuing_subword_prefix"),
 });
 export type TokenizerJson = z.infer<typeof tokenizerJsonSchema>;
 
@@ -104,15 +106,20 @@ function renameControls(model: Model, contents: ReadonlySet<string>): Model {
   };
 }
 
-function touches(
-  merge: string | readonly [string, string],
-  contents: ReadonlySet<string>,
-): boolean {
-  const [left, right] = typeof merge === "string" ? split(merge) : merge;
+/** The library cuts the prefix off every right half, and aborts the process where it is not there. */
+function mergesFitPrefix(model: Model): boolean {
+  const { continuing_subword_prefix: prefix, merges } = model;
+  if (typeof prefix !== "string" || !Array.isArray(merges)) return true;
+  return merges.every((merge: Merge) => halves(merge)[1].startsWith(prefix));
+}
+
+function touches(merge: Merge, contents: ReadonlySet<string>): boolean {
+  const [left, right] = halves(merge);
   return contents.has(left) || contents.has(right) || contents.has(left + right);
 }
 
-function split(merge: string): readonly [string, string] {
+function halves(merge: Merge): readonly [string, string] {
+  if (typeof merge !== "string") return merge;
   const space = merge.indexOf(" ", 1);
   return [merge.slice(0, space), merge.slice(space + 1)];
 }

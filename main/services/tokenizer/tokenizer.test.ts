@@ -116,6 +116,8 @@ describe("createTokenizer", () => {
     "{}",
     "[]",
     '{"model":{}}',
+    // The native library would abort the process over this one.
+    '{"model":{"type":"BPE","continuing_subword_prefix":"a","vocab":{"ä":0,"ää":1},"merges":[["ä","ä"]]}}',
     '{"model":{"type":"BPE","vocab":{"a":0},"merges":[["a","b"]]}}',
   ])("refuses %j with a typed error", (text) => {
     expect(() => createTokenizer(text, null)).toThrow(TarnError);

@@ -79,8 +79,13 @@ async function encodeWith(
   text: string,
   special: boolean,
 ): Promise<Int32Array> {
-  const encoding = await native.encode(text, null, { addSpecialTokens: special });
-  return Int32Array.from(encoding.getIds());
+  try {
+    const encoding = await native.encode(text, null, { addSpecialTokens: special });
+    return Int32Array.from(encoding.getIds());
+  } catch (error) {
+    // A vocabulary without a token for what it does not know.
+    throw broken(error instanceof Error ? error.message : String(error), error);
+  }
 }
 
 function parse(text: string): TokenizerJson {
