@@ -27,6 +27,9 @@ type Merge = string | readonly [string, string];
 export const tokenizerJsonSchema = z.looseObject({
   added_tokens: z.array(addedTokenSchema).default([]),
   pre_tokenizer: z.unknown(),
+  post_processor: z
+    .unknown()
+    .refine(templatesAreComplete, "a post-processor's template uses tokens that it does not list"),
   model: modelSchema.refine(mergesFitPrefix, "the merges do not fit continuing_subword_prefix"),
 });
 export type TokenizerJson = z.infer<typeof tokenizerJsonSchema>;
@@ -111,6 +114,41 @@ function mergesFitPrefix(model: Model): boolean {
   const { continuing_subword_prefix: prefix, merges } = model;
   if (typeof prefix !== "string" || !Array.isArray(merges)) return true;
   return merges.every((merge: Merge) => halves(merge)[1].startsWith(prefix));
+}
+
+const templateSchema = z.looseObject({
+  type: z.literal("TemplateProcessing"),
+  single: z.array(z.looseObject({ SpecialToken: z.looseObject({ id: z.string() }).optional() })),
+  pair: z.array(z.looseObject({ SpecialToken: z.looseObject({ id: z.string() }).optional() })),
+  special_tokens: z.record(
+    z.string(),
+    z.looseObject({ id: z.string(), ids: z.array(z.number()), tokens: z.array(z.string()) }),
+  ),
+});
+const processorSchema = z.union([
+  templateSchema,
+  z.looseObject({ type: z.literal("Sequence"), processors: z.array(z.unknown()) }),
+  z.looseObject({ type: z.enum(["ByteLevel", "BertProcessing", "RobertaProcessing"]) }),
+]);
+
+/** The library looks the template's tokens up unchecked while it encodes, and aborts the process if one is missing. */
+function templatesAreComplete(processor: unknown): boolean {
+  if (processor === null || processor === undefined) return true;
+  const parsed = processorSchema.safeParse(processor);
+  if (!parsed.success) return false;
+  if (parsed.data.type === "Sequence") return parsed.data.processors.every(templatesAreComplete);
+  const template = templateSchema.safeParse(processor);
+  if (!template.success) return parsed.data.type !== "TemplateProcessing";
+  const { single, pair, special_tokens: listed } = template.data;
+  return (
+    Object.entries(listed).every(
+      ([name, { id, ids, tokens }]) =>
+        name === id && ids.length > 0 && ids.length === tokens.length,
+    ) &&
+    [...single, ...pair].every(
+      ({ SpecialToken: token }) => token === undefined || Object.hasOwn(listed, token.id),
+    )
+  );
 }
 
 function touches(merge: Merge, contents: ReadonlySet<string>): boolean {

@@ -116,7 +116,8 @@ describe("createTokenizer", () => {
     "{}",
     "[]",
     '{"model":{}}',
-    // The native library would abort the process over this one.
+    // The native library would abort the process over these.
+    '{"model":{"type":"BPE","vocab":{"a":0},"merges":[]},"post_processor":{"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"x","type_id":0}}],"pair":[],"special_tokens":{}}}',
     '{"model":{"type":"BPE","continuing_subword_prefix":"a","vocab":{"ä":0,"ää":1},"merges":[["ä","ä"]]}}',
     '{"model":{"type":"BPE","vocab":{"a":0},"merges":[["a","b"]]}}',
   ])("refuses %j with a typed error", (text) => {
