@@ -37,7 +37,7 @@ export const messageSchema = z.object({
   parentId: id.nullable(),
   role: z.enum(["system", "document", "user", "assistant"]),
   text: z.string(),
-  /** Passages that this turn put before the model. On the user's message. */
+  /** Passages that were found for this turn; what an earlier turn put before the model is not read again. On the user's message. */
   passages: z.array(passageSchema),
   /** Documents attached with this message. */
   documents: z.array(z.object({ id, name: z.string() })),

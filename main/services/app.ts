@@ -52,7 +52,7 @@ export interface Services {
 export async function createServices(options: ServicesOptions): Promise<Services> {
   const store = await openStore({ file: join(options.dataFolder, "tarn.sqlite"), maxPages: options.maxDatabasePages ?? null });
   await store.run("stopInterrupted", {});
-  await store.run("purgeDeletedChats", {});
+  await store.run("purgeDeletedChats", { now: Date.now() });
   const events = createEvents();
   const settings = await openSettings(store, events);
   const library = createModelLibrary(

@@ -11,6 +11,9 @@ interface ChatRow {
   readonly updated_at: number;
 }
 
+/** How long an empty chat is kept for a page that is still open at it, ms. */
+const KEEP_EMPTY = 24 * 60 * 60 * 1000;
+
 const columns = "id, title, pinned, base_id, tip_id, created_at, updated_at";
 
 /** Chats with at least one message, pinned first, then most recent. `query` looks in titles and messages. */
@@ -76,10 +79,10 @@ export function restoreChat(db: Database, input: { readonly chatId: string }): b
 }
 
 /**
- * Removes deleted chats with their messages and states from the file. Messages that a fork still stands on go to that fork.
- * @returns how many chats were removed
+ * Removes chats that never had a word, a day after they were made, and deleted chats with their messages and states from the file. Messages that a fork still stands on go to that fork.
+ * @returns how many deleted chats were removed
  */
-export function purgeDeletedChats(db: Database, _input: Record<string, never>): number {
+export function purgeDeletedChats(db: Database, input: { readonly now: number }): number {
   const forks = db
     .prepare<[], { readonly id: string; readonly base_id: string }>("SELECT id, base_id FROM chats WHERE base_id IS NOT NULL AND deleted_at IS NULL")
     .all();
@@ -94,6 +97,7 @@ export function purgeDeletedChats(db: Database, _input: Record<string, never>): 
   return db.transaction(() => {
     for (const fork of forks) inherit.run({ base: fork.base_id, chat: fork.id });
     db.prepare("UPDATE chats SET base_id = NULL, tip_id = NULL WHERE deleted_at IS NOT NULL").run();
+    db.prepare("DELETE FROM chats WHERE tip_id IS NULL AND deleted_at IS NULL AND created_at < ?").run(input.now - KEEP_EMPTY);
     return db.prepare("DELETE FROM chats WHERE deleted_at IS NOT NULL").run().changes;
   })();
 }

@@ -80,7 +80,7 @@ describe("chats", () => {
     await store.run("restoreChat", { chatId: "c" });
     expect((await store.run("getChat", { chatId: "c" }))?.tipId).toBe("m4");
     await store.run("deleteChat", { chatId: "c", now: 9 });
-    expect(await store.run("purgeDeletedChats", {})).toBe(1);
+    expect(await store.run("purgeDeletedChats", { now: 9 })).toBe(1);
     expect(await store.run("getMessage", { messageId: "m1" })).toBeNull();
     expect(await store.run("stateOf", { messageId: "m4" })).toBeNull();
     await store.close();
@@ -94,7 +94,7 @@ describe("chats", () => {
     await store.run("createChat", { id: "fork", title: "Fork", baseId: "m2", now: 4 });
     expect((await store.run("messagesOfChat", { chatId: "fork" })).map((one) => one.id)).toEqual(["m1", "m2"]);
     await store.run("deleteChat", { chatId: "c", now: 9 });
-    await store.run("purgeDeletedChats", {});
+    await store.run("purgeDeletedChats", { now: 9 });
     expect((await store.run("messagesOfChat", { chatId: "fork" })).map((one) => one.id)).toEqual(["m1", "m2"]);
     expect(await store.run("getMessage", { messageId: "m3" })).toBeNull();
   });

@@ -272,6 +272,8 @@ describe("documents in a chat", () => {
     await say(app, chatId, first.assistantMessageId, "Where is the blue tin?");
     const again = (await app.handlers["chats.get"]({ chatId })).messages[2];
     expect(again?.passages.some((passage) => passage.text.includes("blue tin"))).toBe(true);
+    // It is shown again, but was read before.
+    expect(await text.tokenizer.decode([...(engine.prefills[1] ?? [])], { skipSpecial: false })).not.toContain("It is kept in the blue tin");
   });
 
   test("whole reads all of it with progress, once: another question about it reads only itself", async () => {
@@ -311,6 +313,23 @@ describe("documents in a chat", () => {
     expect((await app.handlers["chats.get"]({ chatId })).messages[0]?.documents).toEqual([{ id: documentId, name: "valley.txt" }]);
     await expect(app.handlers["documents.search"]({ documentId, query: "code" })).rejects.toMatchObject({ code: "not-found" });
   });
+});
+
+test("a full disk is told before inference starts, and what was said before is kept", async () => {
+  let app = await start();
+  const chatId = await newChat(app);
+  const first = await say(app, chatId, null, "One");
+  await app.close();
+  services = await createServices({
+    dataFolder: folder, resourcesFolder, version: "0", shell: "browser", startEngine: () => engine.client, openFile: openNodeFile,
+    openLink: async () => undefined, maxDatabasePages: 1,
+  });
+  app = services;
+  const before = engine.prefills.length;
+  const send = app.handlers["messages.send"]({ chatId, parentId: first.assistantMessageId, text: "word ".repeat(100_000), documentIds: [], reading: "search" });
+  await expect(send).rejects.toMatchObject({ code: "disk-full", message: expect.stringContaining("The disk is full. Nothing was lost.") });
+  expect(engine.prefills).toHaveLength(before);
+  expect((await app.handlers["chats.get"]({ chatId })).messages.map((message) => message.text)).toEqual(["One", "Hello there."]);
 });
 
 test("a title is cut between words", () => {

@@ -1,4 +1,5 @@
 /** The token ids of a turn: kept where this tokenizer has read a message, appended where it is new. */
+import type { Passage } from "../../contract/dto.ts";
 import type { MessageRecord } from "../../store/records.ts";
 import { findPassages, PASSAGE_TOKENS } from "../documents/search.ts";
 import { TarnError } from "../../contract/errors.ts";
@@ -54,13 +55,21 @@ async function idsOf(context: TurnContext, model: LoadedModel, steps: readonly S
     case "document":
       return wording.opening(before, [...parts, ...(await wholeTexts(context, message))]);
     case "user": {
-      if (message.passages.length > 0) parts.push({ role: "document", text: message.passages.map((passage) => passage.text).join("\n\n") });
+      const fresh = unread(message.passages, steps);
+      if (fresh.length > 0) parts.push({ role: "document", text: fresh.map((passage) => passage.text).join("\n\n") });
       const question: TurnMessage = { role: "user", text: message.text };
       const opened = steps.at(-1);
       if (opened?.message.role !== "document") return wording.turn(before, [...parts, question]);
       return behindDocument(context, wording, before, opened, parts, question);
     }
   }
+}
+
+/** Without those that an earlier turn put before the model: it remembers them. */
+function unread(passages: readonly Passage[], steps: readonly Step[]): Passage[] {
+  const key = ({ documentId, start }: Passage): string => `${documentId}:${start}`;
+  const read = new Set(steps.flatMap((step) => step.message.passages.map(key)));
+  return passages.filter((passage) => !read.has(key(passage)));
 }
 
 /**
@@ -117,12 +126,10 @@ async function passagesFor(context: TurnContext, model: LoadedModel, path: reado
   const names = new Map(path.flatMap((one) => one.documents.map((document) => [document.id, document.name] as const)));
   const searched = [...names.keys()].filter((documentId) => !whole.has(documentId));
   if (searched.length === 0) return [];
-  const read = new Set(path.flatMap((one) => one.passages.map((passage) => `${passage.documentId}:${passage.start}`)));
   const found = await findPassages(context.store, searched, message.text, model.wording.countTokens, {
     budget: PASSAGE_TOKENS,
     // A question that comes with a document is about it even where no word of it is found; a later "thank you" is not.
     orBeginning: message.documents.length > 0,
   });
-  const fresh = found.filter(({ documentId, start }) => !read.has(`${documentId}:${start}`));
-  return fresh.map(({ documentId, page, start, end, text }) => ({ documentId, file: names.get(documentId) ?? "", page, start, end, text }));
+  return found.map(({ documentId, page, start, end, text }) => ({ documentId, file: names.get(documentId) ?? "", page, start, end, text }));
 }

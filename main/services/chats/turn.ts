@@ -4,7 +4,7 @@ import type { Message } from "../../contract/dto.ts";
 import { TarnError } from "../../contract/errors.ts";
 import type { MessagePatch } from "../../store/records.ts";
 import { toTarnError } from "../dispatch.ts";
-import { fromEngine } from "../engine/engine-errors.ts";
+import { fromEngine, isEngineError } from "../engine/engine-errors.ts";
 import type { LoadedModel } from "../engine/engine-service.ts";
 import { findStart, keepState, readSteps, type LiveSession, type Step } from "./read-path.ts";
 import { tellMessage, type Turn, type TurnContext } from "./turn-context.ts";
@@ -12,6 +12,8 @@ import { idsOfPath } from "./turn-ids.ts";
 
 /** Streamed words are on disk at least so often, in ms. */
 const SAVE_EVERY = 900;
+/** Failures after which an engine cannot be trusted to go on. */
+const LOST: ReadonlySet<string> = new Set(["device-lost", "out-of-memory", "internal"]);
 /** Progress is told at most so often, in ms. */
 const TELL_EVERY = 150;
 
@@ -26,7 +28,7 @@ export async function runTurn(context: TurnContext, turn: Turn, live: LiveSessio
   } catch (cause) {
     const error = toTarnError(fromEngine(cause));
     await change(context, turn, { status: "failed", error: { code: error.code, message: error.message } });
-    if (error.code === "device-lost" || error.code === "out-of-memory") void context.engine.restart();
+    if (isEngineError(cause) && LOST.has(cause.code)) void context.engine.restart();
     return null;
   } finally {
     context.engine.activity(null);
@@ -86,7 +88,8 @@ async function read(
   signal: AbortSignal,
 ) {
   const { store, events, engine } = context;
-  const rebuilding = start.index < firstNew - 1;
+  // An answer that a crash cut off has no state yet: reading its few tokens again is nothing to tell.
+  const rebuilding = steps.slice(start.index + 1, firstNew).some((step) => step.message.role !== "assistant" || step.message.status !== "stopped");
   const phase = rebuilding ? "rebuilding" : "reading";
   await change(context, turn, { status: "reading" });
   if (rebuilding) events.emit("notice", { kind: "info", text: "The model's memory of this chat is not stored up to here. It is read again from its words; nothing is lost." });

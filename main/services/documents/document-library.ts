@@ -1,5 +1,5 @@
 /** Documents that were imported: their text, their pages, and what reading them would cost. */
-import { createHash, randomUUID } from "node:crypto";
+import { randomUUID, webcrypto } from "node:crypto";
 import type { Handlers } from "../../contract/contract.ts";
 import type { DocumentInfo } from "../../contract/dto.ts";
 import { TarnError } from "../../contract/errors.ts";
@@ -8,7 +8,6 @@ import type { Store } from "../../store/store.ts";
 import type { EngineService } from "../engine/engine-service.ts";
 import type { Events } from "../events.ts";
 import { extractInThread } from "./extractor.ts";
-import { cutPassages } from "./passages.ts";
 import { search } from "./search.ts";
 
 type DocumentHandlers = Pick<
@@ -16,6 +15,8 @@ type DocumentHandlers = Pick<
   "documents.list" | "documents.import" | "documents.remove" | "documents.page" | "documents.search" | "documents.cost"
 >;
 
+/** Longer texts are counted only when their cost is asked for. */
+const COUNTED_CHARACTERS = 2_000_000;
 /** Passages that a search in the interface shows. */
 const SEARCH_LIMIT = 20;
 
@@ -26,19 +27,23 @@ export function documentHandlers(store: Store, events: Events, engine: EngineSer
   async function countTokens(documentId: string): Promise<number | null> {
     const model = engine.ready();
     if (model === null) return null;
-    const key = `${documentId}:${model.wording.tokenizerHash}`;
-    const known = counts.get(key);
+    const known = counted(documentId);
     if (known !== undefined) return known;
     const text = await store.run("documentText", { documentId });
     if (text === null) return null;
     const count = await model.wording.countTokens(text);
-    counts.set(key, count);
+    counts.set(`${documentId}:${model.wording.tokenizerHash}`, count);
     return count;
+  }
+
+  function counted(documentId: string): number | undefined {
+    return counts.get(`${documentId}:${engine.ready()?.wording.tokenizerHash}`);
   }
 
   async function view(document: DocumentRecord): Promise<DocumentInfo> {
     const { id, name, mediaType, bytes, characters, createdAt } = document;
-    return { id, name, mediaType, bytes, pages: document.pages?.length ?? null, characters, tokens: await countTokens(id), createdAt };
+    const tokens = characters <= COUNTED_CHARACTERS ? await countTokens(id) : (counted(id) ?? null);
+    return { id, name, mediaType, bytes, pages: document.pages?.length ?? null, characters, tokens, createdAt };
   }
 
   async function requireDocument(documentId: string): Promise<DocumentRecord> {
@@ -53,14 +58,15 @@ export function documentHandlers(store: Store, events: Events, engine: EngineSer
     },
 
     async "documents.import"({ name, mediaType, bytes }) {
-      const sha256 = createHash("sha256").update(bytes).digest("hex");
+      // Off the event loop: 64 MB take a tenth of a second.
+      const sha256 = Buffer.from(await webcrypto.subtle.digest("SHA-256", new Uint8Array(bytes))).toString("hex");
       const known = await store.run("findDocument", { sha256 });
       if (known !== null) return view(known);
-      const { text, pages, notice } = await extractInThread(name, mediaType, bytes);
+      const { text, pages, notice, passages } = await extractInThread(name, mediaType, bytes);
       const document: DocumentRecord = {
         id: randomUUID(), name, mediaType, bytes: bytes.byteLength, sha256, characters: text.length, pages, createdAt: Date.now(),
       };
-      await store.run("addDocument", { document, text, content: bytes, passages: cutPassages(text, pages) });
+      await store.run("addDocument", { document, text, content: bytes, passages });
       if (notice !== null) events.emit("notice", { kind: "warning", text: notice });
       events.emit("documents.changed", {});
       return view(document);

@@ -1,5 +1,6 @@
 /** Text out of a file's bytes. Runs in extract.worker.ts, because files are hostile and parsers are slow. */
 import { convert } from "html-to-text";
+import { MAX_DOCUMENT_BYTES } from "../../contract/dto.ts";
 import { TarnError } from "../../contract/errors.ts";
 import { decodeText, looksBinary } from "./decode-text.ts";
 import { extractPdf } from "./extract-pdf.ts";
@@ -50,6 +51,8 @@ function extractHtml(bytes: Uint8Array): Extracted {
   const heading = { options: { uppercase: false } };
   const text = convert(html, {
     wordwrap: false,
+    // The library would cut longer input short without a word.
+    limits: { maxInputLength: MAX_DOCUMENT_BYTES },
     selectors: [
       ...["h1", "h2", "h3", "h4", "h5", "h6"].map((selector) => ({ selector, ...heading })),
       { selector: "a", options: { ignoreHref: true } },

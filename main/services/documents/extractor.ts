@@ -1,11 +1,17 @@
 import { Worker } from "node:worker_threads";
 import { MAX_DOCUMENT_BYTES } from "../../contract/dto.ts";
 import { TarnError } from "../../contract/errors.ts";
+import type { PassageRecord } from "../../store/records.ts";
 import type { Extracted } from "./extract.ts";
 import type { ExtractReply } from "./extract.worker.ts";
 
 /** The thread's program: in the sources beside this file, in a build beside the bundle that this file is part of. */
 const program = new URL(import.meta.url.endsWith(".ts") ? "./extract.worker.ts" : "./extract.worker.js", import.meta.url);
+
+/** A file's text, and its passages for search. */
+export interface ReadDocument extends Extracted {
+  readonly passages: readonly Omit<PassageRecord, "documentId">[];
+}
 
 /** What one file may cost. */
 export interface ExtractLimits {
@@ -19,7 +25,7 @@ const LIMITS: ExtractLimits = { ms: 180_000, megabytes: 1024 };
  * Extracts in a thread of its own, which is ended when it takes too long or too much memory.
  * @throws TarnError `document-…`
  */
-export async function extractInThread(name: string, mediaType: string, bytes: Uint8Array, limits: ExtractLimits = LIMITS): Promise<Extracted> {
+export async function extractInThread(name: string, mediaType: string, bytes: Uint8Array, limits: ExtractLimits = LIMITS): Promise<ReadDocument> {
   if (bytes.byteLength > MAX_DOCUMENT_BYTES) {
     const size = Math.ceil(bytes.byteLength / 2 ** 20);
     throw new TarnError(
@@ -41,7 +47,7 @@ export async function extractInThread(name: string, mediaType: string, bytes: Ui
       worker.once("exit", () => reject(broken(name, "its reader ended early")));
       timer = setTimeout(() => reject(broken(name, `it took longer than ${Math.round(limits.ms / 1000)} seconds`)), limits.ms);
     });
-    if (reply.ok) return reply.extracted;
+    if (reply.ok) return reply.document;
     throw new TarnError(reply.error.code, reply.error.message, reply.error.data);
   } finally {
     clearTimeout(timer);

@@ -7,6 +7,8 @@ import { STOP_WORDS } from "./stop-words.ts";
 export const PASSAGE_TOKENS = 1100;
 /** A hit below this share of the best score is more likely to mislead a small model than to help it. */
 const WEAK = 0.45;
+/** With more hits than this the best one's neighbours are left out: every token more makes a small model less sure. */
+const FEW = 2;
 /** Hits that are weighed at all. */
 const CANDIDATES = 12;
 
@@ -23,7 +25,7 @@ export function matchExpression(question: string): string | null {
 
 /**
  * The passages to put before the question, in document order, within `budget` tokens: the best hits, and the neighbours of the
- * best one where there is room. Where nothing is found: the beginning of each document if `orBeginning`, else none.
+ * best one where hits are few. Where nothing is found: the beginning of each document if `orBeginning`, else none.
  */
 export async function findPassages(
   store: Store,
@@ -40,8 +42,10 @@ export async function findPassages(
     for (const documentId of documentIds) wanted.push(...(await store.run("passagesAt", { documentId, ordinals: [0, 1] })));
   } else {
     wanted.push(...hits.filter((hit) => hit.score >= WEAK * best.score));
-    const around = [best.ordinal + 1, best.ordinal - 1];
-    wanted.push(...(await store.run("passagesAt", { documentId: best.documentId, ordinals: around })));
+    if (wanted.length <= FEW) {
+      const around = [best.ordinal + 1, best.ordinal - 1];
+      wanted.push(...(await store.run("passagesAt", { documentId: best.documentId, ordinals: around })));
+    }
   }
   const chosen = new Map<string, PassageRecord>();
   let left = budget;

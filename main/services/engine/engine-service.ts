@@ -54,6 +54,7 @@ export function createEngineService(
   let loaded: LoadedModel | null = null;
   let status = NOTHING;
   let speed: number | null = null;
+  let closed = false;
 
   function tell(patch: Partial<EngineStatus>): void {
     status = { ...status, ...patch };
@@ -73,8 +74,16 @@ export function createEngineService(
     return chosen;
   }
 
+  /** One that is lost may not be able to close any more; it is left either way. */
+  async function endEngine(): Promise<void> {
+    const client = engine;
+    engine = null;
+    if (client !== null) await client.then((one) => one.close()).catch(() => undefined);
+  }
+
   async function load(): Promise<LoadedModel> {
     try {
+      if (closed) throw new TarnError("cancelled", "Tarn is closing.");
       const entry = await chooseModel();
       tell({ ...NOTHING, phase: "loading", modelId: entry.id, modelName: entry.name });
       engine ??= Promise.resolve(start());
@@ -94,12 +103,14 @@ export function createEngineService(
     }
   }
 
-  async function reload(): Promise<void> {
+  /** @param first what must happen before, once what is loading now has come to its end */
+  async function reload(first: () => Promise<void> = async () => undefined): Promise<void> {
     const before = loading;
     loaded = null;
     speed = null;
     const mine = (async () => {
       if (before !== null) await before.catch(() => undefined);
+      await first();
       return load();
     })();
     loading = mine;
@@ -115,14 +126,8 @@ export function createEngineService(
       return loading;
     },
     ready: () => loaded,
-    reload,
-    async restart() {
-      const old = engine;
-      engine = null;
-      loaded = null;
-      if (old !== null) await old.then((client) => client.close()).catch(() => undefined);
-      await reload();
-    },
+    reload: () => reload(),
+    restart: () => reload(endEngine),
     activity(doing) {
       if (loaded === null) return;
       if (doing === null) tell({ phase: "ready" });
@@ -133,10 +138,9 @@ export function createEngineService(
       speed = prefillTokensPerSecond;
     },
     async close() {
-      const client = engine;
-      engine = null;
+      closed = true;
       loaded = null;
-      if (client !== null) await client.then((one) => one.close()).catch(() => undefined);
+      await endEngine();
     },
   };
 }

@@ -122,6 +122,17 @@ async function modelFiles(path: string): Promise<FoundFile[]> {
   );
 }
 
+async function openAll(files: readonly FoundFile[], openFile: OpenFile): Promise<RandomAccessFile[]> {
+  const opened: RandomAccessFile[] = [];
+  try {
+    for (const file of files) opened.push(await openFile(file.open));
+    return opened;
+  } catch (cause) {
+    await Promise.all(opened.map((file) => file.close()));
+    throw cause;
+  }
+}
+
 async function readEntry(path: string, files: readonly FoundFile[], bundled: boolean, openFile: OpenFile): Promise<ModelEntry> {
   const format = extname(path) === ".gguf" ? "gguf" : "safetensors";
   const entry = {
@@ -133,9 +144,7 @@ async function readEntry(path: string, files: readonly FoundFile[], bundled: boo
     bundled,
   } as const;
   try {
-    const opened: RandomAccessFile[] = [];
-    for (const file of files) opened.push(await openFile(file.open));
-    const model = await openModel(opened);
+    const model = await openModel(await openAll(files, openFile));
     await model.close();
     const { modelType } = model.config;
     const supported = SUPPORTED_MODEL_TYPES.has(modelType);
