@@ -1,11 +1,8 @@
 // linear_tiled: y = x Wᵀ + bias + residual, for many rows of x (prefill; see linear.wgsl for few).
 // Source:   blocked matrix product; W is unpacked once for 64 rows of x.
-// Grid:     one workgroup of 256 threads a tile of 64 rows of x times 64 rows of W (tile.wgsl). A matrix that is
+// Grid:     one workgroup of 128 threads a tile of 64 rows of x times 64 rows of W (tile.wgsl). A matrix that is
 //           split over buffers is one dispatch a part.
 // Numerics: f32 throughout, k in order.
-override HAS_BIAS: u32;
-override HAS_RESIDUAL: u32;
-
 struct Params {
   rows: u32,  // of x
   x_offset: u32,
@@ -19,6 +16,8 @@ struct Params {
   k: u32,            // columns of W
   row_vectors: u32,  // 16-byte vectors a packed row
   scale_words: u32,  // words of scales a row
+  has_bias: u32,
+  has_residual: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -61,7 +60,29 @@ fn tile_b(col: u32, k: u32) -> vec4<f32> {
   return four;
 }
 
-@compute @workgroup_size(256)
+// A thread's four sums of row i of its tile rows.
+fn write_sums(sums: vec4<f32>, thread: u32, i: u32) {
+  let x_row = first_x + tile_row(thread, i);
+  if (x_row >= params.rows) {
+    return;
+  }
+  for (var j = 0u; j < 4u; j += 1u) {
+    let w_row = first_w + tile_col(thread, j);
+    if (w_row < params.part_rows) {
+      let out = params.first_row + w_row;
+      var sum = sums[j];
+      if (params.has_bias == 1u) {
+        sum += bias[out];
+      }
+      if (params.has_residual == 1u) {
+        sum += arena[params.residual_offset + x_row * params.residual_stride + out];
+      }
+      arena[params.y_offset + x_row * params.y_stride + out] = sum;
+    }
+  }
+}
+
+@compute @workgroup_size(128)
 fn linear_tiled(
   @builtin(workgroup_id) workgroup: vec3<u32>,
   @builtin(num_workgroups) grid: vec3<u32>,
@@ -71,27 +92,9 @@ fn linear_tiled(
   let tiles_x = (params.rows + TILE - 1u) / TILE;
   first_x = (index % tiles_x) * TILE;
   first_w = (index / tiles_x) * TILE;
-  var acc: Tile;
-  tile_product(&acc, params.k, thread);
+  var acc = tile_product(params.k, thread);
 
-  for (var i = 0u; i < 4u; i += 1u) {
-    let x_row = first_x + thread / 16u + 16u * i;
-    if (x_row >= params.rows) {
-      continue;
-    }
-    for (var j = 0u; j < 4u; j += 1u) {
-      let w_row = first_w + thread % 16u + 16u * j;
-      if (w_row < params.part_rows) {
-        let out = params.first_row + w_row;
-        var sum = acc[i][j];
-        if (HAS_BIAS == 1u) {
-          sum += bias[out];
-        }
-        if (HAS_RESIDUAL == 1u) {
-          sum += arena[params.residual_offset + x_row * params.residual_stride + out];
-        }
-        arena[params.y_offset + x_row * params.y_stride + out] = sum;
-      }
-    }
+  for (var i = 0u; i < 8u; i += 1u) {
+    write_sums(acc[i], thread, i);
   }
 }

@@ -31,8 +31,6 @@ export function describeLinear(operands: Operands, context: DispatchContext): Di
   const y = tensorOf(operands, "y");
   const constants = {
     DTYPE: dtypeCodes[weight.dtype],
-    HAS_BIAS: bias === null ? 0 : 1,
-    HAS_RESIDUAL: residual === null ? 0 : 1,
   };
   const how = x.rows >= TILED_FROM_ROWS ? manyRows(x.rows) : fewRows(x.rows, weight, context);
   return context.parts(weight).map((part, index) => ({
@@ -46,6 +44,7 @@ export function describeLinear(operands: Operands, context: DispatchContext): Di
       residual === null ? 0 : context.place(residual), residual === null ? 0 : residual.stride,
       part.firstRow, part.rows,
       weight.cols, rowWords(weight.dtype, weight.cols) / 4, scaleWords(weight.dtype, weight.cols),
+      bias === null ? 0 : 1, residual === null ? 0 : 1,
     ],
     reads: [
       { kind: "values", weight, part: index },
@@ -66,16 +65,15 @@ interface LinearKernel {
 
 function fewRows(rows: number, weight: Weight, context: DispatchContext): LinearKernel {
   const reduction = reductionFor(context);
-  const xRows = rows >= 8 ? 8 : rows >= 3 ? 4 : rows;
+  const xRows = rows === 1 ? 1 : 4;
   return {
     shader: {
       name: "linear",
       parts: [grid, unpack, reduction.part, source],
-      consts: { X_ROWS: xRows },
       subgroups: reduction.subgroups,
     },
     entryPoint: "linear",
-    constants: { TEAM: reduction.team, TEAMS, WHOLE: weight.cols % valuesInVector(weight.dtype) === 0 ? 1 : 0 },
+    constants: { TEAM: reduction.team, TEAMS, X_ROWS: xRows, WHOLE: weight.cols % valuesInVector(weight.dtype) === 0 ? 1 : 0 },
     workgroups: (part) => fold(Math.ceil((Math.ceil(part.rows / TEAM_ROWS) * Math.ceil(rows / xRows)) / TEAMS)),
   };
 }

@@ -1,12 +1,11 @@
 // linear: y = x Wᵀ + bias + residual, for few rows of x (decode; see linear-tiled.wgsl for many).
 // Source:   matrix-vector products; memory bound, so each packed weight is read once for X_ROWS rows of x.
-// Grid:     a team of TEAM lanes computes 4 rows of W times X_ROWS rows of x; TEAMS teams a workgroup. Lanes stride
-//           over a row of W by 16 bytes, so a team reads consecutive memory. A matrix that is split over buffers is
-//           one dispatch a part.
+// Grid:     a team of TEAM lanes computes 4 rows of W times X_ROWS (1 or 4) rows of x; TEAMS teams a workgroup. Lanes
+//           stride over a row of W by 16 bytes, so a team reads consecutive memory. A matrix that is split over buffers
+//           is one dispatch a part. Sums are named, not an array: arrays in a loop are memory to some compilers.
 // Numerics: f32 throughout; lane sums, then the team's sum in a fixed order.
+override X_ROWS: u32;
 override WHOLE: u32;  // 1 if the columns of W fill its 16-byte vectors
-override HAS_BIAS: u32;
-override HAS_RESIDUAL: u32;
 
 struct Params {
   rows: u32,  // of x
@@ -21,6 +20,8 @@ struct Params {
   k: u32,            // columns of W
   row_vectors: u32,  // 16-byte vectors a packed row
   scale_words: u32,  // words of scales a row
+  has_bias: u32,
+  has_residual: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -47,6 +48,27 @@ fn scale_at(row: u32, block: u32) -> f32 {
   return scale_of(scales[row * params.scale_words + block / 2u], block);
 }
 
+// Σ over the team of 4 rows of W times row `x_row` of x, to y. All threads of the workgroup must call.
+fn write_sums(acc: vec4<f32>, x_row: u32, first_w: u32, thread: u32) {
+  let sums = team_sums(acc, thread);
+  if (x_row >= params.rows) {
+    return;
+  }
+  for (var r = thread % TEAM; r < 4u; r += TEAM) {
+    if (first_w + r < params.part_rows) {
+      let out = params.first_row + first_w + r;
+      var sum = sums[r];
+      if (params.has_bias == 1u) {
+        sum += bias[out];
+      }
+      if (params.has_residual == 1u) {
+        sum += arena[params.residual_offset + x_row * params.residual_stride + out];
+      }
+      arena[params.y_offset + x_row * params.y_stride + out] = sum;
+    }
+  }
+}
+
 @compute @workgroup_size(TEAM * TEAMS)
 fn linear(
   @builtin(workgroup_id) workgroup: vec3<u32>,
@@ -54,15 +76,17 @@ fn linear(
   @builtin(local_invocation_index) thread: u32,
 ) {
   let team = workgroup_index(workgroup, grid) * TEAMS + thread / TEAM;
-  let lane = thread % TEAM;
   let row_groups = (params.part_rows + 3u) / 4u;
   let first_x = (team / row_groups) * X_ROWS;
   let first_w = (team % row_groups) * 4u;
   // Rows beyond the end are computed as the last one and not written.
   let w = min(vec4<u32>(first_w) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(params.part_rows - 1u));
 
-  var acc: array<vec4<f32>, X_ROWS>;
-  for (var v = lane; v < params.row_vectors; v += TEAM) {
+  var acc0 = vec4<f32>();
+  var acc1 = vec4<f32>();
+  var acc2 = vec4<f32>();
+  var acc3 = vec4<f32>();
+  for (var v = thread % TEAM; v < params.row_vectors; v += TEAM) {
     let packed0 = values[w.x * params.row_vectors + v];
     let packed1 = values[w.y * params.row_vectors + v];
     let packed2 = values[w.z * params.row_vectors + v];
@@ -73,35 +97,25 @@ fn linear(
       scale = vec4<f32>(scale_at(w.x, block), scale_at(w.y, block), scale_at(w.z, block), scale_at(w.w, block));
     }
     for (var quarter = 0u; quarter < VALUES / 4u; quarter += 1u) {
-      let w0 = four_values(packed0, quarter) * scale.x;
-      let w1 = four_values(packed1, quarter) * scale.y;
-      let w2 = four_values(packed2, quarter) * scale.z;
-      let w3 = four_values(packed3, quarter) * scale.w;
-      for (var m = 0u; m < X_ROWS; m += 1u) {
-        let x = x_at(first_x + m, v * VALUES + 4u * quarter);
-        acc[m] += vec4<f32>(dot(w0, x), dot(w1, x), dot(w2, x), dot(w3, x));
+      let four = mat4x4<f32>(
+        four_values(packed0, quarter),
+        four_values(packed1, quarter),
+        four_values(packed2, quarter),
+        four_values(packed3, quarter),
+      );
+      let k = v * VALUES + 4u * quarter;
+      acc0 += scale * (x_at(first_x, k) * four);
+      if (X_ROWS > 1u) {
+        acc1 += scale * (x_at(first_x + 1u, k) * four);
+        acc2 += scale * (x_at(first_x + 2u, k) * four);
+        acc3 += scale * (x_at(first_x + 3u, k) * four);
       }
     }
   }
-
-  for (var m = 0u; m < X_ROWS; m += 1u) {
-    let sums = team_sums(acc[m], thread);
-    let x_row = first_x + m;
-    // Lanes 0 to 3 write one row of W each.
-    if (x_row < params.rows) {
-      for (var r = lane; r < 4u; r += TEAM) {
-        if (first_w + r < params.part_rows) {
-          let out = params.first_row + first_w + r;
-          var sum = sums[r];
-          if (HAS_BIAS == 1u) {
-            sum += bias[out];
-          }
-          if (HAS_RESIDUAL == 1u) {
-            sum += arena[params.residual_offset + x_row * params.residual_stride + out];
-          }
-          arena[params.y_offset + x_row * params.y_stride + out] = sum;
-        }
-      }
-    }
+  write_sums(acc0, first_x, first_w, thread);
+  if (X_ROWS > 1u) {
+    write_sums(acc1, first_x + 1u, first_w, thread);
+    write_sums(acc2, first_x + 2u, first_w, thread);
+    write_sums(acc3, first_x + 3u, first_w, thread);
   }
 }

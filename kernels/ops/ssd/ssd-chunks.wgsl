@@ -11,18 +11,18 @@ fn ssd_decay(
   @builtin(local_invocation_index) thread: u32,
 ) {
   let index = workgroup_index(workgroup, grid) * 64u + thread;
-  if (index >= params.batch * params.chunks * HEADS) {
+  if (index >= params.batch * params.chunks * params.heads) {
     return;
   }
-  let head = index % HEADS;
-  let chunk = chunk_at(index / HEADS);
+  let head = index % params.heads;
+  let chunk = chunk_at(index / params.heads);
   var sum = 0.0;
   for (var t = 0u; t < chunk.tokens; t += 1u) {
     let row = chunk.first_row + t;
     let dt = dt_at(row, head);
     sum += dt * A[head];
-    arena[params.dts + row * HEADS + head] = dt;
-    arena[params.sums + row * HEADS + head] = sum;
+    arena[params.dts + row * params.heads + head] = dt;
+    arena[params.sums + row * params.heads + head] = sum;
   }
 }
 
@@ -35,13 +35,13 @@ fn ssd_combine(
   @builtin(local_invocation_index) thread: u32,
 ) {
   let index = workgroup_index(workgroup, grid) * 64u + thread;
-  let size = HEADS * HEAD_DIM * D_STATE;
+  let size = params.heads * params.head_dim * params.d_state;
   let b = index / size;
   if (b >= params.batch) {
     return;
   }
   let value = index % size;
-  let head = value / (HEAD_DIM * D_STATE);
+  let head = value / (params.head_dim * params.d_state);
   let state_at = params.state_offset + b * params.state_stride + value;
   var h = state[state_at];
   for (var c = 0u; c < params.chunks; c += 1u) {

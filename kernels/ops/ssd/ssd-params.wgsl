@@ -1,13 +1,5 @@
 // What all of ssd's kernels share: sizes, operands and dt. Head p belongs to group floor(p · nGroup / nHead).
-override HEADS: u32;     // nHead
-override HEAD_DIM: u32;  // headDim
-override GROUPS: u32;    // nGroup
-override D_STATE: u32;   // dState
-override HAS_DT_BIAS: u32;
-override DT_SOFTPLUS: u32;
-override HAS_D: u32;
-override HAS_Z: u32;
-
+// Sizes are parameters, not constants: a pipeline then serves every model, and compiling costs more than the divisions.
 struct Params {
   batch: u32,
   length: u32,  // T
@@ -27,6 +19,14 @@ struct Params {
   y_stride: u32,
   state_offset: u32,
   state_stride: u32,
+  heads: u32,     // nHead
+  head_dim: u32,  // headDim
+  groups: u32,    // nGroup
+  d_state: u32,   // dState
+  has_dt_bias: u32,
+  dt_softplus: u32,
+  has_d: u32,
+  has_z: u32,
   dt_min: f32,
   dt_max: f32,
   dts: u32,     // scratch: dt, (B * T, nHead)
@@ -45,10 +45,10 @@ struct Params {
 
 fn dt_at(row: u32, head: u32) -> f32 {
   var dt = arena[params.dt_offset + row * params.dt_stride + head];
-  if (HAS_DT_BIAS == 1u) {
+  if (params.has_dt_bias == 1u) {
     dt += dt_bias[head];
   }
-  if (DT_SOFTPLUS == 1u) {
+  if (params.dt_softplus == 1u) {
     dt = softplus(dt);
   }
   return clamp(dt, params.dt_min, params.dt_max);
@@ -61,10 +61,10 @@ fn x_at(row: u32, channel: u32) -> f32 {
 // y = sum + D x, gated by z.
 fn write_y(row: u32, head: u32, channel: u32, sum: f32) {
   var y = sum;
-  if (HAS_D == 1u) {
+  if (params.has_d == 1u) {
     y += D[head] * x_at(row, channel);
   }
-  if (HAS_Z == 1u) {
+  if (params.has_z == 1u) {
     y *= silu(arena[params.z_offset + row * params.z_stride + channel]);
   }
   arena[params.y_offset + row * params.y_stride + channel] = y;
@@ -84,9 +84,9 @@ fn chunk_at(sequence_chunk: u32) -> Chunk {
 }
 
 fn sum_at(row: u32, head: u32) -> f32 {
-  return arena[params.sums + row * HEADS + head];
+  return arena[params.sums + row * params.heads + head];
 }
 
 fn end_at(sequence_chunk: u32, channel: u32) -> u32 {
-  return params.ends + (sequence_chunk * HEADS * HEAD_DIM + channel) * D_STATE;
+  return params.ends + (sequence_chunk * params.heads * params.head_dim + channel) * params.d_state;
 }

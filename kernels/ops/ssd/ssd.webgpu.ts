@@ -25,7 +25,7 @@ const endsShader: Shader = { name: "ssd-ends", parts: [...common, tile, ends] };
 const outputShader: Shader = { name: "ssd-output", parts: [...common, tile, output] };
 
 /** What the dispatches of one call share. */
-type SsdCall = Pick<Dispatch, "constants" | "reads" | "state">;
+type SsdCall = Pick<Dispatch, "reads" | "state">;
 
 /** T = 1: the fused step. T > 1: matrix products within chunks of Q tokens, and a walk over the chunks' states. */
 export function describeSsd(operands: Operands, context: DispatchContext): Dispatch[] {
@@ -41,21 +41,15 @@ export function describeSsd(operands: Operands, context: DispatchContext): Dispa
   const headDim = x.cols / nHead;
   const dState = tensorOf(operands, "B").cols / nGroup;
   const call: SsdCall = {
-    constants: {
-      HEADS: nHead,
-      HEAD_DIM: headDim,
-      GROUPS: nGroup,
-      D_STATE: dState,
-      HAS_DT_BIAS: dtBias === null ? 0 : 1,
-      DT_SOFTPLUS: flagOf(operands, "dtSoftplus"),
-      HAS_D: D === null ? 0 : 1,
-      HAS_Z: operands["z"] === null ? 0 : 1,
-    },
     reads: [{ kind: "vector", weight: A }, { kind: "vector", weight: dtBias }, { kind: "vector", weight: D }],
     state,
   };
   const places = placesOf(operands, context);
-  const limits = [floatWord(numberOf(operands, "dtMin")), floatWord(numberOf(operands, "dtMax"))];
+  const sizes = [
+    nHead, headDim, nGroup, dState,
+    dtBias === null ? 0 : 1, flagOf(operands, "dtSoftplus"), D === null ? 0 : 1, operands["z"] === null ? 0 : 1,
+    floatWord(numberOf(operands, "dtMin")), floatWord(numberOf(operands, "dtMax")),
+  ];
 
   if (length === 1) {
     const reduction = reductionFor(context);
@@ -64,8 +58,8 @@ export function describeSsd(operands: Operands, context: DispatchContext): Dispa
         ...call,
         shader: { name: "ssd", parts: [...common, reduction.part, source], subgroups: reduction.subgroups },
         entryPoint: "ssd",
-        constants: { ...call.constants, TEAM: reduction.team, TEAMS },
-        params: [batch, 1, 1, 1, ...places, ...limits, 0, 0, 0, 0],
+        constants: { TEAM: reduction.team, TEAMS },
+        params: [batch, 1, 1, 1, ...places, ...sizes, 0, 0, 0, 0],
         workgroups: fold(Math.ceil((batch * x.cols) / TEAMS)),
       },
     ];
@@ -79,7 +73,7 @@ export function describeSsd(operands: Operands, context: DispatchContext): Dispa
     context.scratch(batch * nChunk * nGroup * chunk * chunk),
     context.scratch(batch * nChunk * x.cols * dState),
   ];
-  const words = [batch, length, chunk, nChunk, ...places, ...limits, ...scratch];
+  const words = [batch, length, chunk, nChunk, ...places, ...sizes, ...scratch];
   const tilesQ = Math.ceil(chunk / TILE);
   const tilesP = Math.ceil(headDim / TILE);
   const tilesN = Math.ceil(dState / TILE);
@@ -92,7 +86,7 @@ export function describeSsd(operands: Operands, context: DispatchContext): Dispa
     ...call,
     shader,
     entryPoint,
-    constants: { ...call.constants, ...constants },
+    constants,
     params: words,
     workgroups: fold(workgroups),
   });

@@ -10,22 +10,22 @@ fn ssd(
 ) {
   let team = workgroup_index(workgroup, grid) * TEAMS + thread / TEAM;
   let lane = thread % TEAM;
-  let channels = HEADS * HEAD_DIM;
+  let channels = params.heads * params.head_dim;
   let valid = team < params.batch * channels;
   // T = 1: row and sequence are the same. Beyond the last, a team reaches the barriers with nothing to do.
   let b = select(0u, team / channels, valid);
   let channel = team % channels;
-  let head = channel / HEAD_DIM;
-  let group = head * GROUPS / HEADS;
+  let head = channel / params.head_dim;
+  let group = head * params.groups / params.heads;
   let dt = dt_at(b, head);
   let decay = exp(dt * A[head]);
   let dt_x = dt * x_at(b, channel);
-  let B = params.b_offset + b * params.b_stride + group * D_STATE;
-  let C = params.c_offset + b * params.c_stride + group * D_STATE;
-  let h_at = params.state_offset + b * params.state_stride + channel * D_STATE;
+  let B = params.b_offset + b * params.b_stride + group * params.d_state;
+  let C = params.c_offset + b * params.c_stride + group * params.d_state;
+  let h_at = params.state_offset + b * params.state_stride + channel * params.d_state;
   var sum = 0.0;
   if (valid) {
-    for (var n = lane; n < D_STATE; n += TEAM) {
+    for (var n = lane; n < params.d_state; n += TEAM) {
       let h = decay * state[h_at + n] + dt_x * arena[B + n];
       state[h_at + n] = h;
       sum += h * arena[C + n];
