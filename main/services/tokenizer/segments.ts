@@ -6,33 +6,34 @@ export type Segment = number | string;
 
 /** Cuts text at the control tokens written out in it, the longest first, as the tokenizer library does. */
 export function cutAtControls(text: string, controls: readonly ControlToken[]): readonly Segment[] {
+  const byContent = new Map(controls.map((token) => [token.content, token]));
   const segments: Segment[] = [];
-  const byLength = controls.toSorted((a, b) => b.content.length - a.content.length);
-  const firstCharacters = new Set(controls.map((token) => token.content[0]));
   let start = 0;
-  let trimNext = false;
+  let trimStart = false;
   function pushText(end: number, trimEnd: boolean): void {
     let plain = text.slice(start, end);
-    if (trimNext) plain = plain.trimStart();
+    if (trimStart) plain = plain.trimStart();
     if (trimEnd) plain = plain.trimEnd();
     if (plain !== "") segments.push(plain);
   }
-  for (let at = 0; at < text.length;) {
-    const token = firstCharacters.has(text[at])
-      ? byLength.find(({ content }) => text.startsWith(content, at))
-      : undefined;
-    if (token === undefined) {
-      at += 1;
-      continue;
-    }
-    pushText(at, token.lstrip);
+  for (const match of text.matchAll(anyOf([...byContent.keys()]))) {
+    const token = byContent.get(match[0]);
+    if (token === undefined) continue;
+    pushText(match.index, token.lstrip);
     segments.push(token.id);
-    at += token.content.length;
-    start = at;
-    trimNext = token.rstrip;
+    start = match.index + match[0].length;
+    trimStart = token.rstrip;
   }
   pushText(text.length, false);
   return segments;
+}
+
+/** Matches the longest of the strings at every place; nothing at all for an empty list. */
+function anyOf(strings: readonly string[]): RegExp {
+  const escaped = strings
+    .toSorted((a, b) => b.length - a.length)
+    .map((string) => string.replace(/[\\^$.*+?()[\]{}|/-]/g, "\\$&"));
+  return new RegExp(escaped.length === 0 ? "(?!)" : escaped.join("|"), "g");
 }
 
 /** Token ids of segments: the text between control tokens is encoded as text alone. */
@@ -61,28 +62,20 @@ export async function encodeSegments(
 export class Disguise {
   readonly #mark: string;
   readonly #contents: readonly string[];
+  readonly #pattern: RegExp;
 
   /** @param texts all texts that will be disguised: the private character is one that none of them has */
   constructor(controls: readonly ControlToken[], texts: readonly string[]) {
-    this.#contents = controls.map((token) => token.content).toSorted((a, b) => b.length - a.length);
+    this.#contents = controls.map((token) => token.content);
+    this.#pattern = anyOf(this.#contents);
     this.#mark = unusedCharacter(texts);
   }
 
   cover(text: string): string {
-    let covered = "";
-    let start = 0;
-    for (let at = 0; at < text.length;) {
-      const index = this.#contents.findIndex((content) => text.startsWith(content, at));
-      const content = this.#contents[index];
-      if (content === undefined) {
-        at += 1;
-        continue;
-      }
-      covered += `${text.slice(start, at)}${this.#mark}${index}${this.#mark}`;
-      at += content.length;
-      start = at;
-    }
-    return covered + text.slice(start);
+    return text.replace(
+      this.#pattern,
+      (content) => `${this.#mark}${this.#contents.indexOf(content)}${this.#mark}`,
+    );
   }
 
   /** A text that occurs nowhere else. */
