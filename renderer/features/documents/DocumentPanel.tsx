@@ -39,7 +39,9 @@ export function DocumentPanel({ place, document, onClose }: DocumentPanelProps) 
       current = false;
     };
   }, [api, place.documentId, page]);
-  useEffect(() => passage.current?.scrollIntoView({ block: "center" }), [shown, place]);
+  useEffect(() => {
+    passage.current?.scrollIntoView({ block: "center" });
+  }, [shown, place]);
 
   const text = shown?.text ?? "";
   const clamp = (offset: number): number => Math.min(Math.max(offset - (shown?.start ?? 0), 0), text.length);
