@@ -5,8 +5,14 @@ import { loadGolden, type Golden } from "../../kernels/testing/golden.ts";
 import { LOGITS, STATES } from "../../kernels/testing/tolerances.ts";
 import { argmax, fixtureModel, loadTestModel, type TestModel } from "../testing/test-model.ts";
 
-const MODELS = ["mamba", "mamba2"] as const;
-const PROMPTS = ["p0", "p1"] as const;
+const MODELS = [
+  { folder: "mamba", prompts: ["p0", "p1"] },
+  { folder: "mamba2", prompts: ["p0", "p1"] },
+  // Biases in the projections, none in the convolution, three taps, untied.
+  { folder: "mamba_flags", prompts: ["p0"] },
+  // The same, tied, in two groups, with limits of dt that bite.
+  { folder: "mamba2_flags", prompts: ["p0"] },
+];
 const GREEDY_TOKENS = 16;
 
 /** The library's conv state is dConv wide; ours has only the last dConv − 1 inputs of each channel. */
@@ -24,7 +30,7 @@ function goldenState(golden: Golden, prompt: string, model: TestModel["model"]):
 }
 
 forEachBackend("golden models", (backend) => {
-  describe.each(MODELS)("%s", (folder) => {
+  describe.each(MODELS)("$folder", ({ folder, prompts }) => {
     const golden = loadGolden(`models/${folder}/golden.safetensors`);
     let model: TestModel;
     beforeAll(async () => {
@@ -32,7 +38,7 @@ forEachBackend("golden models", (backend) => {
     });
     afterAll(() => model.release());
 
-    test.each(PROMPTS)("reads %s with the library's logits and state, and goes on as it does", async (prompt) => {
+    test.each(prompts)("reads %s with the library's logits and state, and goes on as it does", async (prompt) => {
       const state = model.createState(1);
       const logits = await model.run(state, [golden.i32(`${prompt}.input_ids`)], { phase: "prefill", logits: "all" });
       expectAllClose(logits, golden.f32(`${prompt}.logits`).values, LOGITS, "logits");
@@ -55,10 +61,11 @@ forEachBackend("golden models", (backend) => {
 
     test.each([1, 7, 64, 1000])("gives the same in chunks of %i", async (chunk) => {
       const state = model.createState(1);
-      const ids = golden.i32("p1.input_ids");
+      const prompt = prompts.at(-1) ?? "";
+      const ids = golden.i32(`${prompt}.input_ids`);
       const logits = await model.run(state, [ids], { phase: "prefill", logits: "all", chunk });
-      expectAllClose(logits, golden.f32("p1.logits").values, LOGITS, "logits");
-      expect(argmax(logits.subarray(-model.model.vocabSize))).toBe(golden.i32("p1.greedy")[0]);
+      expectAllClose(logits, golden.f32(`${prompt}.logits`).values, LOGITS, "logits");
+      expect(argmax(logits.subarray(-model.model.vocabSize))).toBe(golden.i32(`${prompt}.greedy`)[0]);
       state.release();
     });
   });
