@@ -1,6 +1,8 @@
 import { madd } from "../../wasm/math.wasm";
 import { grainOf, scratch, take } from "../../wasm/team.wasm";
-import { expandGroup, F32, GROUP, groupBytes, Q8_0, Q8_GROUP_BYTES, Q8_SCALES } from "./packed.wasm";
+import {
+  BF16, expandGroup, F32, GROUP, groupBytes, highBf16, highF16, lowBf16, lowF16, Q8_0, Q8_GROUP_BYTES, Q8_SCALES,
+} from "./packed.wasm";
 
 /** The words of an instruction, as encode.ts writes them. Addresses in bytes, strides in values. */
 @unmanaged
@@ -229,6 +231,10 @@ function linearFloat(op: Linear): void {
     const end = min(first + grain, groups);
     for (let group = first; group < end; group++) {
       let weight = op.weight + <usize>group * size;
+      if (op.dtype != F32 && op.rows == 1) {
+        oneRowNarrow(op, weight, group * GROUP);
+        continue;
+      }
       if (op.dtype != F32) {
         expandGroup(weight, op.dtype, op.cols, scratch());
         weight = scratch();
@@ -302,6 +308,50 @@ function oneRow(op: Linear, weight: usize, row: i32, output: i32): void {
     weight += 32;
   }
   finish(op, row, output, f32x4.add(f32x4.add(a0, a1), f32x4.add(a2, a3)), f32x4.add(f32x4.add(b0, b1), f32x4.add(b2, b3)));
+}
+
+/** 8 outputs of the only row, from f16 or bf16 as they lie: decode reads each weight once. */
+function oneRowNarrow(op: Linear, weight: usize, output: i32): void {
+  let p = op.x;
+  let a0 = f32x4.splat(0);
+  let a1 = a0, b0 = a0, b1 = a0;
+  let k = 0;
+  if (op.dtype == BF16) {
+    for (; k + 2 <= op.cols; k += 2) {
+      let bits = v128.load(weight), u = v128.load32_splat(p);
+      a0 = madd(lowBf16(bits), u, a0);
+      b0 = madd(highBf16(bits), u, b0);
+      bits = v128.load(weight, 16);
+      u = v128.load32_splat(p, 4);
+      a1 = madd(lowBf16(bits), u, a1);
+      b1 = madd(highBf16(bits), u, b1);
+      p += 8;
+      weight += 32;
+    }
+    if (k < op.cols) {
+      const bits = v128.load(weight), u = v128.load32_splat(p);
+      a0 = madd(lowBf16(bits), u, a0);
+      b0 = madd(highBf16(bits), u, b0);
+    }
+  } else {
+    for (; k + 2 <= op.cols; k += 2) {
+      let bits = v128.load(weight), u = v128.load32_splat(p);
+      a0 = madd(lowF16(bits), u, a0);
+      b0 = madd(highF16(bits), u, b0);
+      bits = v128.load(weight, 16);
+      u = v128.load32_splat(p, 4);
+      a1 = madd(lowF16(bits), u, a1);
+      b1 = madd(highF16(bits), u, b1);
+      p += 8;
+      weight += 32;
+    }
+    if (k < op.cols) {
+      const bits = v128.load(weight), u = v128.load32_splat(p);
+      a0 = madd(lowF16(bits), u, a0);
+      b0 = madd(highF16(bits), u, b0);
+    }
+  }
+  finish(op, 0, output, f32x4.add(a0, a1), f32x4.add(b0, b1));
 }
 
 /** Writes 8 outputs of a row (fewer in the last group) with bias and residual. */

@@ -39,7 +39,7 @@ export function packRows(from: usize, to: usize, rows: i32, dtype: i32, cols: i3
         const target = group + <usize>block * Q8_GROUP_BYTES;
         const scale = load<u16>(from);
         if ((scale & 0x7c00) == 0x7c00) bad = 1;
-        store<f32>(target + (lane << 2), f32x4.extract_lane(halves(i32x4.splat(scale)), 0));
+        store<f32>(target + (lane << 2), halfValue(scale));
         for (let k: usize = 0; k < 32; k++) {
           store<i8>(target + Q8_SCALES + (k >> 1) * 16 + lane * 2 + (k & 1), load<i8>(from + 2 + k));
         }
@@ -74,31 +74,53 @@ export function packedValue(weight: usize, dtype: i32, cols: i32, row: i32, col:
   if (dtype == F32) return load<f32>(group + (<usize>col << 5) + (lane << 2));
   const bits = <i32>load<u16>(group + (<usize>col << 4) + (lane << 1));
   if (dtype == BF16) return reinterpret<f32>(bits << 16);
-  return f32x4.extract_lane(halves(i32x4.splat(bits)), 0);
+  return halfValue(bits);
 }
 
-/** Four f16, one in the low half of each lane, as f32; subnormals too, infinities and NaN not. */
+function halfValue(bits: i32): f32 {
+  return f32x4.extract_lane(halves(i32x4.splat(bits << 16)), 0);
+}
+
+/** Rows 0…3 and 4…7 of eight bf16: the upper halves of f32. */
 // @ts-ignore: decorator
 @inline
-export function halves(bits: v128): v128 {
-  // Exponent and mantissa in f32's places; the product makes up for the biases (127 − 15 = 112).
-  const magnitude = i32x4.shl(v128.and(bits, i32x4.splat(0x7fff)), 13);
-  const value = f32x4.mul(magnitude, f32x4.splat(reinterpret<f32>(0x77800000)));
-  return v128.or(value, i32x4.shl(v128.and(bits, i32x4.splat(0x8000)), 16));
+export function lowBf16(bits: v128): v128 {
+  return v128.shuffle<i16>(i16x8.splat(0), bits, 0, 8, 1, 9, 2, 10, 3, 11);
+}
+
+// @ts-ignore: decorator
+@inline
+export function highBf16(bits: v128): v128 {
+  return v128.shuffle<i16>(i16x8.splat(0), bits, 4, 12, 5, 13, 6, 14, 7, 15);
+}
+
+/** Rows 0…3 and 4…7 of eight f16, subnormals included, infinities and NaN not. */
+// @ts-ignore: decorator
+@inline
+export function lowF16(bits: v128): v128 {
+  return halves(lowBf16(bits));
+}
+
+// @ts-ignore: decorator
+@inline
+export function highF16(bits: v128): v128 {
+  return halves(highBf16(bits));
+}
+
+/** From an f16 in the upper half of each lane: its fields in f32's places, then the biases' difference (127 − 15 = 112). */
+// @ts-ignore: decorator
+@inline
+function halves(bits: v128): v128 {
+  const fields = v128.and(i32x4.shr_s(bits, 3), i32x4.splat(0x8fffe000));
+  return f32x4.mul(fields, f32x4.splat(reinterpret<f32>(0x77800000)));
 }
 
 /** A group of f16 or bf16 as [column][8] f32. */
 export function expandGroup(group: usize, dtype: i32, cols: i32, to: usize): void {
-  const zero = i32x4.splat(0);
   for (let k = 0; k < cols; k++) {
     const bits = v128.load(group);
-    if (dtype == BF16) {
-      v128.store(to, v128.shuffle<i16>(zero, bits, 0, 8, 0, 9, 0, 10, 0, 11));
-      v128.store(to, v128.shuffle<i16>(zero, bits, 0, 12, 0, 13, 0, 14, 0, 15), 16);
-    } else {
-      v128.store(to, halves(i32x4.extend_low_i16x8_u(bits)));
-      v128.store(to, halves(i32x4.extend_high_i16x8_u(bits)), 16);
-    }
+    v128.store(to, dtype == BF16 ? lowBf16(bits) : lowF16(bits));
+    v128.store(to, dtype == BF16 ? highBf16(bits) : highF16(bits), 16);
     group += 16;
     to += 32;
   }
