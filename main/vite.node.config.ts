@@ -26,12 +26,13 @@ export default defineConfig({
     ssr: true,
     target: "node22",
     outDir: "out/node",
-    emptyOutDir: true,
+    // A program that runs meanwhile must still find the pieces that it loads later: they keep their names.
+    emptyOutDir: false,
     minify: false,
     sourcemap: true,
     rolldownOptions: {
       input: entries,
-      output: { format: "es", entryFileNames: "[name].js", chunkFileNames: "[name]-[hash].js" },
+      output: { format: "es", entryFileNames: "[name].js", chunkFileNames: "[name].js" },
     },
   },
 });

@@ -4,11 +4,11 @@ import path from "node:path";
 import type { EventData, EventName } from "../contract/contract.ts";
 import type { Message } from "../contract/dto.ts";
 import { errorCodes, TarnError } from "../contract/errors.ts";
-import type { EngineClient } from "../engine/client.ts";
 import { openNodeFile } from "../engine/node-file.ts";
 import { startNodeEngine } from "../engine/node-host.ts";
 import { createServices, type Services } from "../services/app.ts";
 import { prepareDataFolder } from "../services/data-folder.ts";
+import { withOptions } from "./engine-options.ts";
 import { modelPath, resourcesFolder } from "./model.ts";
 import type { CommonOptions } from "./options.ts";
 import { note } from "./output.ts";
@@ -63,15 +63,6 @@ export async function openConversation(options: CommonOptions, documents: readon
     await close();
     throw error;
   }
-}
-
-/** The services load as the settings say; here the command line says it. */
-function withOptions(engine: EngineClient, { backend, threads }: CommonOptions): EngineClient {
-  return {
-    call: async (method, input, options) =>
-      await engine.call(method, method === "load" ? { ...input, backend, threads } : input, options),
-    close: async () => await engine.close(),
-  };
 }
 
 type Listeners = { readonly [N in EventName]?: (data: EventData<N>) => void };

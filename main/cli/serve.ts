@@ -4,6 +4,7 @@ import { z } from "zod";
 import { startNodeEngine } from "../engine/node-host.ts";
 import { openInBrowser } from "../server/open-browser.ts";
 import { startBrowserShell } from "../server/index.ts";
+import { withOptions } from "./engine-options.ts";
 import { resourcesFolder } from "./model.ts";
 import { integer, parse, readCommon, UsageError } from "./options.ts";
 import { note, writeJson, writeResult } from "./output.ts";
@@ -29,7 +30,7 @@ export async function run(args: readonly string[]): Promise<void> {
     rendererFolder,
     resourcesFolder,
     version: await version(),
-    startEngine: startNodeEngine,
+    startEngine: () => withOptions(startNodeEngine(), common),
     model: common.model,
   });
   if (common.json) writeJson({ address: shell.address });
