@@ -56,7 +56,7 @@ export const AssistantMessage = memo(function AssistantMessage({ message, passag
           )}
           <Button kind="ghost" icon={<GitBranch className="i s" />} cost="0 tokens" onClick={() => actions.fork(message)}>Fork from here</Button>
           {last && message.tokensPerSecond !== null && (
-            <span className="small qq hide-n" style={{ marginInlineStart: 8 }}>
+            <span className="small qq hide-n cut" style={{ marginInlineStart: 8 }}>
               {`${formatTokens(message.tokens)}, ${formatRate(message.tokensPerSecond)}${message.prefilled === null ? "" : `, read ${formatCount(message.prefilled)}`}`}
             </span>
           )}
