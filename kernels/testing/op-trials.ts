@@ -1,0 +1,122 @@
+import { causalConv1d } from "../ops/causal-conv1d/causal-conv1d.ts";
+import { embedding } from "../ops/embedding/embedding.ts";
+import { gatedRmsNorm } from "../ops/gated-rms-norm/gated-rms-norm.ts";
+import { linear } from "../ops/linear/linear.ts";
+import { rmsNorm } from "../ops/rms-norm/rms-norm.ts";
+import { selectiveScan } from "../ops/selective-scan/selective-scan.ts";
+import { ssd } from "../ops/ssd/ssd.ts";
+import type { Backend } from "../spec/backend.ts";
+import type { WeightDType } from "../spec/dtype.ts";
+import { runOp, type OpResult } from "./op-runner.ts";
+import { randomPacked } from "./pack.ts";
+import { seeded } from "./seeded.ts";
+
+type Run = (backend: Backend) => Promise<OpResult<string>>;
+
+/** One small call of every op, free of Node, for tests of a whole backend where it will live: a browser's worker. */
+export const opTrials: Readonly<Record<string, Run>> = {
+  embedding: (backend) => {
+    const values = randomPacked(seeded(1), "q8_0", 9, 64, 1);
+    return runOp(backend, {
+      batch: 2, length: 3, ids: Int32Array.of(0, 8, 3, 3, 1, 7), inputs: {}, states: {},
+      weights: { table: { rows: 9, cols: 64, dtype: "q8_0", values } },
+      record: (k, { weights }) => embedding(k, weights.table),
+    });
+  },
+  "rms-norm": (backend) => {
+    const random = seeded(2);
+    return runOp(backend, {
+      batch: 1, length: 3, inputs: { x: { cols: 70, values: random.normal(210), margin: [1, 4] } }, states: {},
+      weights: { weight: { rows: 1, cols: 70, values: random.normal(70) } },
+      record: (k, { inputs, weights }) => rmsNorm(k, { x: inputs.x, weight: weights.weight, eps: 1e-5 }),
+    });
+  },
+  "gated-rms-norm": (backend) => {
+    const random = seeded(3);
+    return runOp(backend, {
+      batch: 1, length: 3,
+      inputs: { x: { cols: 64, values: random.normal(192) }, z: { cols: 64, values: random.normal(192) } },
+      states: {},
+      weights: { weight: { rows: 1, cols: 64, values: random.normal(64) } },
+      record: (k, { inputs, weights }) =>
+        gatedRmsNorm(k, { x: inputs.x, z: inputs.z, weight: weights.weight, eps: 1e-5, groupSize: 32 }),
+    });
+  },
+  "linear, one row of f16": (backend) => linearTrial(backend, 1, "f16"),
+  "linear, three rows of bf16": (backend) => linearTrial(backend, 3, "bf16"),
+  "linear, 33 rows of f32": (backend) => linearTrial(backend, 33, "f32"),
+  "causal-conv1d": (backend) => {
+    const random = seeded(5);
+    return runOp(backend, {
+      batch: 2, length: 5,
+      inputs: { x: { cols: 10, values: random.normal(100) } },
+      states: { state: random.normal(2 * 10 * 3) },
+      weights: {
+        weight: { rows: 10, cols: 4, values: random.normal(40) },
+        bias: { rows: 1, cols: 10, values: random.normal(10) },
+      },
+      record: (k, { inputs, states, weights }) =>
+        causalConv1d(k, { x: inputs.x, weight: weights.weight, bias: weights.bias, state: states.state, silu: true }),
+    });
+  },
+  "selective-scan, decode": (backend) => scanTrial(backend, 1),
+  "selective-scan, prefill": (backend) => scanTrial(backend, 70),
+  "ssd, decode": (backend) => ssdTrial(backend, 1),
+  "ssd, prefill": (backend) => ssdTrial(backend, 21),
+};
+
+function linearTrial(backend: Backend, length: number, dtype: WeightDType): Promise<OpResult<string>> {
+  const random = seeded(4);
+  return runOp(backend, {
+    batch: 1, length,
+    inputs: { x: { cols: 96, values: random.normal(length * 96) }, residual: { cols: 65, values: random.normal(length * 65) } },
+    states: {},
+    weights: { weight: { rows: 65, cols: 96, dtype, values: randomPacked(random, dtype, 65, 96, 0.1), use: "matrix" } },
+    record: (k, { inputs, weights }) => linear(k, inputs.x, weights.weight, { residual: inputs.residual }),
+  });
+}
+
+function scanTrial(backend: Backend, length: number): Promise<OpResult<string>> {
+  const random = seeded(6);
+  return runOp(backend, {
+    batch: 2, length,
+    inputs: {
+      x: { cols: 20, values: random.normal(40 * length) },
+      dtRaw: { cols: 20, values: random.normal(40 * length) },
+      B: { cols: 16, values: random.normal(32 * length) },
+      C: { cols: 16, values: random.normal(32 * length) },
+      z: { cols: 20, values: random.normal(40 * length) },
+    },
+    states: { state: random.normal(2 * 20 * 16) },
+    weights: {
+      A: { rows: 20, cols: 16, values: random.uniform(320, -4, -0.1) },
+      dtBias: { rows: 1, cols: 20, values: random.uniform(20, -4, -1) },
+      D: { rows: 1, cols: 20, values: random.normal(20) },
+    },
+    record: (k, { inputs, states, weights }) =>
+      selectiveScan(k, { ...inputs, ...weights, state: states.state, dtSoftplus: true, nGroup: 1 }),
+  });
+}
+
+function ssdTrial(backend: Backend, length: number): Promise<OpResult<string>> {
+  const random = seeded(7);
+  return runOp(backend, {
+    batch: 2, length,
+    inputs: {
+      x: { cols: 4 * 8, values: random.normal(64 * length) },
+      dtRaw: { cols: 4, values: random.normal(8 * length) },
+      B: { cols: 2 * 16, values: random.normal(64 * length) },
+      C: { cols: 2 * 16, values: random.normal(64 * length) },
+    },
+    states: { state: random.normal(2 * 4 * 8 * 16) },
+    weights: {
+      A: { rows: 1, cols: 4, values: random.uniform(4, -4, -0.1) },
+      dtBias: { rows: 1, cols: 4, values: random.uniform(4, -4, -1) },
+      D: { rows: 1, cols: 4, values: random.normal(4) },
+    },
+    record: (k, { inputs, states, weights }) =>
+      ssd(k, {
+        ...inputs, ...weights, z: null, state: states.state, dtSoftplus: true, dtMin: 0, dtMax: Infinity, nGroup: 2, chunkSize: 8,
+      }),
+  });
+}
