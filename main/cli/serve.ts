@@ -20,9 +20,13 @@ const rendererFolder = fileURLToPath(new URL("../renderer", import.meta.url));
 
 /** Runs until it is interrupted. */
 export async function run(args: readonly string[]): Promise<void> {
-  const { values, positionals } = parse(args, { port: { type: "string" }, "no-open": { type: "boolean" } });
+  const { values, positionals } = parse(args, {
+    port: { type: "string" },
+    "no-open": { type: "boolean" },
+  });
   const common = readCommon(values);
-  if (positionals.length > 0) throw new UsageError(`"${positionals[0]}" is not an option of tarn serve.`);
+  if (positionals.length > 0)
+    throw new UsageError(`"${positionals[0]}" is not an option of tarn serve.`);
   const port = values.port === undefined ? null : integer("--port", values.port, 0, 65_535);
   const shell = await startBrowserShell({
     data: common.data,
@@ -35,7 +39,8 @@ export async function run(args: readonly string[]): Promise<void> {
   });
   if (common.json) writeJson({ address: shell.address });
   else writeResult(`Tarn is at ${shell.address}\n`);
-  if (values["no-open"] !== true && !(await openInBrowser(shell.address))) note("Open this address in a browser.");
+  if (values["no-open"] !== true && !(await openInBrowser(shell.address)))
+    note("Open this address in a browser.");
   await untilInterrupted();
   await shell.close();
 }

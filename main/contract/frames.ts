@@ -18,14 +18,22 @@ export const CLOSE_UNAUTHORIZED = 4401;
 export const MAX_FRAME_BYTES = MAX_DOCUMENT_BYTES + 64 * 1024;
 
 const helloSchema = z.object({ hello: z.string().max(200) });
-const callSchema = z.object({ id: z.number().int().min(0), call: z.string().max(64), input: z.unknown() });
+const callSchema = z.object({
+  id: z.number().int().min(0),
+  call: z.string().max(64),
+  input: z.unknown(),
+});
 /** What a client sends. */
 export const clientFrameSchema = z.union([helloSchema, callSchema]);
 export type ClientFrame = z.infer<typeof clientFrameSchema>;
 
 const welcomeSchema = z.object({ welcome: z.literal(true) });
 const doneSchema = z.object({ id: z.number().int(), ok: z.literal(true), output: z.unknown() });
-const failedSchema = z.object({ id: z.number().int(), ok: z.literal(false), error: errorDtoSchema });
+const failedSchema = z.object({
+  id: z.number().int(),
+  ok: z.literal(false),
+  error: errorDtoSchema,
+});
 const eventSchema = z.object({ event: z.string(), data: z.unknown() });
 /** What the server sends. */
 export const serverFrameSchema = z.union([welcomeSchema, doneSchema, failedSchema, eventSchema]);
@@ -48,15 +56,27 @@ export function decodeServerFrame(bytes: Uint8Array): ServerFrame {
 
 function decodeWith<T>(schema: z.ZodType<T>, bytes: Uint8Array): T {
   if (bytes.byteLength > MAX_FRAME_BYTES) {
-    throw new TarnError("bad-request", `A message of ${bytes.byteLength} bytes is larger than the limit of ${MAX_FRAME_BYTES}.`);
+    throw new TarnError(
+      "bad-request",
+      `A message of ${bytes.byteLength} bytes is larger than the limit of ${MAX_FRAME_BYTES}.`,
+    );
   }
   let value: unknown;
   try {
     value = decode(bytes, { maxMapLength: 100_000, maxArrayLength: 1_000_000, maxExtLength: 0 });
   } catch (cause) {
-    throw new TarnError("bad-request", "A message could not be decoded: it is not MessagePack.", {}, cause);
+    throw new TarnError(
+      "bad-request",
+      "A message could not be decoded: it is not MessagePack.",
+      {},
+      cause,
+    );
   }
   const parsed = schema.safeParse(value);
-  if (!parsed.success) throw new TarnError("bad-request", `A message has an unknown shape: ${z.prettifyError(parsed.error)}`);
+  if (!parsed.success)
+    throw new TarnError(
+      "bad-request",
+      `A message has an unknown shape: ${z.prettifyError(parsed.error)}`,
+    );
   return parsed.data;
 }

@@ -30,7 +30,10 @@ export function sameToken(given: string, token: string): boolean {
  * Whether a request was made to this server by its own name and, where a page made it, by a page of this server.
  * A page elsewhere can point its own host name at 127.0.0.1 (DNS rebinding); then the Host header gives it away.
  */
-export function isOwnRequest(headers: { readonly host: string | undefined; readonly origin: string | undefined }, port: number): boolean {
+export function isOwnRequest(
+  headers: { readonly host: string | undefined; readonly origin: string | undefined },
+  port: number,
+): boolean {
   const names = [`127.0.0.1:${port}`, `localhost:${port}`];
   if (headers.host === undefined || !names.includes(headers.host)) return false;
   return headers.origin === undefined || headers.origin === `http://${headers.host}`;

@@ -48,7 +48,12 @@ export async function startBrowserShell(options: BrowserShellOptions): Promise<B
       const { id } = await services.handlers["models.add"]({ path: resolve(options.model) });
       await services.handlers["models.use"]({ modelId: id });
     }
-    const server = await startServer({ services, port: options.port, rendererFolder: options.rendererFolder, token: openToken(dataFolder) });
+    const server = await startServer({
+      services,
+      port: options.port,
+      rendererFolder: options.rendererFolder,
+      token: openToken(dataFolder),
+    });
     return {
       address: server.address,
       async close() {

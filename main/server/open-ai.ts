@@ -14,11 +14,21 @@ import { sameToken } from "./access.ts";
 /** Bytes of a request's body. */
 const MAX_BODY = 8 * 1024 * 1024;
 
-const content = z.union([z.string(), z.array(z.object({ type: z.literal("text"), text: z.string() })).transform((parts) => parts.map((part) => part.text).join(""))]);
+const content = z.union([
+  z.string(),
+  z
+    .array(z.object({ type: z.literal("text"), text: z.string() }))
+    .transform((parts) => parts.map((part) => part.text).join("")),
+]);
 const stopString = z.string().min(1).max(MAX_STOP_LENGTH);
 const requestSchema = z.object({
   model: z.string().optional(),
-  messages: z.array(z.object({ role: z.enum(["system", "developer", "document", "user", "assistant"]), content })).min(1).max(10_000),
+  messages: z
+    .array(
+      z.object({ role: z.enum(["system", "developer", "document", "user", "assistant"]), content }),
+    )
+    .min(1)
+    .max(10_000),
   stream: z.boolean().default(false),
   stream_options: z.object({ include_usage: z.boolean().default(false) }).nullish(),
   temperature: z.number().min(0).max(5).nullish(),
@@ -26,7 +36,9 @@ const requestSchema = z.object({
   max_tokens: z.number().int().min(1).max(1_000_000).nullish(),
   max_completion_tokens: z.number().int().min(1).max(1_000_000).nullish(),
   seed: z.number().int().min(0).max(0xffff_ffff).nullish(),
-  stop: z.union([stopString.transform((one) => [one]), z.array(stopString).max(MAX_STOP_STRINGS)]).nullish(),
+  stop: z
+    .union([stopString.transform((one) => [one]), z.array(stopString).max(MAX_STOP_STRINGS)])
+    .nullish(),
 });
 type ChatRequest = z.output<typeof requestSchema>;
 
@@ -40,15 +52,27 @@ export function openAiRoutes(services: Services, token: string): Hono {
   routes.use(async (context, next) => {
     const given = /^Bearer (.+)$/i.exec(context.req.header("authorization") ?? "")?.[1];
     if (given === undefined || !sameToken(given, token)) {
-      throw new TarnError("unauthorized", "The API key is missing or wrong. It is the token in the address that Tarn prints: Authorization: Bearer TOKEN.");
+      throw new TarnError(
+        "unauthorized",
+        "The API key is missing or wrong. It is the token in the address that Tarn prints: Authorization: Bearer TOKEN.",
+      );
     }
     await next();
   });
-  routes.use(bodyLimit({ maxSize: MAX_BODY, onError: () => { throw new TarnError("bad-request", `A request may have ${MAX_BODY} bytes at most.`); } }));
+  routes.use(
+    bodyLimit({
+      maxSize: MAX_BODY,
+      onError: () => {
+        throw new TarnError("bad-request", `A request may have ${MAX_BODY} bytes at most.`);
+      },
+    }),
+  );
 
   routes.get("/models", async (context) => {
     const models = await services.handlers["models.list"]({});
-    const data = models.filter((model) => model.supported).map((model) => ({ id: model.name, object: "model", created: 0, owned_by: "tarn" }));
+    const data = models
+      .filter((model) => model.supported)
+      .map((model) => ({ id: model.name, object: "model", created: 0, owned_by: "tarn" }));
     return context.json({ object: "list", data });
   });
 
@@ -60,20 +84,44 @@ export function openAiRoutes(services: Services, token: string): Hono {
     if (!request.stream) {
       let text = "";
       const result = await services.complete(completion, (piece) => (text += piece), signal);
-      const choice = { index: 0, message: { role: "assistant", content: text }, finish_reason: finishReason(result) };
-      return context.json({ ...base, object: "chat.completion", model: result.model, choices: [choice], usage: usageOf(result) });
+      const choice = {
+        index: 0,
+        message: { role: "assistant", content: text },
+        finish_reason: finishReason(result),
+      };
+      return context.json({
+        ...base,
+        object: "chat.completion",
+        model: result.model,
+        choices: [choice],
+        usage: usageOf(result),
+      });
     }
     return streamSSE(context, async (stream) => {
       const stop = new AbortController();
       stream.onAbort(() => stop.abort());
       const chunk = (delta: object, finish: string | null, extra: object = {}): Promise<void> =>
         stream.writeSSE({
-          data: JSON.stringify({ ...base, object: "chat.completion.chunk", model: request.model ?? "tarn", choices: [{ index: 0, delta, finish_reason: finish }], ...extra }),
+          data: JSON.stringify({
+            ...base,
+            object: "chat.completion.chunk",
+            model: request.model ?? "tarn",
+            choices: [{ index: 0, delta, finish_reason: finish }],
+            ...extra,
+          }),
         });
       try {
         await chunk({ role: "assistant", content: "" }, null);
-        const result = await services.complete(completion, (piece) => void chunk({ content: piece }, null), stop.signal);
-        await chunk({}, finishReason(result), request.stream_options?.include_usage === true ? { usage: usageOf(result) } : {});
+        const result = await services.complete(
+          completion,
+          (piece) => void chunk({ content: piece }, null),
+          stop.signal,
+        );
+        await chunk(
+          {},
+          finishReason(result),
+          request.stream_options?.include_usage === true ? { usage: usageOf(result) } : {},
+        );
       } catch (cause) {
         await stream.writeSSE({ data: JSON.stringify({ error: errorBody(toTarnError(cause)) }) });
       }
@@ -98,7 +146,10 @@ function parseRequest(body: string): ChatRequest {
 function toCompletion(request: ChatRequest, services: Services): CompletionRequest {
   const { sampler } = services.settings.get();
   return {
-    messages: request.messages.map(({ role, content: text }) => ({ role: role === "developer" ? "system" : role, text })),
+    messages: request.messages.map(({ role, content: text }) => ({
+      role: role === "developer" ? "system" : role,
+      text,
+    })),
     stop: request.stop ?? [],
     sampler: {
       ...sampler,
@@ -115,11 +166,20 @@ function finishReason({ reason }: CompletionResult): "stop" | "length" {
 }
 
 function usageOf({ promptTokens, completionTokens }: CompletionResult) {
-  return { prompt_tokens: promptTokens, completion_tokens: completionTokens, total_tokens: promptTokens + completionTokens };
+  return {
+    prompt_tokens: promptTokens,
+    completion_tokens: completionTokens,
+    total_tokens: promptTokens + completionTokens,
+  };
 }
 
 function errorBody(error: TarnError) {
-  return { message: error.message, type: error.code === "internal" ? "server_error" : "invalid_request_error", code: error.code, param: null };
+  return {
+    message: error.message,
+    type: error.code === "internal" ? "server_error" : "invalid_request_error",
+    code: error.code,
+    param: null,
+  };
 }
 
 function statusOf(code: ErrorCode): 400 | 401 | 404 | 503 | 500 {

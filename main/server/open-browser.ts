@@ -1,7 +1,11 @@
 import { spawn } from "node:child_process";
 
 /** Opens an address in the default browser, where there is one. True when a program took it. */
-export function openInBrowser(url: string, platform: NodeJS.Platform = process.platform, env: NodeJS.ProcessEnv = process.env): Promise<boolean> {
+export function openInBrowser(
+  url: string,
+  platform: NodeJS.Platform = process.platform,
+  env: NodeJS.ProcessEnv = process.env,
+): Promise<boolean> {
   const command = commandFor(url, platform, env);
   if (command === null) return Promise.resolve(false);
   const [program, args] = command;
@@ -15,7 +19,11 @@ export function openInBrowser(url: string, platform: NodeJS.Platform = process.p
   });
 }
 
-function commandFor(url: string, platform: NodeJS.Platform, env: NodeJS.ProcessEnv): readonly [string, readonly string[]] | null {
+function commandFor(
+  url: string,
+  platform: NodeJS.Platform,
+  env: NodeJS.ProcessEnv,
+): readonly [string, readonly string[]] | null {
   switch (platform) {
     case "darwin":
       return ["open", [url]];
@@ -24,6 +32,8 @@ function commandFor(url: string, platform: NodeJS.Platform, env: NodeJS.ProcessE
       return ["rundll32", ["url.dll,FileProtocolHandler", url]];
     default:
       // Without a display there is no browser to open; xdg-open would fall to one in the terminal.
-      return env["DISPLAY"] === undefined && env["WAYLAND_DISPLAY"] === undefined ? null : ["xdg-open", [url]];
+      return env["DISPLAY"] === undefined && env["WAYLAND_DISPLAY"] === undefined
+        ? null
+        : ["xdg-open", [url]];
   }
 }

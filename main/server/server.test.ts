@@ -5,7 +5,14 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { WebSocket } from "ws";
-import { API_PATH, CLOSE_UNAUTHORIZED, decodeServerFrame, encodeFrame, type ClientFrame, type ServerFrame } from "../contract/frames.ts";
+import {
+  API_PATH,
+  CLOSE_UNAUTHORIZED,
+  decodeServerFrame,
+  encodeFrame,
+  type ClientFrame,
+  type ServerFrame,
+} from "../contract/frames.ts";
 import { createFakeEngine } from "../services/fake-engine.ts";
 import { loadTokenizer } from "../services/tokenizer/load-tokenizer.ts";
 import { startBrowserShell, type BrowserShell } from "./index.ts";
@@ -22,10 +29,22 @@ beforeAll(async () => {
   mkdirSync(rendererFolder);
   writeFileSync(join(rendererFolder, "index.html"), "<!doctype html><title>Tarn</title>");
   writeFileSync(join(folder, "secret.json"), "{}");
-  const { tokenizer } = await loadTokenizer(join(resourcesFolder, "models/tarn-default-25m-Q8_0.gguf"));
+  const { tokenizer } = await loadTokenizer(
+    join(resourcesFolder, "models/tarn-default-25m-Q8_0.gguf"),
+  );
   const engine = createFakeEngine();
-  engine.answers = [[...(await tokenizer.encodeText(" Hello there, friend.", { first: false })), 5]];
-  shell = await startBrowserShell({ data: join(folder, "data"), port: 0, rendererFolder, resourcesFolder, version: "1.2.3", startEngine: () => engine.client, model: null });
+  engine.answers = [
+    [...(await tokenizer.encodeText(" Hello there, friend.", { first: false })), 5],
+  ];
+  shell = await startBrowserShell({
+    data: join(folder, "data"),
+    port: 0,
+    rendererFolder,
+    resourcesFolder,
+    version: "1.2.3",
+    startEngine: () => engine.client,
+    model: null,
+  });
   address = new URL(shell.address);
   token = address.searchParams.get("token") ?? "";
 });
@@ -35,12 +54,21 @@ afterAll(async () => {
 });
 
 /** fetch sets Host itself; here it is the test's. */
-function get(path: string, headers: Record<string, string> = {}): Promise<{ readonly status: number; readonly headers: Record<string, unknown>; readonly body: string }> {
+function get(
+  path: string,
+  headers: Record<string, string> = {},
+): Promise<{
+  readonly status: number;
+  readonly headers: Record<string, unknown>;
+  readonly body: string;
+}> {
   return new Promise((resolve, reject) => {
     const asked = request({ host: "127.0.0.1", port: address.port, path, headers }, (response) => {
       let body = "";
       response.on("data", (chunk) => (body += chunk));
-      response.on("end", () => resolve({ status: response.statusCode ?? 0, headers: response.headers, body }));
+      response.on("end", () =>
+        resolve({ status: response.statusCode ?? 0, headers: response.headers, body }),
+      );
     });
     asked.on("error", reject);
     asked.end();
@@ -67,7 +95,16 @@ function connect(origin: string | null, path = API_PATH): Client {
     socket.on("close", resolve);
     socket.on("error", () => resolve(-1));
   });
-  return { socket, closed, next: () => { const frame = frames.shift(); return frame === undefined ? new Promise((resolve) => waiting.push(resolve)) : Promise.resolve(frame); } };
+  return {
+    socket,
+    closed,
+    next: () => {
+      const frame = frames.shift();
+      return frame === undefined
+        ? new Promise((resolve) => waiting.push(resolve))
+        : Promise.resolve(frame);
+    },
+  };
 }
 
 async function welcomed(): Promise<Client & { send(frame: ClientFrame): void }> {
@@ -83,11 +120,22 @@ describe("the page", () => {
     const { status, headers, body } = await get("/");
     expect([status, body]).toEqual([200, "<!doctype html><title>Tarn</title>"]);
     expect(headers["content-security-policy"]).toMatch(/^default-src 'none'; script-src 'self';/);
-    expect(headers).toMatchObject({ "x-content-type-options": "nosniff", "cross-origin-opener-policy": "same-origin", "referrer-policy": "no-referrer" });
+    expect(headers).toMatchObject({
+      "x-content-type-options": "nosniff",
+      "cross-origin-opener-policy": "same-origin",
+      "referrer-policy": "no-referrer",
+    });
   });
 
   test("nothing outside its folder is", async () => {
-    for (const path of ["/../secret.json", "/%2e%2e/secret.json", "/..%2fsecret.json", "/a.json", "/%", "/data/tarn.sqlite"]) {
+    for (const path of [
+      "/../secret.json",
+      "/%2e%2e/secret.json",
+      "/..%2fsecret.json",
+      "/a.json",
+      "/%",
+      "/data/tarn.sqlite",
+    ]) {
       expect((await get(path)).status).toBe(404);
     }
   });
@@ -109,13 +157,23 @@ describe("the contract", () => {
   test("calls are answered, checked, and their errors typed", async () => {
     const client = await welcomed();
     client.send({ id: 1, call: "app.info", input: {} });
-    expect(await answerTo(client, 1)).toMatchObject({ ok: true, output: { version: "1.2.3", shell: "browser" } });
+    expect(await answerTo(client, 1)).toMatchObject({
+      ok: true,
+      output: { version: "1.2.3", shell: "browser" },
+    });
     client.send({ id: 2, call: "chats.get", input: { chatId: 7 } });
     expect(await answerTo(client, 2)).toMatchObject({ ok: false, error: { code: "bad-request" } });
     client.send({ id: 3, call: "__proto__", input: {} });
     expect(await answerTo(client, 3)).toMatchObject({ ok: false, error: { code: "bad-request" } });
-    client.send({ id: 4, call: "documents.import", input: { name: "a.txt", mediaType: "", bytes: new TextEncoder().encode("words") } });
-    expect(await answerTo(client, 4)).toMatchObject({ ok: true, output: { name: "a.txt", characters: 5 } });
+    client.send({
+      id: 4,
+      call: "documents.import",
+      input: { name: "a.txt", mediaType: "", bytes: new TextEncoder().encode("words") },
+    });
+    expect(await answerTo(client, 4)).toMatchObject({
+      ok: true,
+      output: { name: "a.txt", characters: 5 },
+    });
     client.send({ id: 5, call: "shell.openLink", input: { url: "file:///etc/passwd" } });
     expect(await answerTo(client, 5)).toMatchObject({ ok: false, error: { code: "bad-request" } });
     client.socket.close();
@@ -135,7 +193,11 @@ describe("the contract", () => {
   });
 
   test("a wrong token, a call before hello, and a foreign page are turned away", async () => {
-    for (const first of [encodeFrame({ hello: "wrong" }), encodeFrame({ id: 1, call: "app.info", input: {} }), new Uint8Array([0xc1])]) {
+    for (const first of [
+      encodeFrame({ hello: "wrong" }),
+      encodeFrame({ id: 1, call: "app.info", input: {} }),
+      new Uint8Array([0xc1]),
+    ]) {
       const client = connect(address.origin);
       client.socket.on("open", () => client.socket.send(first));
       expect(await client.closed).toBe(CLOSE_UNAUTHORIZED);
@@ -154,28 +216,50 @@ async function answerTo(client: Client, id: number): Promise<ServerFrame> {
 
 describe("the OpenAI-compatible API", () => {
   const ask = (body: unknown, key = token): Promise<Response> =>
-    fetch(new URL("/v1/chat/completions", address), { method: "POST", headers: { authorization: `Bearer ${key}`, "content-type": "application/json" }, body: JSON.stringify(body) });
+    fetch(new URL("/v1/chat/completions", address), {
+      method: "POST",
+      headers: { authorization: `Bearer ${key}`, "content-type": "application/json" },
+      body: JSON.stringify(body),
+    });
   const messages = [{ role: "user", content: "Hi" }];
 
   test("lists models, with the key only", async () => {
-    const listed = await fetch(new URL("/v1/models", address), { headers: { authorization: `Bearer ${token}` } });
-    expect(await listed.json()).toMatchObject({ object: "list", data: [{ id: "tarn-default-25m-Q8_0", object: "model" }] });
+    const listed = await fetch(new URL("/v1/models", address), {
+      headers: { authorization: `Bearer ${token}` },
+    });
+    expect(await listed.json()).toMatchObject({
+      object: "list",
+      data: [{ id: "tarn-default-25m-Q8_0", object: "model" }],
+    });
     expect((await ask({ messages }, "wrong")).status).toBe(401);
     expect((await fetch(new URL("/v1/models", address))).status).toBe(401);
   });
 
   test("answers at once, and stops at a stop string", async () => {
     expect(await (await ask({ messages })).json()).toMatchObject({
-      object: "chat.completion", choices: [{ message: { role: "assistant", content: "Hello there, friend." }, finish_reason: "stop" }],
+      object: "chat.completion",
+      choices: [
+        { message: { role: "assistant", content: "Hello there, friend." }, finish_reason: "stop" },
+      ],
     });
-    expect(await (await ask({ messages, stop: [","] })).json()).toMatchObject({ choices: [{ message: { content: "Hello there" }, finish_reason: "stop" }] });
-    expect(await (await ask({ messages, max_tokens: 1 })).json()).toMatchObject({ choices: [{ finish_reason: "length" }], usage: { completion_tokens: 1 } });
+    expect(await (await ask({ messages, stop: [","] })).json()).toMatchObject({
+      choices: [{ message: { content: "Hello there" }, finish_reason: "stop" }],
+    });
+    expect(await (await ask({ messages, max_tokens: 1 })).json()).toMatchObject({
+      choices: [{ finish_reason: "length" }],
+      usage: { completion_tokens: 1 },
+    });
   });
 
   test("streams", async () => {
-    const lines = (await (await ask({ messages, stream: true })).text()).split("\n").filter((line) => line.startsWith("data: "));
+    const lines = (await (await ask({ messages, stream: true })).text())
+      .split("\n")
+      .filter((line) => line.startsWith("data: "));
     expect(lines.at(-1)).toBe("data: [DONE]");
-    const text = lines.slice(0, -1).map((line): unknown => JSON.parse(line.slice(6)).choices[0].delta.content ?? "").join("");
+    const text = lines
+      .slice(0, -1)
+      .map((line): unknown => JSON.parse(line.slice(6)).choices[0].delta.content ?? "")
+      .join("");
     expect(text).toBe("Hello there, friend.");
   });
 
@@ -183,6 +267,8 @@ describe("the OpenAI-compatible API", () => {
     expect((await ask({ messages: [] })).status).toBe(400);
     expect((await ask({ messages: [{ role: "assistant", content: "x" }] })).status).toBe(400);
     expect((await ask({ messages, temperature: 99 })).status).toBe(400);
-    expect((await ask({ messages: [{ role: "user", content: "x".repeat(9 * 2 ** 20) }] })).status).toBe(400);
+    expect(
+      (await ask({ messages: [{ role: "user", content: "x".repeat(9 * 2 ** 20) }] })).status,
+    ).toBe(400);
   });
 });

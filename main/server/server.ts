@@ -31,12 +31,18 @@ export interface RunningServer {
 }
 
 /** @throws TarnError `busy` when the port is taken */
-export async function startServer({ services, port: wanted, rendererFolder, token }: ServerOptions): Promise<RunningServer> {
+export async function startServer({
+  services,
+  port: wanted,
+  rendererFolder,
+  token,
+}: ServerOptions): Promise<RunningServer> {
   let port = 0;
   const site = new Hono();
   site.use(async (context, next) => {
     const { req } = context;
-    if (!isOwnRequest({ host: req.header("host"), origin: req.header("origin") }, port)) return context.text("This address is not served here.", 403);
+    if (!isOwnRequest({ host: req.header("host"), origin: req.header("origin") }, port))
+      return context.text("This address is not served here.", 403);
     await next();
     for (const [name, value] of Object.entries(pageHeaders(port))) context.header(name, value);
     return undefined;
@@ -46,7 +52,8 @@ export async function startServer({ services, port: wanted, rendererFolder, toke
   site.onError((_, context) => context.text("Something unexpected went wrong.", 500));
 
   const server = createAdaptorServer({ fetch: site.fetch });
-  if (!(server instanceof HttpServer)) throw new TypeError("createAdaptorServer gave another server than HTTP/1.1");
+  if (!(server instanceof HttpServer))
+    throw new TypeError("createAdaptorServer gave another server than HTTP/1.1");
   const detach = attachWebSocket(server, services, token, () => port);
   port = await listen(server, wanted);
   return {
@@ -69,14 +76,19 @@ async function listen(server: HttpServer, wanted: number | null): Promise<number
     if (bound !== null) return bound;
   }
   const which = first === last ? `Port ${first} is` : `The ports ${first} to ${last} are`;
-  throw new TarnError("busy", `${which} taken by another program. Choose another one with --port.`, { port: first });
+  throw new TarnError(
+    "busy",
+    `${which} taken by another program. Choose another one with --port.`,
+    { port: first },
+  );
 }
 
 /** Null when the port is taken. */
 function tryPort(server: HttpServer, port: number): Promise<number | null> {
   return new Promise((resolve, reject) => {
     const failed = (cause: Error): void => {
-      if ("code" in cause && (cause.code === "EADDRINUSE" || cause.code === "EACCES")) resolve(null);
+      if ("code" in cause && (cause.code === "EADDRINUSE" || cause.code === "EACCES"))
+        resolve(null);
       else reject(cause);
     };
     server.once("error", failed);

@@ -29,7 +29,9 @@ export function pageHeaders(port: number): Readonly<Record<string, string>> {
     "frame-ancestors": "'none'",
   };
   return {
-    "content-security-policy": Object.entries(policy).map(([name, value]) => `${name} ${value}`).join("; "),
+    "content-security-policy": Object.entries(policy)
+      .map(([name, value]) => `${name} ${value}`)
+      .join("; "),
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-embedder-policy": "require-corp",
     "cross-origin-resource-policy": "same-origin",
@@ -54,10 +56,19 @@ export async function staticFile(folder: string, pathname: string): Promise<Resp
   if (!path.startsWith(root + sep) || type === undefined || path.includes("\0")) return missing;
   try {
     // Names under assets/ carry a hash of what they hold.
-    const cache = pathname.startsWith("/assets/") ? "private, max-age=31536000, immutable" : "no-cache";
-    return new Response(await readFile(path), { headers: { "content-type": type, "cache-control": cache } });
+    const cache = pathname.startsWith("/assets/")
+      ? "private, max-age=31536000, immutable"
+      : "no-cache";
+    return new Response(await readFile(path), {
+      headers: { "content-type": type, "cache-control": cache },
+    });
   } catch (cause) {
-    if (cause instanceof Error && "code" in cause && (cause.code === "ENOENT" || cause.code === "EISDIR")) return missing;
+    if (
+      cause instanceof Error &&
+      "code" in cause &&
+      (cause.code === "ENOENT" || cause.code === "EISDIR")
+    )
+      return missing;
     throw cause;
   }
 }

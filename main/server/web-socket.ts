@@ -1,7 +1,14 @@
 /** The contract over a WebSocket: hello with the token, then calls and events as frames (main/contract/frames.ts). */
 import type { IncomingMessage, Server } from "node:http";
 import { WebSocketServer, type RawData, type WebSocket } from "ws";
-import { API_PATH, CLOSE_UNAUTHORIZED, decodeClientFrame, encodeFrame, MAX_FRAME_BYTES, type ServerFrame } from "../contract/frames.ts";
+import {
+  API_PATH,
+  CLOSE_UNAUTHORIZED,
+  decodeClientFrame,
+  encodeFrame,
+  MAX_FRAME_BYTES,
+  type ServerFrame,
+} from "../contract/frames.ts";
 import { dispatch, toTarnError } from "../services/dispatch.ts";
 import type { Services } from "../services/app.ts";
 import { isOwnRequest, sameToken } from "./access.ts";
@@ -14,14 +21,25 @@ const MAX_BACKLOG = 64 * 1024 * 1024;
 const CLOSE_UNSUPPORTED = 1003;
 
 /** Answers upgrades of `server` on API_PATH. Returns the way to close all connections. */
-export function attachWebSocket(server: Server, services: Services, token: string, port: () => number): () => void {
-  const sockets = new WebSocketServer({ noServer: true, maxPayload: MAX_FRAME_BYTES, perMessageDeflate: false });
+export function attachWebSocket(
+  server: Server,
+  services: Services,
+  token: string,
+  port: () => number,
+): () => void {
+  const sockets = new WebSocketServer({
+    noServer: true,
+    maxPayload: MAX_FRAME_BYTES,
+    perMessageDeflate: false,
+  });
   server.on("upgrade", (request, socket, head) => {
     if (!isUpgradeOfOurs(request, port())) {
       socket.end("HTTP/1.1 403 Forbidden\r\nConnection: close\r\n\r\n");
       return;
     }
-    sockets.handleUpgrade(request, socket, head, (webSocket) => welcome(webSocket, services, token));
+    sockets.handleUpgrade(request, socket, head, (webSocket) =>
+      welcome(webSocket, services, token),
+    );
   });
   return () => {
     for (const client of sockets.clients) client.terminate();
@@ -31,7 +49,10 @@ export function attachWebSocket(server: Server, services: Services, token: strin
 
 function isUpgradeOfOurs(request: IncomingMessage, port: number): boolean {
   const { host, origin } = request.headers;
-  return isOwnRequest({ host, origin }, port) && new URL(request.url ?? "/", "http://local").pathname === API_PATH;
+  return (
+    isOwnRequest({ host, origin }, port) &&
+    new URL(request.url ?? "/", "http://local").pathname === API_PATH
+  );
 }
 
 function welcome(socket: WebSocket, services: Services, token: string): void {
@@ -46,7 +67,9 @@ function welcome(socket: WebSocket, services: Services, token: string): void {
       return;
     }
     socket.on("message", (message) => void answer(socket, services, message));
-    const unsubscribe = services.events.subscribe((event, eventData) => send(socket, { event, data: eventData }));
+    const unsubscribe = services.events.subscribe((event, eventData) =>
+      send(socket, { event, data: eventData }),
+    );
     socket.on("close", unsubscribe);
     send(socket, { welcome: true });
   });

@@ -50,7 +50,10 @@ export interface Services {
  * @throws TarnError `busy` when another Tarn uses the folder, `store`, `disk-full`
  */
 export async function createServices(options: ServicesOptions): Promise<Services> {
-  const store = await openStore({ file: join(options.dataFolder, "tarn.sqlite"), maxPages: options.maxDatabasePages ?? null });
+  const store = await openStore({
+    file: join(options.dataFolder, "tarn.sqlite"),
+    maxPages: options.maxDatabasePages ?? null,
+  });
   await store.run("stopInterrupted", {});
   await store.run("purgeDeletedChats", { now: Date.now() });
   const events = createEvents();
@@ -82,7 +85,10 @@ export async function createServices(options: ServicesOptions): Promise<Services
     "models.add": ({ path }) => library.add(path),
     async "models.use"({ modelId }) {
       const entry = await library.get(modelId);
-      if (!entry.supported) throw new TarnError("unknown-architecture", entry.reason ?? "This model cannot be used.", { modelId });
+      if (!entry.supported)
+        throw new TarnError("unknown-architecture", entry.reason ?? "This model cannot be used.", {
+          modelId,
+        });
       await settings.set({ modelId });
       await switchModel();
       return null;
@@ -128,7 +134,9 @@ export async function createServices(options: ServicesOptions): Promise<Services
 export function allowedLink(url: string): string {
   const parsed = URL.parse(url);
   if (parsed === null || !["http:", "https:", "mailto:"].includes(parsed.protocol)) {
-    throw new TarnError("bad-request", "Only web and mail addresses can be opened from here.", { url: url.slice(0, 200) });
+    throw new TarnError("bad-request", "Only web and mail addresses can be opened from here.", {
+      url: url.slice(0, 200),
+    });
   }
   return parsed.href;
 }

@@ -4,7 +4,11 @@ import { isAbsolute, join, resolve } from "node:path";
 import { TarnError } from "../contract/errors.ts";
 
 /** Where the data lies unless the user says otherwise. `platform` and `env` as Node's `process` has them. */
-export function defaultDataFolder(platform: NodeJS.Platform, env: Readonly<Record<string, string | undefined>>, home: string = homedir()): string {
+export function defaultDataFolder(
+  platform: NodeJS.Platform,
+  env: Readonly<Record<string, string | undefined>>,
+  home: string = homedir(),
+): string {
   const chosen = env["TARN_HOME"];
   if (chosen !== undefined && chosen !== "") return resolve(chosen);
   switch (platform) {
@@ -15,7 +19,10 @@ export function defaultDataFolder(platform: NodeJS.Platform, env: Readonly<Recor
     default: {
       // XDG Base Directory: a relative path there is invalid and to be ignored.
       const xdg = env["XDG_DATA_HOME"];
-      return join(xdg !== undefined && isAbsolute(xdg) ? xdg : join(home, ".local", "share"), "tarn");
+      return join(
+        xdg !== undefined && isAbsolute(xdg) ? xdg : join(home, ".local", "share"),
+        "tarn",
+      );
     }
   }
 }
@@ -31,7 +38,12 @@ export function prepareDataFolder(given: string | null): string {
     mkdirSync(join(folder, "models"), { recursive: true, mode: 0o700 });
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause);
-    throw new TarnError("store", `The data folder ${folder} cannot be made or used (${why}). Choose another one with --data.`, { folder }, cause);
+    throw new TarnError(
+      "store",
+      `The data folder ${folder} cannot be made or used (${why}). Choose another one with --data.`,
+      { folder },
+      cause,
+    );
   }
   return folder;
 }

@@ -8,11 +8,16 @@ import { errorCodes, TarnError } from "../contract/errors.ts";
  * @throws TarnError always typed: `bad-request` for what does not fit the contract, `internal` for what a handler did not expect
  */
 export async function dispatch(handlers: Handlers, name: string, input: unknown): Promise<unknown> {
-  if (!isCallName(name)) throw new TarnError("bad-request", `There is no call named "${name.slice(0, 64)}".`);
+  if (!isCallName(name))
+    throw new TarnError("bad-request", `There is no call named "${name.slice(0, 64)}".`);
   return run(handlers, name, input);
 }
 
-async function run<N extends CallName>(handlers: Handlers, name: N, input: unknown): Promise<CallOutput<N>> {
+async function run<N extends CallName>(
+  handlers: Handlers,
+  name: N,
+  input: unknown,
+): Promise<CallOutput<N>> {
   const parsed = calls[name].in.safeParse(input);
   if (!parsed.success) throw asBadRequest(name, parsed.error);
   try {
@@ -28,7 +33,12 @@ async function run<N extends CallName>(handlers: Handlers, name: N, input: unkno
 export function toTarnError(cause: unknown): TarnError {
   if (cause instanceof TarnError) return cause;
   const message = cause instanceof Error ? cause.message : String(cause);
-  return new TarnError("internal", `Something unexpected went wrong (${message}). What was saved is kept; try again.`, {}, cause);
+  return new TarnError(
+    "internal",
+    `Something unexpected went wrong (${message}). What was saved is kept; try again.`,
+    {},
+    cause,
+  );
 }
 
 function isCallName(name: string): name is CallName {
@@ -37,8 +47,13 @@ function isCallName(name: string): name is CallName {
 
 function asBadRequest(name: string, error: z.ZodError): TarnError {
   for (const issue of error.issues) {
-    const code = z.enum(errorCodes).safeParse(issue.code === "custom" ? issue.params?.["code"] : undefined);
+    const code = z
+      .enum(errorCodes)
+      .safeParse(issue.code === "custom" ? issue.params?.["code"] : undefined);
     if (code.success) return new TarnError(code.data, issue.message);
   }
-  return new TarnError("bad-request", `The call "${name}" was given something that it does not take: ${z.prettifyError(error)}`);
+  return new TarnError(
+    "bad-request",
+    `The call "${name}" was given something that it does not take: ${z.prettifyError(error)}`,
+  );
 }

@@ -35,13 +35,25 @@ class FakeEngineError extends Error {
   }
 }
 
-type Implementation = { [M in EngineMethod]: (input: EngineMethods[M]["in"], options: CallOptions) => Promise<EngineMethods[M]["out"]> };
+type Implementation = {
+  [M in EngineMethod]: (
+    input: EngineMethods[M]["in"],
+    options: CallOptions,
+  ) => Promise<EngineMethods[M]["out"]>;
+};
 
 /** @param modelHash two engines with the same hash can read each other's snapshots */
 export function createFakeEngine(modelHash = "fake-model", stopId = 5): FakeEngine {
   const sessions = new Map<number, number[]>();
   let nextSession = 1;
-  const fake: FakeEngine = { client: { call, close: async () => undefined }, prefills: [], answers: [[stopId]], pace: 0, failNext: null, samplers: [] };
+  const fake: FakeEngine = {
+    client: { call, close: async () => undefined },
+    prefills: [],
+    answers: [[stopId]],
+    pace: 0,
+    failNext: null,
+    samplers: [],
+  };
 
   function session(id: number): number[] {
     const ids = sessions.get(id);
@@ -55,10 +67,29 @@ export function createFakeEngine(modelHash = "fake-model", stopId = 5): FakeEngi
 
   const methods: Implementation = {
     load: async () => ({
-      modelHash, modelType: "mamba2", name: "fake", nLayer: 1, dModel: 1, vocabSize: 8192, parameters: 1, stateBytes: 1, weightBytes: 1,
-      dtypes: { q8_0: 1 }, stopIds: [stopId], device: { backend: "reference", name: "fake", software: true, features: [], limits: {} }, notices: [], loadMs: 1,
+      modelHash,
+      modelType: "mamba2",
+      name: "fake",
+      nLayer: 1,
+      dModel: 1,
+      vocabSize: 8192,
+      parameters: 1,
+      stateBytes: 1,
+      weightBytes: 1,
+      dtypes: { q8_0: 1 },
+      stopIds: [stopId],
+      device: { backend: "reference", name: "fake", software: true, features: [], limits: {} },
+      notices: [],
+      loadMs: 1,
     }),
-    inspect: async () => ({ name: "fake", format: "gguf", modelType: "mamba2", tensors: [], runs: null, reason: "a fake" }),
+    inspect: async () => ({
+      name: "fake",
+      format: "gguf",
+      modelType: "mamba2",
+      tensors: [],
+      runs: null,
+      reason: "a fake",
+    }),
     unload: async () => null,
     create: async () => ({ session: open([]) }),
     free: async (input) => {
@@ -77,7 +108,12 @@ export function createFakeEngine(modelHash = "fake-model", stopId = 5): FakeEngi
         options?.onEvent?.({ type: "progress", done: prefilled, total: input.ids.length });
       }
       fake.prefills.push(input.ids.slice(0, prefilled));
-      return { position: ids.length, logits: null, cancelled: prefilled < input.ids.length, prefilled };
+      return {
+        position: ids.length,
+        logits: null,
+        cancelled: prefilled < input.ids.length,
+        prefilled,
+      };
     },
     async generate(input, options) {
       const ids = session(input.session);
@@ -86,7 +122,11 @@ export function createFakeEngine(modelHash = "fake-model", stopId = 5): FakeEngi
       if (rest.length > 0) fake.answers = rest;
       const written: number[] = [];
       const out = (reason: "stop" | "length" | "cancelled"): EngineMethods["generate"]["out"] => ({
-        ids: Int32Array.from(written), reason, position: ids.length, logits: null, decodeMs: Math.max(written.length, 1),
+        ids: Int32Array.from(written),
+        reason,
+        position: ids.length,
+        logits: null,
+        decodeMs: Math.max(written.length, 1),
       });
       for (const token of answer) {
         await wait(fake.pace);
@@ -99,22 +139,38 @@ export function createFakeEngine(modelHash = "fake-model", stopId = 5): FakeEngi
       return out("stop");
     },
     async snapshot(input) {
-      const body = JSON.stringify({ modelHash, tokenizerHash: input.tokenizerHash, ids: session(input.session) });
-      return { bytes: new TextEncoder().encode(createHash("sha256").update(body).digest("hex") + body) };
+      const body = JSON.stringify({
+        modelHash,
+        tokenizerHash: input.tokenizerHash,
+        ids: session(input.session),
+      });
+      return {
+        bytes: new TextEncoder().encode(createHash("sha256").update(body).digest("hex") + body),
+      };
     },
     async restore(input) {
       const text = new TextDecoder().decode(input.bytes);
       const body = text.slice(64);
-      if (createHash("sha256").update(body).digest("hex") !== text.slice(0, 64)) throw new FakeEngineError("state", "checksum");
-      const state: { readonly modelHash: string; readonly tokenizerHash: string; readonly ids: number[] } = JSON.parse(body);
-      if (state.modelHash !== modelHash || state.tokenizerHash !== input.tokenizerHash) throw new FakeEngineError("state", "foreign");
+      if (createHash("sha256").update(body).digest("hex") !== text.slice(0, 64))
+        throw new FakeEngineError("state", "checksum");
+      const state: {
+        readonly modelHash: string;
+        readonly tokenizerHash: string;
+        readonly ids: number[];
+      } = JSON.parse(body);
+      if (state.modelHash !== modelHash || state.tokenizerHash !== input.tokenizerHash)
+        throw new FakeEngineError("state", "foreign");
       return { session: open(state.ids), position: state.ids.length };
     },
     memory: async () => ({ weights: 1, states: sessions.size, workspace: 0 }),
     devices: async () => ({ devices: [], notes: [] }),
   };
 
-  async function call<M extends EngineMethod>(method: M, input: EngineMethods[M]["in"], options?: CallOptions): Promise<EngineMethods[M]["out"]> {
+  async function call<M extends EngineMethod>(
+    method: M,
+    input: EngineMethods[M]["in"],
+    options?: CallOptions,
+  ): Promise<EngineMethods[M]["out"]> {
     const failure = fake.failNext;
     if (failure?.method === method) {
       fake.failNext = null;

@@ -35,24 +35,45 @@ export function listChats(db: Database, input: { readonly query: string }): Chat
 /** With `baseId` and `tipId` it is a fork: it begins with the path down to them. */
 export function createChat(
   db: Database,
-  input: { readonly id: string; readonly title: string; readonly baseId: string | null; readonly now: number },
+  input: {
+    readonly id: string;
+    readonly title: string;
+    readonly baseId: string | null;
+    readonly now: number;
+  },
 ): ChatRecord {
   db.prepare(
     "INSERT INTO chats (id, title, base_id, tip_id, created_at, updated_at) VALUES (@id, @title, @baseId, @baseId, @now, @now)",
   ).run(input);
-  return { id: input.id, title: input.title, pinned: false, baseId: input.baseId, tipId: input.baseId, createdAt: input.now, updatedAt: input.now };
+  return {
+    id: input.id,
+    title: input.title,
+    pinned: false,
+    baseId: input.baseId,
+    tipId: input.baseId,
+    createdAt: input.now,
+    updatedAt: input.now,
+  };
 }
 
 /** Null when there is none, or it was deleted. */
 export function getChat(db: Database, input: { readonly chatId: string }): ChatRecord | null {
-  const row = db.prepare<[string], ChatRow>(`SELECT ${columns} FROM chats WHERE id = ? AND deleted_at IS NULL`).get(input.chatId);
+  const row = db
+    .prepare<[string], ChatRow>(`SELECT ${columns} FROM chats WHERE id = ? AND deleted_at IS NULL`)
+    .get(input.chatId);
   return row === undefined ? null : toChat(row);
 }
 
 /** Changes what is given. True when there was such a chat. */
 export function updateChat(
   db: Database,
-  input: { readonly chatId: string; readonly title?: string; readonly pinned?: boolean; readonly tipId?: string; readonly updatedAt?: number },
+  input: {
+    readonly chatId: string;
+    readonly title?: string;
+    readonly pinned?: boolean;
+    readonly tipId?: string;
+    readonly updatedAt?: number;
+  },
 ): boolean {
   const result = db
     .prepare(
@@ -70,12 +91,21 @@ export function updateChat(
 }
 
 /** Soft: the rows stay until `purgeDeletedChats`. True when there was such a chat. */
-export function deleteChat(db: Database, input: { readonly chatId: string; readonly now: number }): boolean {
-  return db.prepare("UPDATE chats SET deleted_at = ? WHERE id = ? AND deleted_at IS NULL").run(input.now, input.chatId).changes > 0;
+export function deleteChat(
+  db: Database,
+  input: { readonly chatId: string; readonly now: number },
+): boolean {
+  return (
+    db
+      .prepare("UPDATE chats SET deleted_at = ? WHERE id = ? AND deleted_at IS NULL")
+      .run(input.now, input.chatId).changes > 0
+  );
 }
 
 export function restoreChat(db: Database, input: { readonly chatId: string }): boolean {
-  return db.prepare("UPDATE chats SET deleted_at = NULL WHERE id = ?").run(input.chatId).changes > 0;
+  return (
+    db.prepare("UPDATE chats SET deleted_at = NULL WHERE id = ?").run(input.chatId).changes > 0
+  );
 }
 
 /**
@@ -84,7 +114,9 @@ export function restoreChat(db: Database, input: { readonly chatId: string }): b
  */
 export function purgeDeletedChats(db: Database, input: { readonly now: number }): number {
   const forks = db
-    .prepare<[], { readonly id: string; readonly base_id: string }>("SELECT id, base_id FROM chats WHERE base_id IS NOT NULL AND deleted_at IS NULL")
+    .prepare<[], { readonly id: string; readonly base_id: string }>(
+      "SELECT id, base_id FROM chats WHERE base_id IS NOT NULL AND deleted_at IS NULL",
+    )
     .all();
   const inherit = db.prepare(
     `WITH RECURSIVE path(id, parent_id) AS (
@@ -97,7 +129,9 @@ export function purgeDeletedChats(db: Database, input: { readonly now: number })
   return db.transaction(() => {
     for (const fork of forks) inherit.run({ base: fork.base_id, chat: fork.id });
     db.prepare("UPDATE chats SET base_id = NULL, tip_id = NULL WHERE deleted_at IS NOT NULL").run();
-    db.prepare("DELETE FROM chats WHERE tip_id IS NULL AND deleted_at IS NULL AND created_at < ?").run(input.now - KEEP_EMPTY);
+    db.prepare(
+      "DELETE FROM chats WHERE tip_id IS NULL AND deleted_at IS NULL AND created_at < ?",
+    ).run(input.now - KEEP_EMPTY);
     return db.prepare("DELETE FROM chats WHERE deleted_at IS NOT NULL").run().changes;
   })();
 }

@@ -19,7 +19,10 @@ export interface StoreOptions {
  * Opens the database for this process alone and brings its schema up to date.
  * @throws TarnError `busy` when another program has it open, `store` when it is newer or damaged, `disk-full`
  */
-export function openDatabase(options: StoreOptions, steps: readonly Migration[] = migrations): Database {
+export function openDatabase(
+  options: StoreOptions,
+  steps: readonly Migration[] = migrations,
+): Database {
   const existed = existsSync(options.file);
   try {
     const db = new BetterSqlite3(options.file, { timeout: 500 });
@@ -97,10 +100,21 @@ export function toStoreError(cause: unknown, file: string): TarnError {
     );
   }
   const message = cause instanceof Error ? cause.message : String(cause);
-  return new TarnError("store", `The chats could not be read or written (${message}). What was saved before is kept.`, { file, code }, cause);
+  return new TarnError(
+    "store",
+    `The chats could not be read or written (${message}). What was saved before is kept.`,
+    { file, code },
+    cause,
+  );
 }
 
 function codeOf(cause: unknown): string {
-  if (typeof cause === "object" && cause !== null && "code" in cause && typeof cause.code === "string") return cause.code;
+  if (
+    typeof cause === "object" &&
+    cause !== null &&
+    "code" in cause &&
+    typeof cause.code === "string"
+  )
+    return cause.code;
   return "";
 }

@@ -14,7 +14,8 @@ interface DocumentRow {
 }
 
 /** `characters` counts code points here, so that a listing need not read the text into JavaScript. */
-const columns = "id, name, media_type, bytes, sha256, length(text) AS characters, pages, created_at";
+const columns =
+  "id, name, media_type, bytes, sha256, length(text) AS characters, pages, created_at";
 const pagesSchema = z.array(z.object({ page: z.number().int(), start: z.number().int() }));
 
 /** The document, its text, its original bytes and its passages, all or nothing. */
@@ -42,10 +43,22 @@ export function addDocument(
       pages: document.pages === null ? null : JSON.stringify(document.pages),
       createdAt: document.createdAt,
     });
-    db.prepare("INSERT INTO document_files (document_id, content) VALUES (?, ?)").run(document.id, input.content);
-    const insert = db.prepare('INSERT INTO passages (document_id, ordinal, page, start, "end", text) VALUES (?, ?, ?, ?, ?, ?)');
+    db.prepare("INSERT INTO document_files (document_id, content) VALUES (?, ?)").run(
+      document.id,
+      input.content,
+    );
+    const insert = db.prepare(
+      'INSERT INTO passages (document_id, ordinal, page, start, "end", text) VALUES (?, ?, ?, ?, ?, ?)',
+    );
     for (const passage of input.passages) {
-      insert.run(document.id, passage.ordinal, passage.page, passage.start, passage.end, passage.text);
+      insert.run(
+        document.id,
+        passage.ordinal,
+        passage.page,
+        passage.start,
+        passage.end,
+        passage.text,
+      );
     }
   })();
   return null;
@@ -53,22 +66,39 @@ export function addDocument(
 
 /** Newest first. */
 export function listDocuments(db: Database, _input: Record<string, never>): DocumentRecord[] {
-  return db.prepare<[], DocumentRow>(`SELECT ${columns} FROM documents ORDER BY created_at DESC, id`).all().map(toDocument);
+  return db
+    .prepare<[], DocumentRow>(`SELECT ${columns} FROM documents ORDER BY created_at DESC, id`)
+    .all()
+    .map(toDocument);
 }
 
-export function getDocument(db: Database, input: { readonly documentId: string }): DocumentRecord | null {
-  const row = db.prepare<[string], DocumentRow>(`SELECT ${columns} FROM documents WHERE id = ?`).get(input.documentId);
+export function getDocument(
+  db: Database,
+  input: { readonly documentId: string },
+): DocumentRecord | null {
+  const row = db
+    .prepare<[string], DocumentRow>(`SELECT ${columns} FROM documents WHERE id = ?`)
+    .get(input.documentId);
   return row === undefined ? null : toDocument(row);
 }
 
 /** The document with exactly these bytes, if it was imported before. */
-export function findDocument(db: Database, input: { readonly sha256: string }): DocumentRecord | null {
-  const row = db.prepare<[string], DocumentRow>(`SELECT ${columns} FROM documents WHERE sha256 = ?`).get(input.sha256);
+export function findDocument(
+  db: Database,
+  input: { readonly sha256: string },
+): DocumentRecord | null {
+  const row = db
+    .prepare<[string], DocumentRow>(`SELECT ${columns} FROM documents WHERE sha256 = ?`)
+    .get(input.sha256);
   return row === undefined ? null : toDocument(row);
 }
 
 export function documentText(db: Database, input: { readonly documentId: string }): string | null {
-  return db.prepare<[string], { readonly text: string }>("SELECT text FROM documents WHERE id = ?").get(input.documentId)?.text ?? null;
+  return (
+    db
+      .prepare<[string], { readonly text: string }>("SELECT text FROM documents WHERE id = ?")
+      .get(input.documentId)?.text ?? null
+  );
 }
 
 export function removeDocument(db: Database, input: { readonly documentId: string }): boolean {
@@ -78,7 +108,11 @@ export function removeDocument(db: Database, input: { readonly documentId: strin
 /** Best first by BM25. @param input.match an FTS5 expression (services/documents/search.ts builds it from quoted words only) */
 export function searchPassages(
   db: Database,
-  input: { readonly documentIds: readonly string[]; readonly match: string; readonly limit: number },
+  input: {
+    readonly documentIds: readonly string[];
+    readonly match: string;
+    readonly limit: number;
+  },
 ): PassageHit[] {
   return db
     .prepare<[{ match: string; ids: string; limit: number }], PassageHit>(
@@ -91,7 +125,10 @@ export function searchPassages(
 }
 
 /** Passages by their place, in document order; those that do not exist are left out. */
-export function passagesAt(db: Database, input: { readonly documentId: string; readonly ordinals: readonly number[] }): PassageRecord[] {
+export function passagesAt(
+  db: Database,
+  input: { readonly documentId: string; readonly ordinals: readonly number[] },
+): PassageRecord[] {
   return db
     .prepare<[string, string], PassageRecord>(
       `SELECT document_id AS documentId, ordinal, page, start, "end", text FROM passages

@@ -32,7 +32,10 @@ const ancestors = `
 export function addMessages(
   db: Database,
   input: {
-    readonly messages: readonly { readonly message: MessageRecord; readonly ids: MessageIds | null }[];
+    readonly messages: readonly {
+      readonly message: MessageRecord;
+      readonly ids: MessageIds | null;
+    }[];
     readonly chatId: string;
     readonly title: string | null;
     readonly now: number;
@@ -43,7 +46,9 @@ export function addMessages(
       insertMessage(db, message);
       if (ids !== null) setMessageIds(db, { messageId: message.id, ...ids });
     }
-    db.prepare("UPDATE chats SET tip_id = @tip, updated_at = @now, title = coalesce(@title, title) WHERE id = @chat").run({
+    db.prepare(
+      "UPDATE chats SET tip_id = @tip, updated_at = @now, title = coalesce(@title, title) WHERE id = @chat",
+    ).run({
       chat: input.chatId,
       tip: input.messages.at(-1)?.message.id ?? null,
       now: input.now,
@@ -76,14 +81,21 @@ function insertMessage(db: Database, message: MessageRecord): void {
     seed: message.sampler?.seed ?? null,
     createdAt: message.createdAt,
   });
-  const attach = db.prepare("INSERT INTO message_documents (message_id, ordinal, document_id, name) VALUES (?, ?, ?, ?)");
-  for (const [ordinal, document] of message.documents.entries()) attach.run(message.id, ordinal, document.id, document.name);
+  const attach = db.prepare(
+    "INSERT INTO message_documents (message_id, ordinal, document_id, name) VALUES (?, ?, ?, ?)",
+  );
+  for (const [ordinal, document] of message.documents.entries())
+    attach.run(message.id, ordinal, document.id, document.name);
 }
 
 /** Changes what is given, and replaces the ids where given, in one transaction. False when the message is gone. */
 export function updateMessage(
   db: Database,
-  input: { readonly messageId: string; readonly patch: MessagePatch; readonly ids: MessageIds | null },
+  input: {
+    readonly messageId: string;
+    readonly patch: MessagePatch;
+    readonly ids: MessageIds | null;
+  },
 ): boolean {
   return db.transaction(() => {
     const before = getMessage(db, { messageId: input.messageId });
@@ -111,7 +123,10 @@ export function updateMessage(
   })();
 }
 
-export function setMessageIds(db: Database, input: { readonly messageId: string } & MessageIds): null {
+export function setMessageIds(
+  db: Database,
+  input: { readonly messageId: string } & MessageIds,
+): null {
   db.prepare(
     `INSERT INTO message_ids (message_id, tokenizer_hash, ids) VALUES (?, ?, ?)
      ON CONFLICT (message_id, tokenizer_hash) DO UPDATE SET ids = excluded.ids`,
@@ -119,15 +134,22 @@ export function setMessageIds(db: Database, input: { readonly messageId: string 
   return null;
 }
 
-export function getMessage(db: Database, input: { readonly messageId: string }): MessageRecord | null {
-  const row = db.prepare<[string], MessageRow>("SELECT * FROM messages WHERE id = ?").get(input.messageId);
+export function getMessage(
+  db: Database,
+  input: { readonly messageId: string },
+): MessageRecord | null {
+  const row = db
+    .prepare<[string], MessageRow>("SELECT * FROM messages WHERE id = ?")
+    .get(input.messageId);
   return row === undefined ? null : toMessage(db, row);
 }
 
 /** From the root down to this message; empty when there is no such message. */
 export function pathTo(db: Database, input: { readonly messageId: string }): MessageRecord[] {
   return db
-    .prepare<[{ id: string }], MessageRow>(`${ancestors} SELECT m.* FROM path JOIN messages m ON m.id = path.id ORDER BY path.depth DESC`)
+    .prepare<[{ id: string }], MessageRow>(
+      `${ancestors} SELECT m.* FROM path JOIN messages m ON m.id = path.id ORDER BY path.depth DESC`,
+    )
     .all({ id: input.messageId })
     .map((row) => toMessage(db, row));
 }
@@ -162,7 +184,11 @@ export function messagesOfChat(db: Database, input: { readonly chatId: string })
 
 /** After a crash: what was waiting or running becomes `stopped`, with the text and ids that were saved. */
 export function stopInterrupted(db: Database, _input: Record<string, never>): number {
-  return db.prepare("UPDATE messages SET status = CASE role WHEN 'assistant' THEN 'stopped' ELSE 'done' END WHERE status IN ('queued', 'reading', 'writing')").run().changes;
+  return db
+    .prepare(
+      "UPDATE messages SET status = CASE role WHEN 'assistant' THEN 'stopped' ELSE 'done' END WHERE status IN ('queued', 'reading', 'writing')",
+    )
+    .run().changes;
 }
 
 function toMessage(db: Database, row: MessageRow): MessageRecord {
@@ -173,7 +199,10 @@ function toMessage(db: Database, row: MessageRow): MessageRecord {
     role: messageSchema.shape.role.parse(row.role),
     text: row.text,
     status: messageSchema.shape.status.parse(row.status),
-    error: row.error_code === null ? null : { code: z.enum(errorCodes).parse(row.error_code), message: row.error_message ?? "" },
+    error:
+      row.error_code === null
+        ? null
+        : { code: z.enum(errorCodes).parse(row.error_code), message: row.error_message ?? "" },
     passages: z.array(passageSchema).parse(JSON.parse(row.passages)),
     documents: db
       .prepare<[string], { readonly id: string; readonly name: string }>(
@@ -183,7 +212,10 @@ function toMessage(db: Database, row: MessageRow): MessageRecord {
     tokens: row.tokens,
     prefilled: row.prefilled,
     tokensPerSecond: row.tokens_per_second,
-    sampler: row.temperature === null || row.seed === null ? null : { temperature: row.temperature, seed: row.seed },
+    sampler:
+      row.temperature === null || row.seed === null
+        ? null
+        : { temperature: row.temperature, seed: row.seed },
     createdAt: row.created_at,
   };
 }

@@ -8,7 +8,10 @@ import * as settings from "./settings.ts";
 import * as states from "./states.ts";
 
 /** True when SQLite finds the file sound; else its findings. */
-function checkDatabase(db: Database, _input: Record<string, never>): { readonly sound: boolean; readonly findings: string } {
+function checkDatabase(
+  db: Database,
+  _input: Record<string, never>,
+): { readonly sound: boolean; readonly findings: string } {
   const findings = String(db.pragma("quick_check(10)", { simple: true }));
   return { sound: findings === "ok", findings };
 }
@@ -53,7 +56,13 @@ export type OperationOutput<N extends OperationName> = ReturnType<(typeof operat
 
 /** Main thread to worker. `close` ends it. */
 export type StoreRequest =
-  | { [N in OperationName]: { readonly id: number; readonly name: N; readonly input: OperationInput<N> } }[OperationName]
+  | {
+      [N in OperationName]: {
+        readonly id: number;
+        readonly name: N;
+        readonly input: OperationInput<N>;
+      };
+    }[OperationName]
   | { readonly id: number; readonly name: "close" };
 
 /** Worker to main thread; `id` 0 is the answer to opening. */

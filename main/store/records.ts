@@ -34,7 +34,17 @@ export interface MessageRecord {
 
 /** What may change on a message. */
 export type MessagePatch = Partial<
-  Pick<MessageRecord, "text" | "status" | "error" | "passages" | "tokens" | "prefilled" | "tokensPerSecond" | "sampler">
+  Pick<
+    MessageRecord,
+    | "text"
+    | "status"
+    | "error"
+    | "passages"
+    | "tokens"
+    | "prefilled"
+    | "tokensPerSecond"
+    | "sampler"
+  >
 >;
 
 /** Token ids of one message with one tokenizer, little-endian i32 on disk. */

@@ -11,10 +11,16 @@ const columns = `message_id AS messageId, model_hash AS modelHash, tokenizer_has
 
 export function saveState(
   db: Database,
-  input: Omit<StateInfo, "rawBytes" | "storedBytes"> & { readonly bytes: Uint8Array; readonly now: number; readonly budget?: number },
+  input: Omit<StateInfo, "rawBytes" | "storedBytes"> & {
+    readonly bytes: Uint8Array;
+    readonly now: number;
+    readonly budget?: number;
+  },
 ): StateInfo {
   // Level 1: f32 noise hardly shrinks, and higher levels only take longer.
-  const zstd = zstdCompressSync(input.bytes, { params: { [constants.ZSTD_c_compressionLevel]: 1 } });
+  const zstd = zstdCompressSync(input.bytes, {
+    params: { [constants.ZSTD_c_compressionLevel]: 1 },
+  });
   const info: StateInfo = {
     messageId: input.messageId,
     modelHash: input.modelHash,
@@ -35,7 +41,10 @@ export function saveState(
 }
 
 /** Facts of the states along the path to this message, nearest first. */
-export function statesOnPath(db: Database, input: { readonly messageId: string; readonly modelHash: string }): StateInfo[] {
+export function statesOnPath(
+  db: Database,
+  input: { readonly messageId: string; readonly modelHash: string },
+): StateInfo[] {
   return db
     .prepare<[{ id: string; model: string }], StateInfo>(
       `WITH RECURSIVE path(id, parent_id, depth) AS (
@@ -49,7 +58,13 @@ export function statesOnPath(db: Database, input: { readonly messageId: string; 
 
 /** Any state of this message, whichever model it is of: for showing its size. */
 export function stateOf(db: Database, input: { readonly messageId: string }): StateInfo | null {
-  return db.prepare<[string], StateInfo>(`SELECT ${columns} FROM states WHERE message_id = ? ORDER BY used_at DESC`).get(input.messageId) ?? null;
+  return (
+    db
+      .prepare<[string], StateInfo>(
+        `SELECT ${columns} FROM states WHERE message_id = ? ORDER BY used_at DESC`,
+      )
+      .get(input.messageId) ?? null
+  );
 }
 
 /** The snapshot's bytes; null when there is none, or what is stored cannot be decompressed to its size (then it is removed). */
@@ -68,12 +83,22 @@ export function loadState(
     dropState(db, input);
     return { bytes: null, damaged: true };
   }
-  db.prepare("UPDATE states SET used_at = ? WHERE message_id = ? AND model_hash = ?").run(input.now, input.messageId, input.modelHash);
+  db.prepare("UPDATE states SET used_at = ? WHERE message_id = ? AND model_hash = ?").run(
+    input.now,
+    input.messageId,
+    input.modelHash,
+  );
   return { bytes, damaged: false };
 }
 
-export function dropState(db: Database, input: { readonly messageId: string; readonly modelHash: string }): null {
-  db.prepare("DELETE FROM states WHERE message_id = ? AND model_hash = ?").run(input.messageId, input.modelHash);
+export function dropState(
+  db: Database,
+  input: { readonly messageId: string; readonly modelHash: string },
+): null {
+  db.prepare("DELETE FROM states WHERE message_id = ? AND model_hash = ?").run(
+    input.messageId,
+    input.modelHash,
+  );
   return null;
 }
 
@@ -88,10 +113,18 @@ function decompress(zstd: Buffer, rawBytes: number): Uint8Array | null {
 }
 
 function evictStates(db: Database, budget: number, keep: string): void {
-  const total = db.prepare<[], { readonly bytes: number }>("SELECT coalesce(sum(stored_bytes), 0) AS bytes FROM states").get()?.bytes ?? 0;
+  const total =
+    db
+      .prepare<[], { readonly bytes: number }>(
+        "SELECT coalesce(sum(stored_bytes), 0) AS bytes FROM states",
+      )
+      .get()?.bytes ?? 0;
   let over = total - budget;
   if (over <= 0) return;
-  const candidates = db.prepare<[string], { readonly messageId: string; readonly modelHash: string; readonly storedBytes: number }>(
+  const candidates = db.prepare<
+    [string],
+    { readonly messageId: string; readonly modelHash: string; readonly storedBytes: number }
+  >(
     `SELECT message_id AS messageId, model_hash AS modelHash, stored_bytes AS storedBytes FROM states
      WHERE message_id <> ? AND message_id NOT IN (SELECT tip_id FROM chats WHERE tip_id IS NOT NULL) ORDER BY used_at`,
   );

@@ -12,7 +12,10 @@ export interface Store {
 }
 
 /** The thread's program: in the sources beside this file, in a build beside the bundle that this file is part of. */
-const program = new URL(import.meta.url.endsWith(".ts") ? "./store.worker.ts" : "./store.worker.js", import.meta.url);
+const program = new URL(
+  import.meta.url.endsWith(".ts") ? "./store.worker.ts" : "./store.worker.js",
+  import.meta.url,
+);
 
 interface Waiting {
   readonly resolve: (output: unknown) => void;
@@ -38,7 +41,16 @@ export async function openStore(options: StoreOptions): Promise<Store> {
     if (reply.ok) one?.resolve(reply.output);
     else one?.reject(new TarnError(reply.error.code, reply.error.message, reply.error.data));
   });
-  worker.on("error", (cause) => fail(new TarnError("store", `The thread that owns the chats ended (${cause.message}). What was saved is kept; start Tarn again.`, {}, cause)));
+  worker.on("error", (cause) =>
+    fail(
+      new TarnError(
+        "store",
+        `The thread that owns the chats ended (${cause.message}). What was saved is kept; start Tarn again.`,
+        {},
+        cause,
+      ),
+    ),
+  );
   worker.on("exit", () => fail(new TarnError("store", "The file of chats is closed.")));
 
   function ask(id: number): Promise<unknown> {
@@ -48,7 +60,10 @@ export async function openStore(options: StoreOptions): Promise<Store> {
     });
   }
 
-  async function run<N extends OperationName>(name: N, input: OperationInput<N>): Promise<OperationOutput<N>> {
+  async function run<N extends OperationName>(
+    name: N,
+    input: OperationInput<N>,
+  ): Promise<OperationOutput<N>> {
     const id = nextId++;
     const answer = ask(id);
     if (ended === null) worker.postMessage({ id, name, input });

@@ -3,9 +3,17 @@ import type { Database } from "better-sqlite3";
 import { parentPort, workerData } from "node:worker_threads";
 import { z } from "zod";
 import { openDatabase, toStoreError } from "./database.ts";
-import { operations, type OperationInput, type OperationName, type StoreReply, type StoreRequest } from "./operations.ts";
+import {
+  operations,
+  type OperationInput,
+  type OperationName,
+  type StoreReply,
+  type StoreRequest,
+} from "./operations.ts";
 
-const options = z.object({ file: z.string(), maxPages: z.number().int().positive().nullable() }).parse(workerData);
+const options = z
+  .object({ file: z.string(), maxPages: z.number().int().positive().nullable() })
+  .parse(workerData);
 const port = parentPort;
 if (port === null) throw new Error("store.worker.ts runs only as a worker thread");
 
@@ -29,7 +37,11 @@ function answer(database: Database, request: StoreRequest): void {
 }
 
 /** The one place where name and input meet untyped: both come from the typed client of the same program. */
-function run<N extends OperationName>(database: Database, name: N, input: OperationInput<N>): unknown {
+function run<N extends OperationName>(
+  database: Database,
+  name: N,
+  input: OperationInput<N>,
+): unknown {
   const operation: (db: Database, input: never) => unknown = operations[name];
   return operation(database, input as never);
 }

@@ -7,7 +7,8 @@ import type { Store } from "../../store/store.ts";
 /** @throws TarnError `not-found` */
 export async function requireChat(store: Store, chatId: string): Promise<ChatRecord> {
   const chat = await store.run("getChat", { chatId });
-  if (chat === null) throw new TarnError("not-found", "This chat is not there any more.", { chatId });
+  if (chat === null)
+    throw new TarnError("not-found", "This chat is not there any more.", { chatId });
   return chat;
 }
 
@@ -15,10 +16,20 @@ export async function requireChat(store: Store, chatId: string): Promise<ChatRec
  * A message that this chat can show.
  * @throws TarnError `not-found`
  */
-export async function requireMessage(store: Store, chatId: string, messageId: string): Promise<MessageRecord> {
+export async function requireMessage(
+  store: Store,
+  chatId: string,
+  messageId: string,
+): Promise<MessageRecord> {
   await requireChat(store, chatId);
-  const found = (await store.run("messagesOfChat", { chatId })).find((message) => message.id === messageId);
-  if (found === undefined) throw new TarnError("not-found", "This message is not in this chat any more.", { chatId, messageId });
+  const found = (await store.run("messagesOfChat", { chatId })).find(
+    (message) => message.id === messageId,
+  );
+  if (found === undefined)
+    throw new TarnError("not-found", "This message is not in this chat any more.", {
+      chatId,
+      messageId,
+    });
   return found;
 }
 
@@ -37,7 +48,9 @@ export function viewMessage(message: MessageRecord, visible: readonly MessageRec
     prefilled: message.prefilled,
     tokensPerSecond: message.tokensPerSecond,
     sampler: message.sampler,
-    siblings: visible.filter((other) => other.parentId === message.parentId).map((other) => other.id),
+    siblings: visible
+      .filter((other) => other.parentId === message.parentId)
+      .map((other) => other.id),
     createdAt: message.createdAt,
   };
 }
@@ -48,8 +61,14 @@ export async function viewChat(store: Store, chatId: string): Promise<Chat> {
   const visible = await store.run("messagesOfChat", { chatId });
   const path = chat.tipId === null ? [] : pathTo(visible, chat.tipId);
   const state = chat.tipId === null ? null : await store.run("stateOf", { messageId: chat.tipId });
-  const attached = new Map(path.flatMap((message) => message.documents.map((document) => [document.id, document.name] as const)));
-  const known = new Map((await store.run("listDocuments", {})).map((document) => [document.id, document]));
+  const attached = new Map(
+    path.flatMap((message) =>
+      message.documents.map((document) => [document.id, document.name] as const),
+    ),
+  );
+  const known = new Map(
+    (await store.run("listDocuments", {})).map((document) => [document.id, document]),
+  );
   return {
     id: chat.id,
     title: chat.title,
@@ -58,7 +77,12 @@ export async function viewChat(store: Store, chatId: string): Promise<Chat> {
     messages: path.map((message) => viewMessage(message, visible)),
     tokensRead: path.reduce((sum, message) => sum + message.tokens, 0),
     snapshotBytes: state?.storedBytes ?? null,
-    documents: [...attached].map(([id, name]) => ({ id, name, pages: known.get(id)?.pages?.length ?? null, tokens: null })),
+    documents: [...attached].map(([id, name]) => ({
+      id,
+      name,
+      pages: known.get(id)?.pages?.length ?? null,
+      tokens: null,
+    })),
   };
 }
 
@@ -71,7 +95,11 @@ export function leafBelow(visible: readonly MessageRecord[], messageId: string):
 function pathTo(visible: readonly MessageRecord[], messageId: string): MessageRecord[] {
   const byId = new Map(visible.map((message) => [message.id, message]));
   const path: MessageRecord[] = [];
-  for (let message = byId.get(messageId); message !== undefined; message = message.parentId === null ? undefined : byId.get(message.parentId)) {
+  for (
+    let message = byId.get(messageId);
+    message !== undefined;
+    message = message.parentId === null ? undefined : byId.get(message.parentId)
+  ) {
     path.unshift(message);
   }
   return path;

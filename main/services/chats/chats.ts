@@ -9,11 +9,21 @@ import type { Conversation } from "./conversation.ts";
 
 type ChatHandlers = Pick<
   Handlers,
-  "chats.list" | "chats.create" | "chats.get" | "chats.rename" | "chats.pin" | "chats.delete" | "chats.restore"
+  | "chats.list"
+  | "chats.create"
+  | "chats.get"
+  | "chats.rename"
+  | "chats.pin"
+  | "chats.delete"
+  | "chats.restore"
 >;
 
 /** The list of chats. An empty new chat is not listed. */
-export function chatHandlers(store: Store, events: Events, conversation: Conversation): ChatHandlers {
+export function chatHandlers(
+  store: Store,
+  events: Events,
+  conversation: Conversation,
+): ChatHandlers {
   const changed = (found: boolean, chatId: string): null => {
     if (!found) throw new TarnError("not-found", "This chat is not there any more.", { chatId });
     events.emit("chats.changed", {});
@@ -25,7 +35,12 @@ export function chatHandlers(store: Store, events: Events, conversation: Convers
       return chats.map(({ id, title, updatedAt, pinned }) => ({ id, title, updatedAt, pinned }));
     },
     async "chats.create"() {
-      const chat = await store.run("createChat", { id: randomUUID(), title: "", baseId: null, now: Date.now() });
+      const chat = await store.run("createChat", {
+        id: randomUUID(),
+        title: "",
+        baseId: null,
+        now: Date.now(),
+      });
       return viewChat(store, chat.id);
     },
     "chats.get": ({ chatId }) => viewChat(store, chatId),

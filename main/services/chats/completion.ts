@@ -27,13 +27,18 @@ export interface CompletionResult {
 }
 
 /** @throws TarnError */
-export type Complete = (request: CompletionRequest, onText: (text: string) => void, signal: AbortSignal) => Promise<CompletionResult>;
+export type Complete = (
+  request: CompletionRequest,
+  onText: (text: string) => void,
+  signal: AbortSignal,
+) => Promise<CompletionResult>;
 
 /** @param queue the engine's: chats and completions wait for each other */
 export function createComplete(engine: EngineService, queue: Queue): Complete {
   return (request, onText, signal) =>
     queue.run(async () => {
-      if (signal.aborted) throw new TarnError("cancelled", "The request was given up before its turn came.");
+      if (signal.aborted)
+        throw new TarnError("cancelled", "The request was given up before its turn came.");
       const model = await engine.model();
       const { session } = await model.engine.call("create", {});
       try {
@@ -57,7 +62,11 @@ async function answer(
 ): Promise<CompletionResult> {
   const ids = await promptIds(model, request.messages);
   engine.activity({ phase: "reading", tokensPerSecond: null });
-  const read = await model.engine.call("prefill", { session, ids, chunk: null, logits: "none" }, { signal });
+  const read = await model.engine.call(
+    "prefill",
+    { session, ids, chunk: null, logits: "none" },
+    { signal },
+  );
   const facts = { model: model.entry.name, promptTokens: ids.length };
   if (read.cancelled) return { ...facts, reason: "cancelled", completionTokens: 0 };
 
@@ -83,10 +92,12 @@ async function answer(
       signal: AbortSignal.any([signal, enough.signal]),
       onEvent(event) {
         if (event.type !== "token") return;
-        work = work.then(async () => show(await stream.push(event.token))).catch((cause: unknown) => {
-          failure ??= cause;
-          enough.abort();
-        });
+        work = work
+          .then(async () => show(await stream.push(event.token)))
+          .catch((cause: unknown) => {
+            failure ??= cause;
+            enough.abort();
+          });
       },
     },
   );
@@ -101,8 +112,12 @@ async function answer(
 }
 
 /** @throws TarnError `bad-request` when the last message is not the user's */
-async function promptIds(model: LoadedModel, messages: readonly CompletionMessage[]): Promise<Int32Array> {
-  if (messages.at(-1)?.role !== "user") throw new TarnError("bad-request", "The last message must be the user's.");
+async function promptIds(
+  model: LoadedModel,
+  messages: readonly CompletionMessage[],
+): Promise<Int32Array> {
+  if (messages.at(-1)?.role !== "user")
+    throw new TarnError("bad-request", "The last message must be the user's.");
   const pieces: Int32Array[] = [];
   let turn: TurnMessage[] = [];
   for (const { role, text } of messages) {

@@ -16,7 +16,12 @@ const REGENERATE_TEMPERATURE = 0.7;
 
 export type ConversationHandlers = Pick<
   Handlers,
-  "messages.send" | "messages.regenerate" | "messages.edit" | "messages.fork" | "messages.select" | "messages.stop"
+  | "messages.send"
+  | "messages.regenerate"
+  | "messages.edit"
+  | "messages.fork"
+  | "messages.select"
+  | "messages.stop"
 >;
 
 export interface Conversation {
@@ -30,7 +35,10 @@ export interface Conversation {
 /** @param queue the engine's: one thing at a time */
 export function createConversation(context: TurnContext, queue: Queue): Conversation {
   const { store, events, settings } = context;
-  const running = new Map<string, { readonly chatId: string; readonly abort: AbortController; readonly finished: Promise<void> }>();
+  const running = new Map<
+    string,
+    { readonly chatId: string; readonly abort: AbortController; readonly finished: Promise<void> }
+  >();
   /** The one turn that is not waiting. */
   let current: string | null = null;
   let live: LiveSession | null = null;
@@ -45,17 +53,28 @@ export function createConversation(context: TurnContext, queue: Queue): Conversa
         live = await runTurn(context, turn, before, abort.signal);
       })
       // runTurn puts what goes wrong on the message; what is left is a store that cannot even keep that.
-      .catch((cause: unknown) => events.emit("notice", { kind: "error", text: toTarnError(cause).message }))
+      .catch((cause: unknown) =>
+        events.emit("notice", { kind: "error", text: toTarnError(cause).message }),
+      )
       .finally(() => running.delete(turn.assistantId));
     running.set(turn.assistantId, { chatId: turn.chatId, abort, finished });
   }
 
   /** Writes the messages below each other under `parentId`, then lets the last, an answer, be written by the engine. */
-  async function addAndAnswer(chatId: string, messages: readonly MessageRecord[], sampler: SamplerSettings): Promise<void> {
+  async function addAndAnswer(
+    chatId: string,
+    messages: readonly MessageRecord[],
+    sampler: SamplerSettings,
+  ): Promise<void> {
     const chat = await requireChat(store, chatId);
     const words = messages.find((message) => message.role === "user")?.text;
     const title = chat.title === "" && words !== undefined ? titleFrom(words) : null;
-    await store.run("addMessages", { chatId, title, now: Date.now(), messages: messages.map((message) => ({ message, ids: null })) });
+    await store.run("addMessages", {
+      chatId,
+      title,
+      now: Date.now(),
+      messages: messages.map((message) => ({ message, ids: null })),
+    });
     for (const message of messages) await tellMessage(context, chatId, message.id);
     events.emit("chats.changed", {});
     const assistantId = messages.at(-1)?.id;
@@ -79,14 +98,29 @@ export function createConversation(context: TurnContext, queue: Queue): Conversa
     async "messages.send"({ chatId, parentId, text, documentIds, reading }) {
       if (parentId === null) await requireChat(store, chatId);
       else await requireMessage(store, chatId, parentId);
-      const documents = await Promise.all([...new Set(documentIds)].map(async (documentId) => {
-        const document = await store.run("getDocument", { documentId });
-        if (document === null) throw new TarnError("not-found", "A document that is attached here was removed. Attach it again.", { documentId });
-        return { id: document.id, name: document.name };
-      }));
+      const documents = await Promise.all(
+        [...new Set(documentIds)].map(async (documentId) => {
+          const document = await store.run("getDocument", { documentId });
+          if (document === null)
+            throw new TarnError(
+              "not-found",
+              "A document that is attached here was removed. Attach it again.",
+              { documentId },
+            );
+          return { id: document.id, name: document.name };
+        }),
+      );
       const chain: MessageRecord[] = [];
       if (reading === "whole" && documents.length > 0) {
-        chain.push(newMessage(chatId, parentId, "document", documents.map((document) => document.name).join(", "), documents));
+        chain.push(
+          newMessage(
+            chatId,
+            parentId,
+            "document",
+            documents.map((document) => document.name).join(", "),
+            documents,
+          ),
+        );
       }
       const user = newMessage(chatId, chain.at(-1)?.id ?? parentId, "user", text, documents);
       const assistant = newMessage(chatId, user.id, "assistant", "", []);
@@ -97,17 +131,24 @@ export function createConversation(context: TurnContext, queue: Queue): Conversa
     async "messages.regenerate"({ chatId, messageId }) {
       const message = await requireMessage(store, chatId, messageId);
       const userId = message.role === "assistant" ? message.parentId : message.id;
-      if (userId === null) throw new TarnError("bad-request", "There is no question before this answer.", { messageId });
+      if (userId === null)
+        throw new TarnError("bad-request", "There is no question before this answer.", {
+          messageId,
+        });
       const assistant = newMessage(chatId, userId, "assistant", "", []);
       const { sampler } = settings.get();
-      const again = sampler.temperature === 0 ? { ...sampler, temperature: REGENERATE_TEMPERATURE, topP: Math.min(sampler.topP, 0.95) } : sampler;
+      const again =
+        sampler.temperature === 0
+          ? { ...sampler, temperature: REGENERATE_TEMPERATURE, topP: Math.min(sampler.topP, 0.95) }
+          : sampler;
       await addAndAnswer(chatId, [assistant], { ...again, seed: freshSeed() });
       return { assistantMessageId: assistant.id };
     },
 
     async "messages.edit"({ chatId, messageId, text }) {
       const message = await requireMessage(store, chatId, messageId);
-      if (message.role !== "user") throw new TarnError("bad-request", "Only your own messages can be edited.", { messageId });
+      if (message.role !== "user")
+        throw new TarnError("bad-request", "Only your own messages can be edited.", { messageId });
       const user = newMessage(chatId, message.parentId, "user", text, message.documents);
       const assistant = newMessage(chatId, user.id, "assistant", "", []);
       await addAndAnswer(chatId, [user, assistant], seeded(settings.get().sampler));
@@ -117,8 +158,18 @@ export function createConversation(context: TurnContext, queue: Queue): Conversa
     async "messages.fork"({ chatId, messageId }) {
       const chat = await requireChat(store, chatId);
       await requireMessage(store, chatId, messageId);
-      if (running.has(messageId)) throw new TarnError("busy", "This answer is still being written. Stop it or wait, then fork.", { messageId });
-      const fork = await store.run("createChat", { id: randomUUID(), title: chat.title, baseId: messageId, now: Date.now() });
+      if (running.has(messageId))
+        throw new TarnError(
+          "busy",
+          "This answer is still being written. Stop it or wait, then fork.",
+          { messageId },
+        );
+      const fork = await store.run("createChat", {
+        id: randomUUID(),
+        title: chat.title,
+        baseId: messageId,
+        now: Date.now(),
+      });
       events.emit("chats.changed", {});
       return { chatId: fork.id };
     },
@@ -173,7 +224,9 @@ function newMessage(
 
 /** Seed 0 stands for a new one each time; it is recorded with the answer, so that the answer can be had again. */
 function seeded(sampler: SamplerSettings): SamplerSettings {
-  return sampler.temperature > 0 && sampler.seed === 0 ? { ...sampler, seed: freshSeed() } : sampler;
+  return sampler.temperature > 0 && sampler.seed === 0
+    ? { ...sampler, seed: freshSeed() }
+    : sampler;
 }
 
 function freshSeed(): number {

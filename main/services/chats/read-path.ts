@@ -34,7 +34,8 @@ export interface Start {
 /** SHA-256 (hex) over the ids of all steps, little-endian i32. */
 export function prefixHash(steps: readonly Step[]): string {
   const hash = createHash("sha256");
-  for (const { ids } of steps) hash.update(new Uint8Array(ids.buffer, ids.byteOffset, ids.byteLength));
+  for (const { ids } of steps)
+    hash.update(new Uint8Array(ids.buffer, ids.byteOffset, ids.byteLength));
   return hash.digest("hex");
 }
 
@@ -46,10 +47,23 @@ function positionOf(steps: readonly Step[]): number {
  * The nearest place on the path that the engine can stand at without reading.
  * A state that turns out to be damaged or foreign is left out and told; damaged ones are removed.
  */
-export async function findStart(store: Store, events: Events, model: LoadedModel, steps: readonly Step[], live: LiveSession | null): Promise<Start> {
+export async function findStart(
+  store: Store,
+  events: Events,
+  model: LoadedModel,
+  steps: readonly Step[],
+  live: LiveSession | null,
+): Promise<Start> {
   const last = steps.at(-1);
-  const stored = last === undefined ? [] : await store.run("statesOnPath", { messageId: last.message.id, modelHash: model.info.modelHash });
-  const liveIndex = live?.model === model ? steps.findIndex((step) => step.message.id === live.messageId) : -1;
+  const stored =
+    last === undefined
+      ? []
+      : await store.run("statesOnPath", {
+          messageId: last.message.id,
+          modelHash: model.info.modelHash,
+        });
+  const liveIndex =
+    live?.model === model ? steps.findIndex((step) => step.message.id === live.messageId) : -1;
   for (const state of stored) {
     const index = steps.findIndex((step) => step.message.id === state.messageId);
     if (index <= liveIndex) break;
@@ -70,11 +84,23 @@ function fits(state: StateInfo, prefix: readonly Step[], model: LoadedModel): bo
   );
 }
 
-async function restore(store: Store, events: Events, model: LoadedModel, state: StateInfo): Promise<SessionId | null> {
-  const { bytes, damaged } = await store.run("loadState", { messageId: state.messageId, modelHash: state.modelHash, now: Date.now() });
+async function restore(
+  store: Store,
+  events: Events,
+  model: LoadedModel,
+  state: StateInfo,
+): Promise<SessionId | null> {
+  const { bytes, damaged } = await store.run("loadState", {
+    messageId: state.messageId,
+    modelHash: state.modelHash,
+    now: Date.now(),
+  });
   if (bytes !== null) {
     try {
-      const { session, position } = await model.engine.call("restore", { bytes, tokenizerHash: state.tokenizerHash });
+      const { session, position } = await model.engine.call("restore", {
+        bytes,
+        tokenizerHash: state.tokenizerHash,
+      });
       if (position === state.position) return session;
       await model.engine.call("free", { session });
     } catch (cause) {
@@ -83,7 +109,10 @@ async function restore(store: Store, events: Events, model: LoadedModel, state: 
     await store.run("dropState", state);
   }
   if (bytes !== null || damaged) {
-    events.emit("notice", { kind: "warning", text: "The stored memory of this chat was damaged or from another version. Nothing is lost; it is read again from its words." });
+    events.emit("notice", {
+      kind: "warning",
+      text: "The stored memory of this chat was damaged or from another version. Nothing is lost; it is read again from its words.",
+    });
   }
   return null;
 }
@@ -113,19 +142,30 @@ export async function readSteps(
     const result = await model.engine.call(
       "prefill",
       { session: start.session, ids: step.ids, chunk: null, logits: "none" },
-      { signal, onEvent: (event) => void (event.type === "progress" && onProgress(before + event.done, total)) },
+      {
+        signal,
+        onEvent: (event) =>
+          void (event.type === "progress" && onProgress(before + event.done, total)),
+      },
     );
     prefilled += result.prefilled;
     if (result.cancelled || signal.aborted) return { prefilled, cancelled: true };
     onProgress(prefilled, total);
     const isLast = index === steps.length - 1;
-    if (isLast || step.message.role === "document") await keepState(store, events, model, steps.slice(0, index + 1), start.session);
+    if (isLast || step.message.role === "document")
+      await keepState(store, events, model, steps.slice(0, index + 1), start.session);
   }
   return { prefilled, cancelled: false };
 }
 
 /** Stores the state behind the last of these steps. A full disk is told, and costs only reading again later. */
-export async function keepState(store: Store, events: Events, model: LoadedModel, steps: readonly Step[], session: SessionId): Promise<void> {
+export async function keepState(
+  store: Store,
+  events: Events,
+  model: LoadedModel,
+  steps: readonly Step[],
+  session: SessionId,
+): Promise<void> {
   const last = steps.at(-1);
   if (last === undefined) return;
   const { tokenizerHash } = model.wording;

@@ -22,8 +22,17 @@ export interface Turn {
 }
 
 /** Emits `message.changed`. @param patch what holds even where it could not be written */
-export async function tellMessage(context: Pick<TurnContext, "store" | "events">, chatId: string, messageId: string, patch: MessagePatch = {}): Promise<void> {
+export async function tellMessage(
+  context: Pick<TurnContext, "store" | "events">,
+  chatId: string,
+  messageId: string,
+  patch: MessagePatch = {},
+): Promise<void> {
   const visible = await context.store.run("messagesOfChat", { chatId });
   const message = visible.find((one) => one.id === messageId);
-  if (message !== undefined) context.events.emit("message.changed", { chatId, message: viewMessage({ ...message, ...patch }, visible) });
+  if (message !== undefined)
+    context.events.emit("message.changed", {
+      chatId,
+      message: viewMessage({ ...message, ...patch }, visible),
+    });
 }

@@ -14,13 +14,20 @@ import { tellMessage, type Turn, type TurnContext } from "./turn-context.ts";
  * `firstNew` is the index of the first message that this model's tokenizer had not read; the path's length when there is none.
  * @throws TarnError `not-found` when the answer was deleted meanwhile
  */
-export async function idsOfPath(context: TurnContext, model: LoadedModel, turn: Turn): Promise<{ readonly steps: Step[]; readonly firstNew: number }> {
+export async function idsOfPath(
+  context: TurnContext,
+  model: LoadedModel,
+  turn: Turn,
+): Promise<{ readonly steps: Step[]; readonly firstNew: number }> {
   const { store } = context;
   const { tokenizerHash } = model.wording;
   const path = (await store.run("pathTo", { messageId: turn.assistantId })).slice(0, -1);
-  if (path.length === 0) throw new TarnError("not-found", "This message was deleted before its turn came.");
+  if (path.length === 0)
+    throw new TarnError("not-found", "This message was deleted before its turn came.");
   const known = new Map(
-    (await store.run("idsOnPath", { messageId: turn.assistantId, tokenizerHash })).map(({ messageId, ids }) => [messageId, ids]),
+    (await store.run("idsOnPath", { messageId: turn.assistantId, tokenizerHash })).map(
+      ({ messageId, ids }) => [messageId, ids],
+    ),
   );
   const steps: Step[] = [];
   let firstNew = path.length;
@@ -33,7 +40,11 @@ export async function idsOfPath(context: TurnContext, model: LoadedModel, turn: 
     firstNew = Math.min(firstNew, index);
     const passages = await passagesFor(context, model, path.slice(0, index + 1));
     const ids = await idsOf(context, model, steps, { ...message, passages });
-    await store.run("updateMessage", { messageId: message.id, patch: { passages, tokens: ids.length }, ids: { tokenizerHash, ids } });
+    await store.run("updateMessage", {
+      messageId: message.id,
+      patch: { passages, tokens: ids.length },
+      ids: { tokenizerHash, ids },
+    });
     await tellMessage(context, turn.chatId, message.id);
     steps.push({ message: { ...message, passages, tokens: ids.length }, ids });
   }
@@ -41,12 +52,18 @@ export async function idsOfPath(context: TurnContext, model: LoadedModel, turn: 
 }
 
 /** The ids that a message appends to those of the steps before it. */
-async function idsOf(context: TurnContext, model: LoadedModel, steps: readonly Step[], message: MessageRecord): Promise<Int32Array> {
+async function idsOf(
+  context: TurnContext,
+  model: LoadedModel,
+  steps: readonly Step[],
+  message: MessageRecord,
+): Promise<Int32Array> {
   const { wording } = model;
   const before = steps.map((step) => step.ids);
   const parts: TurnMessage[] = [];
   const systemPrompt = context.settings.get().systemPrompt.trim();
-  if (steps.every((step) => step.message.role === "document") && systemPrompt !== "") parts.push({ role: "system", text: systemPrompt });
+  if (steps.every((step) => step.message.role === "document") && systemPrompt !== "")
+    parts.push({ role: "system", text: systemPrompt });
   switch (message.role) {
     case "assistant":
       return wording.answer(message.text);
@@ -56,7 +73,8 @@ async function idsOf(context: TurnContext, model: LoadedModel, steps: readonly S
       return wording.opening(before, [...parts, ...(await wholeTexts(context, message))]);
     case "user": {
       const fresh = unread(message.passages, steps);
-      if (fresh.length > 0) parts.push({ role: "document", text: fresh.map((passage) => passage.text).join("\n\n") });
+      if (fresh.length > 0)
+        parts.push({ role: "document", text: fresh.map((passage) => passage.text).join("\n\n") });
       const question: TurnMessage = { role: "user", text: message.text };
       const opened = steps.at(-1);
       if (opened?.message.role !== "document") return wording.turn(before, [...parts, question]);
@@ -93,18 +111,28 @@ async function behindDocument(
     const turn = await wording.turn(history, [...read, question]);
     if (commonLength(opening, turn) === opening.length) return turn.slice(opening.length);
   }
-  throw new TarnError("internal", "This question could not be put behind the document that was read. Nothing was lost; ask it in a new chat.");
+  throw new TarnError(
+    "internal",
+    "This question could not be put behind the document that was read. Nothing was lost; ask it in a new chat.",
+  );
 }
 
 async function wholeTexts(context: TurnContext, message: MessageRecord): Promise<TurnMessage[]> {
   const texts = await storedTexts(context, message);
   if (texts !== null) return texts;
   const name = message.documents.map((document) => document.name).join(", ");
-  throw new TarnError("not-found", `"${name}" was removed from the documents before it was read. Attach it again.`, { name });
+  throw new TarnError(
+    "not-found",
+    `"${name}" was removed from the documents before it was read. Attach it again.`,
+    { name },
+  );
 }
 
 /** Null when one of the documents was removed. */
-async function storedTexts(context: TurnContext, message: MessageRecord): Promise<TurnMessage[] | null> {
+async function storedTexts(
+  context: TurnContext,
+  message: MessageRecord,
+): Promise<TurnMessage[] | null> {
   const texts: TurnMessage[] = [];
   for (const document of message.documents) {
     const text = await context.store.run("documentText", { documentId: document.id });
@@ -118,18 +146,42 @@ async function storedTexts(context: TurnContext, message: MessageRecord): Promis
  * Found passages for a user's message: from every document of the chat so far that was not read as a whole. None right behind a
  * document that was just read: its question belongs to it.
  */
-async function passagesFor(context: TurnContext, model: LoadedModel, path: readonly MessageRecord[]): Promise<MessageRecord["passages"]> {
+async function passagesFor(
+  context: TurnContext,
+  model: LoadedModel,
+  path: readonly MessageRecord[],
+): Promise<MessageRecord["passages"]> {
   const message = path.at(-1);
-  if (message === undefined || message.role !== "user" || message.passages.length > 0) return message?.passages ?? [];
+  if (message === undefined || message.role !== "user" || message.passages.length > 0)
+    return message?.passages ?? [];
   if (path.at(-2)?.role === "document") return [];
-  const whole = new Set(path.filter((one) => one.role === "document").flatMap((one) => one.documents.map((document) => document.id)));
-  const names = new Map(path.flatMap((one) => one.documents.map((document) => [document.id, document.name] as const)));
+  const whole = new Set(
+    path
+      .filter((one) => one.role === "document")
+      .flatMap((one) => one.documents.map((document) => document.id)),
+  );
+  const names = new Map(
+    path.flatMap((one) => one.documents.map((document) => [document.id, document.name] as const)),
+  );
   const searched = [...names.keys()].filter((documentId) => !whole.has(documentId));
   if (searched.length === 0) return [];
-  const found = await findPassages(context.store, searched, message.text, model.wording.countTokens, {
-    budget: PASSAGE_TOKENS,
-    // A question that comes with a document is about it even where no word of it is found; a later "thank you" is not.
-    orBeginning: message.documents.length > 0,
-  });
-  return found.map(({ documentId, page, start, end, text }) => ({ documentId, file: names.get(documentId) ?? "", page, start, end, text }));
+  const found = await findPassages(
+    context.store,
+    searched,
+    message.text,
+    model.wording.countTokens,
+    {
+      budget: PASSAGE_TOKENS,
+      // A question that comes with a document is about it even where no word of it is found; a later "thank you" is not.
+      orBeginning: message.documents.length > 0,
+    },
+  );
+  return found.map(({ documentId, page, start, end, text }) => ({
+    documentId,
+    file: names.get(documentId) ?? "",
+    page,
+    start,
+    end,
+    text,
+  }));
 }

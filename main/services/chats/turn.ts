@@ -22,12 +22,20 @@ const TELL_EVERY = 150;
  * @param live the session that the turn before left in the engine; it is used or freed
  * @returns the session right behind this answer, where there is one
  */
-export async function runTurn(context: TurnContext, turn: Turn, live: LiveSession | null, signal: AbortSignal): Promise<LiveSession | null> {
+export async function runTurn(
+  context: TurnContext,
+  turn: Turn,
+  live: LiveSession | null,
+  signal: AbortSignal,
+): Promise<LiveSession | null> {
   try {
     return await answer(context, turn, live, signal);
   } catch (cause) {
     const error = toTarnError(fromEngine(cause));
-    await change(context, turn, { status: "failed", error: { code: error.code, message: error.message } });
+    await change(context, turn, {
+      status: "failed",
+      error: { code: error.code, message: error.message },
+    });
     if (isEngineError(cause) && LOST.has(cause.code)) void context.engine.restart();
     return null;
   } finally {
@@ -35,13 +43,19 @@ export async function runTurn(context: TurnContext, turn: Turn, live: LiveSessio
   }
 }
 
-async function answer(context: TurnContext, turn: Turn, live: LiveSession | null, signal: AbortSignal): Promise<LiveSession | null> {
+async function answer(
+  context: TurnContext,
+  turn: Turn,
+  live: LiveSession | null,
+  signal: AbortSignal,
+): Promise<LiveSession | null> {
   const { store, events, engine } = context;
   const model = await untilAborted(engine.model(), signal);
   if (model === null) return stopEarly(context, turn, live);
   const { steps, firstNew } = await idsOfPath(context, model, turn);
   const start = await findStart(store, events, model, steps, live);
-  if (live !== null && start.session !== live.session && live.model === model) await model.engine.call("free", { session: live.session });
+  if (live !== null && start.session !== live.session && live.model === model)
+    await model.engine.call("free", { session: live.session });
   const { session } = start;
   const { prefilled, cancelled } = await read(context, turn, model, steps, firstNew, start, signal);
   if (cancelled) {
@@ -56,17 +70,31 @@ async function answer(context: TurnContext, turn: Turn, live: LiveSession | null
     await model.engine.call("free", { session });
     return null;
   }
-  if (written.ids.length > 0) await keepState(store, events, model, [...steps, { message: assistant, ids: written.ids }], session);
+  if (written.ids.length > 0)
+    await keepState(
+      store,
+      events,
+      model,
+      [...steps, { message: assistant, ids: written.ids }],
+      session,
+    );
   await change(context, turn, written.patch);
   return { model, messageId: turn.assistantId, session };
 }
 
-async function stopEarly(context: TurnContext, turn: Turn, live: LiveSession | null): Promise<LiveSession | null> {
+async function stopEarly(
+  context: TurnContext,
+  turn: Turn,
+  live: LiveSession | null,
+): Promise<LiveSession | null> {
   await change(context, turn, { status: "stopped" });
   return live;
 }
 
-async function untilAborted(model: Promise<LoadedModel>, signal: AbortSignal): Promise<LoadedModel | null> {
+async function untilAborted(
+  model: Promise<LoadedModel>,
+  signal: AbortSignal,
+): Promise<LoadedModel | null> {
   if (signal.aborted) return null;
   const { promise, resolve } = Promise.withResolvers<null>();
   const stop = (): void => resolve(null);
@@ -89,10 +117,16 @@ async function read(
 ) {
   const { store, events, engine } = context;
   // An answer that a crash cut off has no state yet: reading its few tokens again is nothing to tell.
-  const rebuilding = steps.slice(start.index + 1, firstNew).some((step) => step.message.role !== "assistant" || step.message.status !== "stopped");
+  const rebuilding = steps
+    .slice(start.index + 1, firstNew)
+    .some((step) => step.message.role !== "assistant" || step.message.status !== "stopped");
   const phase = rebuilding ? "rebuilding" : "reading";
   await change(context, turn, { status: "reading" });
-  if (rebuilding) events.emit("notice", { kind: "info", text: "The model's memory of this chat is not stored up to here. It is read again from its words; nothing is lost." });
+  if (rebuilding)
+    events.emit("notice", {
+      kind: "info",
+      text: "The model's memory of this chat is not stored up to here. It is read again from its words; nothing is lost.",
+    });
   engine.activity({ phase, tokensPerSecond: null });
   const began = performance.now();
   let told = began;
@@ -101,10 +135,18 @@ async function read(
     if (now - told < TELL_EVERY && done < total) return;
     told = now;
     const tokensPerSecond = done / Math.max((now - began) / 1000, 1e-3);
-    events.emit("message.progress", { chatId: turn.chatId, messageId: turn.assistantId, done, total, tokensPerSecond, secondsLeft: (total - done) / Math.max(tokensPerSecond, 1e-3) });
+    events.emit("message.progress", {
+      chatId: turn.chatId,
+      messageId: turn.assistantId,
+      done,
+      total,
+      tokensPerSecond,
+      secondsLeft: (total - done) / Math.max(tokensPerSecond, 1e-3),
+    });
     engine.activity({ phase, tokensPerSecond });
   });
-  if (result.prefilled >= 32) engine.measured(result.prefilled / ((performance.now() - began) / 1000));
+  if (result.prefilled >= 32)
+    engine.measured(result.prefilled / ((performance.now() - began) / 1000));
   return result;
 }
 
@@ -113,11 +155,22 @@ interface Written {
   readonly patch: MessagePatch;
 }
 
-async function write(context: TurnContext, turn: Turn, model: LoadedModel, session: number, prefilled: number, signal: AbortSignal): Promise<Written> {
+async function write(
+  context: TurnContext,
+  turn: Turn,
+  model: LoadedModel,
+  session: number,
+  prefilled: number,
+  signal: AbortSignal,
+): Promise<Written> {
   const { store, events, engine } = context;
   const { sampler, assistantId: messageId, chatId } = turn;
   const { tokenizerHash } = model.wording;
-  await change(context, turn, { status: "writing", prefilled, sampler: { temperature: sampler.temperature, seed: sampler.seed } });
+  await change(context, turn, {
+    status: "writing",
+    prefilled,
+    sampler: { temperature: sampler.temperature, seed: sampler.seed },
+  });
   engine.activity({ phase: "writing", tokensPerSecond: null });
 
   const stream = model.wording.startStream();
@@ -137,7 +190,11 @@ async function write(context: TurnContext, turn: Turn, model: LoadedModel, sessi
   };
   const save = async (): Promise<void> => {
     saved = { at: performance.now(), tokens: ids.length };
-    await store.run("updateMessage", { messageId, patch: { text, tokens: ids.length }, ids: { tokenizerHash, ids: Int32Array.from(ids) } });
+    await store.run("updateMessage", {
+      messageId,
+      patch: { text, tokens: ids.length },
+      ids: { tokenizerHash, ids: Int32Array.from(ids) },
+    });
   };
   const take = async (id: number): Promise<void> => {
     if (failure !== null || stream.stopped) return;
@@ -152,10 +209,12 @@ async function write(context: TurnContext, turn: Turn, model: LoadedModel, sessi
   };
   const onEvent = (event: EngineEvent): void => {
     if (event.type !== "token") return;
-    work = work.then(() => take(event.token)).catch((cause: unknown) => {
-      failure ??= cause;
-      stop.abort();
-    });
+    work = work
+      .then(() => take(event.token))
+      .catch((cause: unknown) => {
+        failure ??= cause;
+        stop.abort();
+      });
   };
   // Between two tokens nothing would trigger a save: a slow model's words are kept by the clock.
   const clock = setInterval(() => {
@@ -177,16 +236,27 @@ async function write(context: TurnContext, turn: Turn, model: LoadedModel, sessi
     if (failure !== null) throw failure;
     if (!stream.stopped) append(await stream.end());
     const status = finalStatus(result.reason, stream.stopped);
-    const tokensPerSecond = result.ids.length > 0 ? result.ids.length / Math.max(result.decodeMs / 1000, 1e-3) : null;
-    await store.run("updateMessage", { messageId, patch: { text, tokens: result.ids.length }, ids: { tokenizerHash, ids: result.ids } });
+    const tokensPerSecond =
+      result.ids.length > 0 ? result.ids.length / Math.max(result.decodeMs / 1000, 1e-3) : null;
+    await store.run("updateMessage", {
+      messageId,
+      patch: { text, tokens: result.ids.length },
+      ids: { tokenizerHash, ids: result.ids },
+    });
     if (tokensPerSecond !== null) engine.activity({ phase: "writing", tokensPerSecond });
-    return { ids: result.ids, patch: { status, text, tokens: result.ids.length, prefilled, tokensPerSecond } };
+    return {
+      ids: result.ids,
+      patch: { status, text, tokens: result.ids.length, prefilled, tokensPerSecond },
+    };
   } finally {
     clearInterval(clock);
   }
 }
 
-function finalStatus(reason: "stop" | "length" | "cancelled", stopString: boolean): Message["status"] {
+function finalStatus(
+  reason: "stop" | "length" | "cancelled",
+  stopString: boolean,
+): Message["status"] {
   if (reason === "stop" || stopString) return "done";
   return reason === "length" ? "length" : "stopped";
 }

@@ -12,17 +12,23 @@ export interface DecodedText {
  */
 export function decodeText(bytes: Uint8Array, declared: string | null = null): DecodedText {
   const marked = encodingOfMark(bytes);
-  if (marked !== null) return { text: normalise(new TextDecoder(marked).decode(bytes)), notice: null };
+  if (marked !== null)
+    return { text: normalise(new TextDecoder(marked).decode(bytes)), notice: null };
   try {
-    return { text: normalise(new TextDecoder("utf-8", { fatal: true }).decode(bytes)), notice: null };
+    return {
+      text: normalise(new TextDecoder("utf-8", { fatal: true }).decode(bytes)),
+      notice: null,
+    };
   } catch (cause) {
     if (!(cause instanceof TypeError)) throw cause;
   }
   const known = declared === null ? null : knownEncoding(declared);
-  if (known !== null && known !== "utf-8") return { text: normalise(new TextDecoder(known).decode(bytes)), notice: null };
+  if (known !== null && known !== "utf-8")
+    return { text: normalise(new TextDecoder(known).decode(bytes)), notice: null };
   return {
     text: normalise(new TextDecoder("windows-1252").decode(bytes)),
-    notice: "This file is not UTF-8; it was read as Windows-1252. If letters look wrong, save it as UTF-8 and attach it again.",
+    notice:
+      "This file is not UTF-8; it was read as Windows-1252. If letters look wrong, save it as UTF-8 and attach it again.",
   };
 }
 

@@ -12,7 +12,12 @@ import { search } from "./search.ts";
 
 type DocumentHandlers = Pick<
   Handlers,
-  "documents.list" | "documents.import" | "documents.remove" | "documents.page" | "documents.search" | "documents.cost"
+  | "documents.list"
+  | "documents.import"
+  | "documents.remove"
+  | "documents.page"
+  | "documents.search"
+  | "documents.cost"
 >;
 
 /** Longer texts are counted only when their cost is asked for. */
@@ -20,7 +25,11 @@ const COUNTED_CHARACTERS = 2_000_000;
 /** Passages that a search in the interface shows. */
 const SEARCH_LIMIT = 20;
 
-export function documentHandlers(store: Store, events: Events, engine: EngineService): DocumentHandlers {
+export function documentHandlers(
+  store: Store,
+  events: Events,
+  engine: EngineService,
+): DocumentHandlers {
   /** Counts cost a tokenizer run over the whole text, so each is made once a tokenizer. */
   const counts = new Map<string, number>();
 
@@ -43,12 +52,24 @@ export function documentHandlers(store: Store, events: Events, engine: EngineSer
   async function view(document: DocumentRecord): Promise<DocumentInfo> {
     const { id, name, mediaType, bytes, characters, createdAt } = document;
     const tokens = characters <= COUNTED_CHARACTERS ? await countTokens(id) : (counted(id) ?? null);
-    return { id, name, mediaType, bytes, pages: document.pages?.length ?? null, characters, tokens, createdAt };
+    return {
+      id,
+      name,
+      mediaType,
+      bytes,
+      pages: document.pages?.length ?? null,
+      characters,
+      tokens,
+      createdAt,
+    };
   }
 
   async function requireDocument(documentId: string): Promise<DocumentRecord> {
     const document = await store.run("getDocument", { documentId });
-    if (document === null) throw new TarnError("not-found", "This document is not there any more. Attach it again.", { documentId });
+    if (document === null)
+      throw new TarnError("not-found", "This document is not there any more. Attach it again.", {
+        documentId,
+      });
     return document;
   }
 
@@ -59,12 +80,21 @@ export function documentHandlers(store: Store, events: Events, engine: EngineSer
 
     async "documents.import"({ name, mediaType, bytes }) {
       // Off the event loop: 64 MB take a tenth of a second.
-      const sha256 = Buffer.from(await webcrypto.subtle.digest("SHA-256", new Uint8Array(bytes))).toString("hex");
+      const sha256 = Buffer.from(
+        await webcrypto.subtle.digest("SHA-256", new Uint8Array(bytes)),
+      ).toString("hex");
       const known = await store.run("findDocument", { sha256 });
       if (known !== null) return view(known);
       const { text, pages, notice, passages } = await extractInThread(name, mediaType, bytes);
       const document: DocumentRecord = {
-        id: randomUUID(), name, mediaType, bytes: bytes.byteLength, sha256, characters: text.length, pages, createdAt: Date.now(),
+        id: randomUUID(),
+        name,
+        mediaType,
+        bytes: bytes.byteLength,
+        sha256,
+        characters: text.length,
+        pages,
+        createdAt: Date.now(),
       };
       await store.run("addDocument", { document, text, content: bytes, passages });
       if (notice !== null) events.emit("notice", { kind: "warning", text: notice });
@@ -84,14 +114,30 @@ export function documentHandlers(store: Store, events: Events, engine: EngineSer
       if (page === null || pages === null) return { page: null, start: 0, text };
       const index = pages.findIndex((one) => one.page === page);
       const start = pages[index]?.start;
-      if (start === undefined) throw new TarnError("not-found", `This document has no page ${page}; it has ${pages.length}.`, { documentId, page });
-      return { page, start, text: text.slice(start, pages[index + 1]?.start ?? text.length).trimEnd() };
+      if (start === undefined)
+        throw new TarnError(
+          "not-found",
+          `This document has no page ${page}; it has ${pages.length}.`,
+          { documentId, page },
+        );
+      return {
+        page,
+        start,
+        text: text.slice(start, pages[index + 1]?.start ?? text.length).trimEnd(),
+      };
     },
 
     async "documents.search"({ documentId, query }) {
       const { name } = await requireDocument(documentId);
       const hits = await search(store, [documentId], query, SEARCH_LIMIT);
-      return hits.map(({ page, start, end, text }) => ({ documentId, file: name, page, start, end, text }));
+      return hits.map(({ page, start, end, text }) => ({
+        documentId,
+        file: name,
+        page,
+        start,
+        end,
+        text,
+      }));
     },
 
     async "documents.cost"({ documentIds }) {

@@ -14,7 +14,8 @@ async function pdfOf(pages: readonly (readonly string[])[]): Promise<PDFDocument
   const font = await pdf.embedFont(StandardFonts.Helvetica);
   for (const lines of pages) {
     const page = pdf.addPage([595, 842]);
-    for (const [index, line] of lines.entries()) page.drawText(line, { x: 50, y: 780 - 16 * index, size: 12, font });
+    for (const [index, line] of lines.entries())
+      page.drawText(line, { x: 50, y: 780 - 16 * index, size: 12, font });
   }
   return pdf;
 }
@@ -23,10 +24,20 @@ const utf8 = (text: string): Uint8Array => new TextEncoder().encode(text);
 
 describe("extraction", () => {
   test("a PDF gives each page's text, words broken at a line's end joined", async () => {
-    const pdf = await pdfOf([["The lighthouse keeper wrote a long let-", "ter to his sister."], ["Second page."], ["Third page."]]);
+    const pdf = await pdfOf([
+      ["The lighthouse keeper wrote a long let-", "ter to his sister."],
+      ["Second page."],
+      ["Third page."],
+    ]);
     const { text, pages } = await extractInThread("a.pdf", "application/pdf", await pdf.save());
-    expect(text).toBe("The lighthouse keeper wrote a long letter to his sister.\n\nSecond page.\n\nThird page.");
-    expect(pages).toEqual([{ page: 1, start: 0 }, { page: 2, start: 58 }, { page: 3, start: 72 }]);
+    expect(text).toBe(
+      "The lighthouse keeper wrote a long letter to his sister.\n\nSecond page.\n\nThird page.",
+    );
+    expect(pages).toEqual([
+      { page: 1, start: 0 },
+      { page: 2, start: 58 },
+      { page: 3, start: 72 },
+    ]);
     expect(pageAt(pages, 71)).toBe(2);
   });
 
@@ -36,24 +47,41 @@ describe("extraction", () => {
     entry.set(PDFName.of("O"), PDFHexString.of("ab".repeat(32)));
     entry.set(PDFName.of("U"), PDFHexString.of("cd".repeat(32)));
     pdf.context.trailerInfo.Encrypt = pdf.context.register(entry);
-    pdf.context.trailerInfo.ID = pdf.context.obj([PDFHexString.of("00".repeat(16)), PDFHexString.of("00".repeat(16))]);
-    await expect(extractInThread("a.pdf", "application/pdf", await pdf.save({ useObjectStreams: false }))).rejects.toMatchObject({
-      code: "document-encrypted", message: expect.stringContaining("locked with a password. Nothing was added"),
+    pdf.context.trailerInfo.ID = pdf.context.obj([
+      PDFHexString.of("00".repeat(16)),
+      PDFHexString.of("00".repeat(16)),
+    ]);
+    await expect(
+      extractInThread("a.pdf", "application/pdf", await pdf.save({ useObjectStreams: false })),
+    ).rejects.toMatchObject({
+      code: "document-encrypted",
+      message: expect.stringContaining("locked with a password. Nothing was added"),
     });
   });
 
   test("a PDF of images only is refused and says which pages", async () => {
     const pdf = await PDFDocument.create();
-    const image = await pdf.embedPng(Buffer.from("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==", "base64"));
+    const image = await pdf.embedPng(
+      Buffer.from(
+        "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==",
+        "base64",
+      ),
+    );
     for (let page = 0; page < 3; page++) pdf.addPage().drawImage(image);
-    await expect(extractInThread("scan.pdf", "application/pdf", await pdf.save())).rejects.toMatchObject({
-      code: "document-no-text", message: expect.stringContaining("Pages 1-3 hold images, no text"),
+    await expect(
+      extractInThread("scan.pdf", "application/pdf", await pdf.save()),
+    ).rejects.toMatchObject({
+      code: "document-no-text",
+      message: expect.stringContaining("Pages 1-3 hold images, no text"),
     });
   });
 
   test("a damaged PDF, an empty file, a blank file, a program and a giant are refused", async () => {
     const code = async (name: string, bytes: Uint8Array): Promise<string> =>
-      extractInThread(name, "", bytes).then(() => "none", (cause: { readonly code: string }) => cause.code);
+      extractInThread(name, "", bytes).then(
+        () => "none",
+        (cause: { readonly code: string }) => cause.code,
+      );
     expect(await code("a.pdf", utf8("%PDF-1.7 and then nothing"))).toBe("document-broken");
     expect(await code("a.txt", new Uint8Array())).toBe("document-empty");
     expect(await code("a.txt", utf8(" \n "))).toBe("document-no-text");
@@ -62,16 +90,23 @@ describe("extraction", () => {
   });
 
   test("a file that takes too long is given up", async () => {
-    await expect(extractInThread("a.txt", "", utf8("words"), { ms: 1, megabytes: 64 })).rejects.toMatchObject({ code: "document-broken" });
+    await expect(
+      extractInThread("a.txt", "", utf8("words"), { ms: 1, megabytes: 64 }),
+    ).rejects.toMatchObject({ code: "document-broken" });
   });
 
   test("HTML gives its words, not its scripts, addresses or images", async () => {
     const html = `<html><head><title>t</title><script>alert(1)</script></head><body><h1>Caf&eacute;</h1><p>Go <a href="http://x.example">there</a>.<img src="http://y.example/z.png"></p></body></html>`;
-    expect((await extractInThread("a.html", "text/html", utf8(html))).text).toBe("Café\n\nGo there.");
+    expect((await extractInThread("a.html", "text/html", utf8(html))).text).toBe(
+      "Café\n\nGo there.",
+    );
   });
 
   test("text is decoded by its mark, as UTF-8, or as Windows-1252 with a notice", () => {
-    expect(decodeText(Buffer.from("\ufeffa\r\nb", "utf16le"))).toEqual({ text: "a\nb", notice: null });
+    expect(decodeText(Buffer.from("\ufeffa\r\nb", "utf16le"))).toEqual({
+      text: "a\nb",
+      notice: null,
+    });
     expect(decodeText(utf8("\ufeffé")).text).toBe("é");
     const guessed = decodeText(Uint8Array.of(0x63, 0x61, 0x66, 0xe9, 0x20, 0x80));
     expect(guessed.text).toBe("café €");
@@ -95,8 +130,14 @@ describe("passages", () => {
   });
 
   test("keep to their page", () => {
-    const passages = cutPassages("First page.\n\nSecond page.", [{ page: 1, start: 0 }, { page: 2, start: 13 }]);
-    expect(passages.map(({ page, text }) => ({ page, text }))).toEqual([{ page: 1, text: "First page." }, { page: 2, text: "Second page." }]);
+    const passages = cutPassages("First page.\n\nSecond page.", [
+      { page: 1, start: 0 },
+      { page: 2, start: 13 },
+    ]);
+    expect(passages.map(({ page, text }) => ({ page, text }))).toEqual([
+      { page: 1, text: "First page." },
+      { page: 2, text: "Second page." },
+    ]);
   });
 });
 
@@ -109,7 +150,11 @@ describe("search", () => {
   beforeAll(async () => {
     folder = mkdtempSync(join(tmpdir(), "tarn-search-"));
     store = await openStore({ file: join(folder, "tarn.sqlite"), maxPages: null });
-    const pages = Array.from({ length: 30 }, (_, index) => `Page ${index + 1} tells of ordinary things and the weather in the valley. ${"Rain fell on the roofs. ".repeat(20)}`);
+    const pages = Array.from(
+      { length: 30 },
+      (_, index) =>
+        `Page ${index + 1} tells of ordinary things and the weather in the valley. ${"Rain fell on the roofs. ".repeat(20)}`,
+    );
     pages[16] = `The access code for the archive is 4821. ${"Nobody wrote it down. ".repeat(20)}`;
     let text = "";
     const starts = pages.map((page, index) => {
@@ -117,8 +162,22 @@ describe("search", () => {
       text += `${page}\n\n`;
       return { page: index + 1, start };
     });
-    const document = { id: "d", name: "book.pdf", mediaType: "application/pdf", bytes: 1, sha256: "x", characters: text.length, pages: starts, createdAt: 1 };
-    await store.run("addDocument", { document, text, content: new Uint8Array([1]), passages: cutPassages(text, starts) });
+    const document = {
+      id: "d",
+      name: "book.pdf",
+      mediaType: "application/pdf",
+      bytes: 1,
+      sha256: "x",
+      characters: text.length,
+      pages: starts,
+      createdAt: 1,
+    };
+    await store.run("addDocument", {
+      document,
+      text,
+      content: new Uint8Array([1]),
+      passages: cutPassages(text, starts),
+    });
   });
   afterAll(async () => {
     await store.close();
@@ -126,22 +185,43 @@ describe("search", () => {
   });
 
   test("the passage with the answer is found, with its page, in document order, within the budget", async () => {
-    const found = await findPassages(store, ["d"], "What is the access code for the archive?", count, { budget: 400, orBeginning: true });
+    const found = await findPassages(
+      store,
+      ["d"],
+      "What is the access code for the archive?",
+      count,
+      { budget: 400, orBeginning: true },
+    );
     expect(found.map((passage) => passage.page)).toContain(17);
-    expect(found.map((passage) => passage.ordinal)).toEqual(found.map((passage) => passage.ordinal).toSorted((a, b) => a - b));
+    expect(found.map((passage) => passage.ordinal)).toEqual(
+      found.map((passage) => passage.ordinal).toSorted((a, b) => a - b),
+    );
     expect(found.reduce((sum, passage) => sum + length(passage.text), 0)).toBeLessThanOrEqual(400);
   });
 
   test("operators, quotes and brackets of a question are only words", async () => {
-    for (const question of ['"', "NEAR(archive, 5) AND NOT code*", "text:archive -code ^a", "((", "') OR 1=1 --"]) {
-      await expect(findPassages(store, ["d"], question, count, { budget: 1000, orBeginning: true })).resolves.toBeDefined();
+    for (const question of [
+      '"',
+      "NEAR(archive, 5) AND NOT code*",
+      "text:archive -code ^a",
+      "((",
+      "') OR 1=1 --",
+    ]) {
+      await expect(
+        findPassages(store, ["d"], question, count, { budget: 1000, orBeginning: true }),
+      ).resolves.toBeDefined();
     }
     expect(matchExpression('Who has "the" code?')).toBe('"code"');
   });
 
   test("a question that finds nothing gets the beginning", async () => {
-    const found = await findPassages(store, ["d"], "What is this document about?", count, { budget: 1000, orBeginning: true });
+    const found = await findPassages(store, ["d"], "What is this document about?", count, {
+      budget: 1000,
+      orBeginning: true,
+    });
     expect(found[0]?.page).toBe(1);
-    expect(await findPassages(store, ["d"], "Thank you.", count, { budget: 1000, orBeginning: false })).toEqual([]);
+    expect(
+      await findPassages(store, ["d"], "Thank you.", count, { budget: 1000, orBeginning: false }),
+    ).toEqual([]);
   });
 });

@@ -1,6 +1,6 @@
 import { getDocumentProxy } from "unpdf";
 import { TarnError } from "../../contract/errors.ts";
-import type { Extracted } from "./extract.ts";
+import type { Extracted } from "./extracted.ts";
 
 /** A piece of text on a page, as pdf.js gives it: `transform[5]` is its baseline in points, upwards. */
 interface TextItem {
@@ -65,7 +65,12 @@ async function open(bytes: Uint8Array, name: string) {
 function asBroken(cause: unknown, name: string): TarnError {
   if (cause instanceof TarnError) return cause;
   const why = cause instanceof Error ? cause.message : String(cause);
-  return new TarnError("document-broken", `"${name}" is damaged and could not be read as a PDF (${why}). Nothing was added.`, { name }, cause);
+  return new TarnError(
+    "document-broken",
+    `"${name}" is damaged and could not be read as a PDF (${why}). Nothing was added.`,
+    { name },
+    cause,
+  );
 }
 
 /** Lines of one paragraph flow together, words broken at a line's end are joined, a larger gap begins a new paragraph. */
@@ -92,7 +97,12 @@ export function joinLines(items: readonly TextItem[]): string {
   };
   for (const item of items) {
     const y = item.transform[5] ?? 0;
-    if (lineY !== null && item.str.trim() !== "" && Math.abs(y - lineY) > 0.5 * Math.max(lineHeight, item.height)) endLine();
+    if (
+      lineY !== null &&
+      item.str.trim() !== "" &&
+      Math.abs(y - lineY) > 0.5 * Math.max(lineHeight, item.height)
+    )
+      endLine();
     if (item.str.trim() !== "") {
       lineY ??= y;
       lineHeight = Math.max(lineHeight, item.height);

@@ -4,15 +4,7 @@ import { MAX_DOCUMENT_BYTES } from "../../contract/dto.ts";
 import { TarnError } from "../../contract/errors.ts";
 import { decodeText, looksBinary } from "./decode-text.ts";
 import { extractPdf } from "./extract-pdf.ts";
-
-/** What a file says. Offsets are UTF-16 units of `text`. */
-export interface Extracted {
-  readonly text: string;
-  /** Null where the format has no pages. */
-  readonly pages: readonly { readonly page: number; readonly start: number }[] | null;
-  /** What had to be guessed, as a sentence for the user. */
-  readonly notice: string | null;
-}
+import type { Extracted } from "./extracted.ts";
 
 export type Format = "pdf" | "html" | "text";
 
@@ -21,13 +13,23 @@ export function formatOf(name: string, mediaType: string, bytes: Uint8Array): Fo
   if (Buffer.from(bytes.subarray(0, 1024)).includes("%PDF-")) return "pdf";
   if (looksBinary(bytes)) return null;
   if (/\.pdf$/i.test(name) || mediaType === "application/pdf") return "pdf";
-  if (/\.x?html?$/i.test(name) || mediaType === "text/html" || mediaType === "application/xhtml+xml") return "html";
+  if (
+    /\.x?html?$/i.test(name) ||
+    mediaType === "text/html" ||
+    mediaType === "application/xhtml+xml"
+  )
+    return "html";
   return "text";
 }
 
 /** @throws TarnError `document-…`, with what was kept and what to do */
-export async function extract(name: string, mediaType: string, bytes: Uint8Array): Promise<Extracted> {
-  if (bytes.byteLength === 0) throw new TarnError("document-empty", `"${name}" is empty. Nothing was added.`, { name });
+export async function extract(
+  name: string,
+  mediaType: string,
+  bytes: Uint8Array,
+): Promise<Extracted> {
+  if (bytes.byteLength === 0)
+    throw new TarnError("document-empty", `"${name}" is empty. Nothing was added.`, { name });
   const format = formatOf(name, mediaType, bytes);
   switch (format) {
     case "pdf":
@@ -47,7 +49,10 @@ export async function extract(name: string, mediaType: string, bytes: Uint8Array
 
 function extractHtml(bytes: Uint8Array): Extracted {
   const head = Buffer.from(bytes.subarray(0, 2048)).toString("latin1");
-  const { text: html, notice } = decodeText(bytes, /<meta[^>]+charset\s*=\s*["']?([\w-]+)/i.exec(head)?.[1] ?? null);
+  const { text: html, notice } = decodeText(
+    bytes,
+    /<meta[^>]+charset\s*=\s*["']?([\w-]+)/i.exec(head)?.[1] ?? null,
+  );
   const heading = { options: { uppercase: false } };
   const text = convert(html, {
     wordwrap: false,
@@ -56,7 +61,10 @@ function extractHtml(bytes: Uint8Array): Extracted {
     selectors: [
       ...["h1", "h2", "h3", "h4", "h5", "h6"].map((selector) => ({ selector, ...heading })),
       { selector: "a", options: { ignoreHref: true } },
-      ...["img", "svg", "nav", "form", "script", "style", "template"].map((selector) => ({ selector, format: "skip" })),
+      ...["img", "svg", "nav", "form", "script", "style", "template"].map((selector) => ({
+        selector,
+        format: "skip",
+      })),
     ],
   });
   return { text, pages: null, notice };
@@ -64,5 +72,7 @@ function extractHtml(bytes: Uint8Array): Extracted {
 
 function notEmpty(extracted: Extracted, name: string): Extracted {
   if (extracted.text.trim() !== "") return extracted;
-  throw new TarnError("document-no-text", `There is no text in "${name}". Nothing was added.`, { name });
+  throw new TarnError("document-no-text", `There is no text in "${name}". Nothing was added.`, {
+    name,
+  });
 }

@@ -1,20 +1,22 @@
 /** One file's thread: extracts, cuts into passages, answers once, ends. Its memory is limited by its starter (extractor.ts). */
 import { parentPort, workerData } from "node:worker_threads";
 import { z } from "zod";
-import { TarnError, type ErrorDto } from "../../contract/errors.ts";
+import { TarnError } from "../../contract/errors.ts";
 import { extract } from "./extract.ts";
-import type { ReadDocument } from "./extractor.ts";
+import type { ExtractReply } from "./extracted.ts";
 import { cutPassages } from "./passages.ts";
 
-/** The thread's one message. */
-export type ExtractReply = { readonly ok: true; readonly document: ReadDocument } | { readonly ok: false; readonly error: ErrorDto };
-
-const job = z.object({ name: z.string(), mediaType: z.string(), bytes: z.instanceof(Uint8Array) }).parse(workerData);
+const job = z
+  .object({ name: z.string(), mediaType: z.string(), bytes: z.instanceof(Uint8Array) })
+  .parse(workerData);
 
 async function answer(): Promise<ExtractReply> {
   try {
     const extracted = await extract(job.name, job.mediaType, job.bytes);
-    return { ok: true, document: { ...extracted, passages: cutPassages(extracted.text, extracted.pages) } };
+    return {
+      ok: true,
+      document: { ...extracted, passages: cutPassages(extracted.text, extracted.pages) },
+    };
   } catch (cause) {
     if (cause instanceof TarnError) return { ok: false, error: cause.toDto() };
     throw cause;

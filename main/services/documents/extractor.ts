@@ -1,17 +1,13 @@
 import { Worker } from "node:worker_threads";
 import { MAX_DOCUMENT_BYTES } from "../../contract/dto.ts";
 import { TarnError } from "../../contract/errors.ts";
-import type { PassageRecord } from "../../store/records.ts";
-import type { Extracted } from "./extract.ts";
-import type { ExtractReply } from "./extract.worker.ts";
+import type { ExtractReply, ReadDocument } from "./extracted.ts";
 
 /** The thread's program: in the sources beside this file, in a build beside the bundle that this file is part of. */
-const program = new URL(import.meta.url.endsWith(".ts") ? "./extract.worker.ts" : "./extract.worker.js", import.meta.url);
-
-/** A file's text, and its passages for search. */
-export interface ReadDocument extends Extracted {
-  readonly passages: readonly Omit<PassageRecord, "documentId">[];
-}
+const program = new URL(
+  import.meta.url.endsWith(".ts") ? "./extract.worker.ts" : "./extract.worker.js",
+  import.meta.url,
+);
 
 /** What one file may cost. */
 export interface ExtractLimits {
@@ -25,7 +21,12 @@ const LIMITS: ExtractLimits = { ms: 180_000, megabytes: 1024 };
  * Extracts in a thread of its own, which is ended when it takes too long or too much memory.
  * @throws TarnError `document-…`
  */
-export async function extractInThread(name: string, mediaType: string, bytes: Uint8Array, limits: ExtractLimits = LIMITS): Promise<ReadDocument> {
+export async function extractInThread(
+  name: string,
+  mediaType: string,
+  bytes: Uint8Array,
+  limits: ExtractLimits = LIMITS,
+): Promise<ReadDocument> {
   if (bytes.byteLength > MAX_DOCUMENT_BYTES) {
     const size = Math.ceil(bytes.byteLength / 2 ** 20);
     throw new TarnError(
@@ -45,7 +46,10 @@ export async function extractInThread(name: string, mediaType: string, bytes: Ui
       worker.once("message", resolve);
       worker.once("error", (cause) => reject(broken(name, reasonOf(cause), cause)));
       worker.once("exit", () => reject(broken(name, "its reader ended early")));
-      timer = setTimeout(() => reject(broken(name, `it took longer than ${Math.round(limits.ms / 1000)} seconds`)), limits.ms);
+      timer = setTimeout(
+        () => reject(broken(name, `it took longer than ${Math.round(limits.ms / 1000)} seconds`)),
+        limits.ms,
+      );
     });
     if (reply.ok) return reply.document;
     throw new TarnError(reply.error.code, reply.error.message, reply.error.data);
@@ -56,10 +60,16 @@ export async function extractInThread(name: string, mediaType: string, bytes: Ui
 }
 
 function broken(name: string, why: string, cause?: unknown): TarnError {
-  return new TarnError("document-broken", `"${name}" could not be read: ${why}. Nothing was added.`, { name }, cause);
+  return new TarnError(
+    "document-broken",
+    `"${name}" could not be read: ${why}. Nothing was added.`,
+    { name },
+    cause,
+  );
 }
 
 function reasonOf(cause: Error): string {
-  if ("code" in cause && cause.code === "ERR_WORKER_OUT_OF_MEMORY") return "it needs more memory than a document may take";
+  if ("code" in cause && cause.code === "ERR_WORKER_OUT_OF_MEMORY")
+    return "it needs more memory than a document may take";
   return cause.message;
 }

@@ -7,13 +7,21 @@ const MIN_WORDS = 120;
 const MAX_WORDS = 180;
 
 /** In document order. @param pages where pages begin; null for a text without pages */
-export function cutPassages(text: string, pages: readonly PageStart[] | null): Omit<PassageRecord, "documentId">[] {
+export function cutPassages(
+  text: string,
+  pages: readonly PageStart[] | null,
+): Omit<PassageRecord, "documentId">[] {
   const passages: Omit<PassageRecord, "documentId">[] = [];
   const sections = pages ?? [{ page: null, start: 0 }];
   for (const [index, section] of sections.entries()) {
     const end = sections[index + 1]?.start ?? text.length;
     for (const range of cutSection(text, section.start, end)) {
-      passages.push({ ordinal: passages.length, page: section.page, ...range, text: text.slice(range.start, range.end) });
+      passages.push({
+        ordinal: passages.length,
+        page: section.page,
+        ...range,
+        text: text.slice(range.start, range.end),
+      });
     }
   }
   return passages;
@@ -24,7 +32,11 @@ export function pageAt(pages: readonly PageStart[] | null, offset: number): numb
   return pages?.findLast((page) => page.start <= offset)?.page ?? null;
 }
 
-function* cutSection(text: string, from: number, to: number): Generator<{ start: number; end: number }> {
+function* cutSection(
+  text: string,
+  from: number,
+  to: number,
+): Generator<{ start: number; end: number }> {
   const word = /\S+/g;
   word.lastIndex = from;
   let start = -1;

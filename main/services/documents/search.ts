@@ -18,7 +18,9 @@ const CANDIDATES = 12;
  */
 export function matchExpression(question: string): string | null {
   const words = question.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? [];
-  const telling = words.filter((word) => !STOP_WORDS.has(word) && (word.length > 1 || /\p{N}/u.test(word)));
+  const telling = words.filter(
+    (word) => !STOP_WORDS.has(word) && (word.length > 1 || /\p{N}/u.test(word)),
+  );
   const chosen = [...new Set(telling)].slice(0, 64);
   return chosen.length === 0 ? null : chosen.map((word) => `"${word}"`).join(" OR ");
 }
@@ -39,12 +41,15 @@ export async function findPassages(
   const wanted: PassageRecord[] = [];
   if (best === undefined) {
     if (!orBeginning) return [];
-    for (const documentId of documentIds) wanted.push(...(await store.run("passagesAt", { documentId, ordinals: [0, 1] })));
+    for (const documentId of documentIds)
+      wanted.push(...(await store.run("passagesAt", { documentId, ordinals: [0, 1] })));
   } else {
     wanted.push(...hits.filter((hit) => hit.score >= WEAK * best.score));
     if (wanted.length <= FEW) {
       const around = [best.ordinal + 1, best.ordinal - 1];
-      wanted.push(...(await store.run("passagesAt", { documentId: best.documentId, ordinals: around })));
+      wanted.push(
+        ...(await store.run("passagesAt", { documentId: best.documentId, ordinals: around })),
+      );
     }
   }
   const chosen = new Map<string, PassageRecord>();
@@ -58,12 +63,18 @@ export async function findPassages(
   }
   const order = new Map(documentIds.map((documentId, index) => [documentId, index]));
   return [...chosen.values()].toSorted(
-    (a, b) => (order.get(a.documentId) ?? 0) - (order.get(b.documentId) ?? 0) || a.ordinal - b.ordinal,
+    (a, b) =>
+      (order.get(a.documentId) ?? 0) - (order.get(b.documentId) ?? 0) || a.ordinal - b.ordinal,
   );
 }
 
 /** Best first; empty when nothing matches. */
-export async function search(store: Store, documentIds: readonly string[], query: string, limit: number): Promise<PassageHit[]> {
+export async function search(
+  store: Store,
+  documentIds: readonly string[],
+  query: string,
+  limit: number,
+): Promise<PassageHit[]> {
   const match = matchExpression(query);
   if (match === null || documentIds.length === 0) return [];
   return store.run("searchPassages", { documentIds, match, limit });

@@ -31,10 +31,14 @@ interface Failure {
 
 /** By shape, because the engine's error class belongs to the side that services do not import. */
 export function isEngineError(cause: unknown): cause is Error & Failure {
-  return cause instanceof Error && cause.name === "EngineError" && "code" in cause && "data" in cause;
+  return (
+    cause instanceof Error && cause.name === "EngineError" && "code" in cause && "data" in cause
+  );
 }
 
 /** An engine failure as a TarnError; anything else unchanged. */
 export function fromEngine(cause: unknown): unknown {
-  return isEngineError(cause) ? new TarnError(codeFor(cause.code), cause.message, cause.data, cause) : cause;
+  return isEngineError(cause)
+    ? new TarnError(codeFor(cause.code), cause.message, cause.data, cause)
+    : cause;
 }

@@ -30,7 +30,12 @@ export interface EngineService {
   /** After the device or the thread was lost: ends the engine, starts a new one, loads again. */
   restart(): Promise<void>;
   /** What the engine is doing right now; null for nothing. */
-  activity(doing: { readonly phase: "reading" | "writing" | "rebuilding"; readonly tokensPerSecond: number | null } | null): void;
+  activity(
+    doing: {
+      readonly phase: "reading" | "writing" | "rebuilding";
+      readonly tokensPerSecond: number | null;
+    } | null,
+  ): void;
   /** Measured prefill speed, tokens/s; null before anything was read. */
   readingSpeed(): number | null;
   measured(prefillTokensPerSecond: number): void;
@@ -38,8 +43,16 @@ export interface EngineService {
 }
 
 const NOTHING: EngineStatus = {
-  phase: "starting", modelId: null, modelName: null, weights: null, backend: null, device: null, stateBytes: null,
-  tokensPerSecond: null, notices: [], error: null,
+  phase: "starting",
+  modelId: null,
+  modelName: null,
+  weights: null,
+  backend: null,
+  device: null,
+  stateBytes: null,
+  tokensPerSecond: null,
+  notices: [],
+  error: null,
 };
 
 export function createEngineService(
@@ -64,12 +77,20 @@ export function createEngineService(
   async function chooseModel(): Promise<ModelEntry> {
     const models = await library.list();
     const wanted = settings.get().modelId;
-    const chosen = models.find((entry) => entry.id === wanted && entry.supported) ?? models.find((entry) => entry.supported);
+    const chosen =
+      models.find((entry) => entry.id === wanted && entry.supported) ??
+      models.find((entry) => entry.supported);
     if (chosen === undefined) {
-      throw new TarnError("no-model", "There is no model yet. Nothing is lost; add a GGUF file or a model folder under Models.");
+      throw new TarnError(
+        "no-model",
+        "There is no model yet. Nothing is lost; add a GGUF file or a model folder under Models.",
+      );
     }
     if (wanted !== null && chosen.id !== wanted) {
-      events.emit("notice", { kind: "warning", text: `The model "${wanted}" is not there any more; ${chosen.name} is used instead.` });
+      events.emit("notice", {
+        kind: "warning",
+        text: `The model "${wanted}" is not there any more; ${chosen.name} is used instead.`,
+      });
     }
     return chosen;
   }
@@ -88,17 +109,30 @@ export function createEngineService(
       tell({ ...NOTHING, phase: "loading", modelId: entry.id, modelName: entry.name });
       engine ??= Promise.resolve(start());
       const client = await engine;
-      const info = await client.call("load", { files: await library.files(entry), backend: settings.get().backend, quantise: null, threads: null });
+      const info = await client.call("load", {
+        files: await library.files(entry),
+        backend: settings.get().backend,
+        quantise: null,
+        threads: null,
+      });
       const wording = createWording(await openTokenizer(entry.path), info.stopIds);
       loaded = { engine: client, info, entry, wording };
       tell({
-        phase: "ready", weights: weightsName(info.dtypes), backend: info.device.backend, device: info.device.name,
-        stateBytes: info.stateBytes, notices: [...info.notices], error: null,
+        phase: "ready",
+        weights: weightsName(info.dtypes),
+        backend: info.device.backend,
+        device: info.device.name,
+        stateBytes: info.stateBytes,
+        notices: [...info.notices],
+        error: null,
       });
       return loaded;
     } catch (cause) {
       const error = toTarnError(fromEngine(cause));
-      tell({ phase: error.code === "no-model" ? "no-model" : "failed", error: { code: error.code, message: error.message } });
+      tell({
+        phase: error.code === "no-model" ? "no-model" : "failed",
+        error: { code: error.code, message: error.message },
+      });
       throw error;
     }
   }
@@ -131,7 +165,11 @@ export function createEngineService(
     activity(doing) {
       if (loaded === null) return;
       if (doing === null) tell({ phase: "ready" });
-      else tell({ phase: doing.phase, tokensPerSecond: doing.tokensPerSecond ?? status.tokensPerSecond });
+      else
+        tell({
+          phase: doing.phase,
+          tokensPerSecond: doing.tokensPerSecond ?? status.tokensPerSecond,
+        });
     },
     readingSpeed: () => speed,
     measured(prefillTokensPerSecond) {

@@ -1,5 +1,9 @@
 /** What chats need of a model's tokenizer and chat template: from words to token ids and back. */
-import type { ConversationFormat, ConversationEnd, TurnMessage } from "../tokenizer/conversation.ts";
+import type {
+  ConversationFormat,
+  ConversationEnd,
+  TurnMessage,
+} from "../tokenizer/conversation.ts";
 import type { LoadedTokenizer } from "../tokenizer/load-tokenizer.ts";
 import { StopStrings } from "../tokenizer/stop-strings.ts";
 import { StreamDecoder } from "../tokenizer/stream-decoder.ts";
@@ -34,16 +38,23 @@ export interface AnswerStream {
 }
 
 /** @param stopIds the token ids that end an answer of this model */
-export function createWording({ tokenizer, format }: LoadedTokenizer, stopIds: readonly number[]): Wording {
-  const turn = (before: readonly Int32Array[], messages: readonly TurnMessage[]): Promise<Int32Array> =>
-    format.turnIds(endOf(before, stopIds), messages);
+export function createWording(
+  { tokenizer, format }: LoadedTokenizer,
+  stopIds: readonly number[],
+): Wording {
+  const turn = (
+    before: readonly Int32Array[],
+    messages: readonly TurnMessage[],
+  ): Promise<Int32Array> => format.turnIds(endOf(before, stopIds), messages);
   const controls = new Set(tokenizer.controls.map((token) => token.id));
   return {
     tokenizerHash: tokenizer.hash,
     countTokens: async (text) => (await tokenizer.encodeText(text, { first: false })).length,
     turn,
     async opening(before, messages) {
-      const [one, other] = await Promise.all(["a", "0"].map((text) => turn(before, [...messages, { role: "user", text }])));
+      const [one, other] = await Promise.all(
+        ["a", "0"].map((text) => turn(before, [...messages, { role: "user", text }])),
+      );
       if (one === undefined || other === undefined) return new Int32Array(0);
       const shared = one.subarray(0, commonLength(one, other));
       const last = shared.at(-1);

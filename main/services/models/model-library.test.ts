@@ -27,22 +27,42 @@ afterEach(async () => {
 });
 
 test("the bundled model is found without configuration", async () => {
-  expect(await library.list()).toMatchObject([{ id: "bundled/tarn-default-25m-Q8_0.gguf", format: "gguf", modelType: "mamba2", supported: true, bundled: true, bytes: 26_946_560 }]);
+  expect(await library.list()).toMatchObject([
+    {
+      id: "bundled/tarn-default-25m-Q8_0.gguf",
+      format: "gguf",
+      modelType: "mamba2",
+      supported: true,
+      bundled: true,
+      bytes: 26_946_560,
+    },
+  ]);
 });
 
 test("a model of the data folder and one that was pointed at are listed, the latter after a restart too", async () => {
   const name = "tarn-default-25m-Q8_0.gguf";
   copyFileSync(join(bundled, name), join(folder, "models/own.gguf"));
   copyFileSync(join(bundled, name), join(folder, "elsewhere.gguf"));
-  expect(await library.add(join(folder, "elsewhere.gguf"))).toMatchObject({ name: "elsewhere", supported: true });
+  expect(await library.add(join(folder, "elsewhere.gguf"))).toMatchObject({
+    name: "elsewhere",
+    supported: true,
+  });
   const again = createModelLibrary(store, { bundled, own: join(folder, "models") }, openNodeFile);
-  expect((await again.list()).map((entry) => entry.name)).toEqual(["tarn-default-25m-Q8_0", "own", "elsewhere"]);
+  expect((await again.list()).map((entry) => entry.name)).toEqual([
+    "tarn-default-25m-Q8_0",
+    "own",
+    "elsewhere",
+  ]);
 });
 
 test("a broken file is listed with its reason, and refused", async () => {
   const path = join(folder, "models/broken.gguf");
   writeFileSync(path, "GGUF");
-  expect((await library.list())[1]).toMatchObject({ name: "broken", supported: false, reason: expect.stringContaining("cannot be read") });
+  expect((await library.list())[1]).toMatchObject({
+    name: "broken",
+    supported: false,
+    reason: expect.stringContaining("cannot be read"),
+  });
   await expect(library.add(path)).rejects.toMatchObject({ code: "weights" });
   await expect(library.add("relative.gguf")).rejects.toMatchObject({ code: "bad-request" });
   await expect(library.add(join(folder, "none.gguf"))).rejects.toMatchObject({ code: "not-found" });

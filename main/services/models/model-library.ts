@@ -70,15 +70,31 @@ export function createModelLibrary(
     list,
     async get(modelId) {
       const entry = (await list()).find((one) => one.id === modelId);
-      if (entry === undefined) throw new TarnError("not-found", `The model "${modelId}" is not there any more. Choose another one under Models.`, { modelId });
+      if (entry === undefined)
+        throw new TarnError(
+          "not-found",
+          `The model "${modelId}" is not there any more. Choose another one under Models.`,
+          { modelId },
+        );
       return entry;
     },
     async add(path) {
-      if (!isAbsolute(path)) throw new TarnError("bad-request", `"${path}" is not a full path. Give the path of a GGUF file or a model folder from the root.`, { path });
+      if (!isAbsolute(path))
+        throw new TarnError(
+          "bad-request",
+          `"${path}" is not a full path. Give the path of a GGUF file or a model folder from the root.`,
+          { path },
+        );
       const entry = await inspect(resolve(path), false);
-      if (!entry.supported) throw new TarnError(entry.modelType === "" ? "weights" : "unknown-architecture", entry.reason ?? "This model cannot be used.", { path });
+      if (!entry.supported)
+        throw new TarnError(
+          entry.modelType === "" ? "weights" : "unknown-architecture",
+          entry.reason ?? "This model cannot be used.",
+          { path },
+        );
       const paths = await added();
-      if (!paths.includes(entry.path)) await store.run("writeSettings", { values: { addedModels: [...paths, entry.path] } });
+      if (!paths.includes(entry.path))
+        await store.run("writeSettings", { values: { addedModels: [...paths, entry.path] } });
       return entry;
     },
     async files(entry) {
@@ -93,7 +109,11 @@ async function modelsIn(folder: string): Promise<string[]> {
   for (const item of names.toSorted((a, b) => a.name.localeCompare(b.name))) {
     const path = join(folder, item.name);
     if (item.name.endsWith(".gguf")) found.push(path);
-    else if (item.isDirectory() && (await stat(join(path, "config.json")).catch(() => null)) !== null) found.push(path);
+    else if (
+      item.isDirectory() &&
+      (await stat(join(path, "config.json")).catch(() => null)) !== null
+    )
+      found.push(path);
   }
   return found;
 }
@@ -112,7 +132,8 @@ async function modelFiles(path: string): Promise<FoundFile[]> {
   const facts = await stat(path).catch((cause: unknown) => {
     throw new TarnError("not-found", `There is no model at ${path}.`, { path }, cause);
   });
-  if (!facts.isDirectory()) return [{ name: basename(path), open: path, bytes: facts.size, changed: facts.mtimeMs }];
+  if (!facts.isDirectory())
+    return [{ name: basename(path), open: path, bytes: facts.size, changed: facts.mtimeMs }];
   const names = (await readdir(path)).filter((name) => ENGINE_FILES.test(name)).toSorted();
   return Promise.all(
     names.map(async (name) => {
@@ -122,7 +143,10 @@ async function modelFiles(path: string): Promise<FoundFile[]> {
   );
 }
 
-async function openAll(files: readonly FoundFile[], openFile: OpenFile): Promise<RandomAccessFile[]> {
+async function openAll(
+  files: readonly FoundFile[],
+  openFile: OpenFile,
+): Promise<RandomAccessFile[]> {
   const opened: RandomAccessFile[] = [];
   try {
     for (const file of files) opened.push(await openFile(file.open));
@@ -133,7 +157,12 @@ async function openAll(files: readonly FoundFile[], openFile: OpenFile): Promise
   }
 }
 
-async function readEntry(path: string, files: readonly FoundFile[], bundled: boolean, openFile: OpenFile): Promise<ModelEntry> {
+async function readEntry(
+  path: string,
+  files: readonly FoundFile[],
+  bundled: boolean,
+  openFile: OpenFile,
+): Promise<ModelEntry> {
   const format = extname(path) === ".gguf" ? "gguf" : "safetensors";
   const entry = {
     id: bundled ? `bundled/${basename(path)}` : path,
@@ -148,10 +177,17 @@ async function readEntry(path: string, files: readonly FoundFile[], bundled: boo
     await model.close();
     const { modelType } = model.config;
     const supported = SUPPORTED_MODEL_TYPES.has(modelType);
-    const reason = supported ? null : `"${entry.name}" is of the architecture "${modelType}", which Tarn does not run yet. It runs ${[...SUPPORTED_MODEL_TYPES].join(", ")}.`;
+    const reason = supported
+      ? null
+      : `"${entry.name}" is of the architecture "${modelType}", which Tarn does not run yet. It runs ${[...SUPPORTED_MODEL_TYPES].join(", ")}.`;
     return { ...entry, modelType, supported, reason };
   } catch (cause) {
     if (!(cause instanceof WeightsError)) throw cause;
-    return { ...entry, modelType: "", supported: false, reason: `This model cannot be read. ${cause.message} Nothing was changed; download it again.` };
+    return {
+      ...entry,
+      modelType: "",
+      supported: false,
+      reason: `This model cannot be read. ${cause.message} Nothing was changed; download it again.`,
+    };
   }
 }

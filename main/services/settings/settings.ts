@@ -8,7 +8,16 @@ export const DEFAULT_SETTINGS: Settings = {
   backend: "auto",
   modelId: null,
   systemPrompt: "",
-  sampler: { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, repetitionWindow: 64, seed: 0, maxTokens: 1024 },
+  sampler: {
+    temperature: 0,
+    topK: 0,
+    topP: 1,
+    minP: 0,
+    repetitionPenalty: 1,
+    repetitionWindow: 64,
+    seed: 0,
+    maxTokens: 1024,
+  },
   announce: "paragraphs",
 };
 
@@ -32,7 +41,9 @@ export async function openSettings(store: Store, events: Events): Promise<Settin
   return {
     get: () => current,
     async set(patch) {
-      const values = Object.fromEntries(Object.entries(patch).filter(([, value]) => value !== undefined));
+      const values = Object.fromEntries(
+        Object.entries(patch).filter(([, value]) => value !== undefined),
+      );
       const next = settingsSchema.parse({ ...current, ...values });
       await store.run("writeSettings", { values });
       current = next;

@@ -11,7 +11,9 @@ function migrated() {
 
 test("every table of rows is STRICT", () => {
   const tables = migrated()
-    .prepare<[], { readonly name: string }>("SELECT name FROM pragma_table_list WHERE type = 'table' AND schema = 'main' AND strict = 0 AND name NOT LIKE 'sqlite_%'")
+    .prepare<[], { readonly name: string }>(
+      "SELECT name FROM pragma_table_list WHERE type = 'table' AND schema = 'main' AND strict = 0 AND name NOT LIKE 'sqlite_%'",
+    )
     .all();
   expect(tables).toEqual([]);
 });
@@ -19,7 +21,11 @@ test("every table of rows is STRICT", () => {
 test("the children of a message and the messages of a chat are found by index", () => {
   const db = migrated();
   const plan = (sql: string): string =>
-    db.prepare<[], { readonly detail: string }>(`EXPLAIN QUERY PLAN ${sql}`).all().map((row) => row.detail).join("; ");
+    db
+      .prepare<[], { readonly detail: string }>(`EXPLAIN QUERY PLAN ${sql}`)
+      .all()
+      .map((row) => row.detail)
+      .join("; ");
   expect(plan("SELECT * FROM messages WHERE parent_id = 'x'")).toContain("messages_by_parent");
   expect(plan("SELECT * FROM messages WHERE chat_id = 'x'")).toContain("messages_by_chat");
 });
