@@ -23,7 +23,7 @@ export default defineConfig({
         test: {
           name: "node",
           environment: "node",
-          include: ["{kernels,models,main,e2e}/**/*.test.ts"],
+          include: ["{kernels,models,main,renderer,e2e}/**/*.test.ts"],
           exclude: ["**/*.browser.test.ts", "**/node_modules/**"],
           env: { VK_ICD_FILENAMES: SWIFTSHADER, VK_DRIVER_FILES: SWIFTSHADER },
         },
@@ -31,6 +31,8 @@ export default defineConfig({
       {
         extends: true,
         server: { headers: ISOLATION },
+        // Named here, they are prepared in one go: found one by one, they would bring a second React into a running test.
+        optimizeDeps: { include: ["react", "react-dom", "react-dom/client", "react/jsx-dev-runtime", "react-markdown", "remark-gfm", "lucide-react", "zod"] },
         test: {
           name: "chromium",
           include: ["{kernels,models,renderer}/**/*.browser.test.ts", "renderer/**/*.test.tsx"],

@@ -12,7 +12,8 @@ import { Versions } from "./Versions.tsx";
 
 interface AssistantMessageProps {
   readonly message: Message;
-  /** What was found for the question that this answers. */
+  /** What this answers, and what was found for it. */
+  readonly question: string;
   readonly passages: readonly Passage[];
   readonly progress: ReadingProgress | null;
   readonly last: boolean;
@@ -21,7 +22,7 @@ interface AssistantMessageProps {
 }
 
 /** An answer: its text while it is written, how it came about, and what can be done with it. */
-export const AssistantMessage = memo(function AssistantMessage({ message, passages, progress, last, busy, actions }: AssistantMessageProps) {
+export const AssistantMessage = memo(function AssistantMessage({ message, question, passages, progress, last, busy, actions }: AssistantMessageProps) {
   const { siblings, status } = message;
   const writing = status === "writing";
   return (
@@ -44,7 +45,7 @@ export const AssistantMessage = memo(function AssistantMessage({ message, passag
       </div>
       <State message={message} progress={progress} />
       {passages.length > 0 && (
-        <Passages passages={passages} onOpen={({ documentId, page, start, end }) => actions.openDocument(documentId, { page, start, end })} />
+        <Passages passages={passages} question={question} onOpen={({ documentId, page, start, end }) => actions.openDocument(documentId, { page, start, end })} />
       )}
       {!isTransient(message) && (
         <div className="acts">

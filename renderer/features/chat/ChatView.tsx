@@ -144,6 +144,7 @@ export function ChatView({ chatId, status, announce, onOpenChat, openDocument }:
               <AssistantMessage
                 key={message.id}
                 message={message}
+                question={messages.find(({ id }) => id === message.parentId)?.text ?? ""}
                 passages={passagesFor(message, messages)}
                 progress={progress?.messageId === message.id ? progress : null}
                 last={message.id === tip?.id}

@@ -1,49 +1,54 @@
-import { useState } from "react";
+import { useMemo, useState } from "react";
 import { BookOpen } from "lucide-react";
 import type { Passage } from "../../../main/contract/dto.ts";
-import { Button } from "../../ui/Button.tsx";
+import { formatCount } from "../../ui/format.ts";
+import { excerptFor } from "./excerpt.ts";
 
 interface PassagesProps {
   readonly passages: readonly Passage[];
+  /** What was asked: decides which sentence of a passage is marked. */
+  readonly question: string;
   onOpen(passage: Passage): void;
 }
 
-/** What was found in the documents and put before the model, each with its place. */
-export function Passages({ passages, onOpen }: PassagesProps) {
-  const [open, setOpen] = useState<number | null>(null);
-  const shown = open === null ? undefined : passages[open];
+/** Passages shown before "Show all". */
+const FIRST = 3;
+
+/** What was found in the documents and put before the model, each with its place; the place opens the page. */
+export function Passages({ passages, question, onOpen }: PassagesProps) {
+  const [all, setAll] = useState(false);
+  const severalFiles = passages.some(({ documentId }) => documentId !== passages[0]?.documentId);
   return (
-    <section className="mt-2" aria-label="Found passages">
-      <div className="row small q" style={{ flexWrap: "wrap", gap: 6 }}>
-        <span>Found in</span>
-        {passages.map((passage, index) => (
-          <button
-            key={`${passage.documentId}:${passage.start}`}
-            type="button"
-            className={`cite ${open === index ? "on" : ""}`}
-            aria-expanded={open === index}
-            aria-label={`${passage.file}, ${placeOf(passage)}`}
-            onClick={() => setOpen(open === index ? null : index)}
-          >
-            {passages.some(({ documentId }) => documentId !== passage.documentId) ? `${passage.file}, ` : ""}
-            {placeOf(passage)}
-          </button>
-        ))}
+    <section className="passages" aria-label="Found passages">
+      <div className="row small q" style={{ gap: 6 }}>
+        <BookOpen className="i s" />
+        <span>Found in the document and read for this answer</span>
       </div>
-      {shown !== undefined && (
-        <div className="passage">
-          <p dir="auto">{shown.text}</p>
-          <div className="acts" style={{ visibility: "visible" }}>
-            <Button kind="ghost" icon={<BookOpen className="i s" />} onClick={() => onOpen(shown)}>
-              {`Open ${placeOf(shown)}`}
-            </Button>
-          </div>
-        </div>
+      <ul>
+        {(all ? passages : passages.slice(0, FIRST)).map((passage) => (
+          <li key={`${passage.documentId}:${passage.start}`} className="passage">
+            <button type="button" className="cite" aria-label={`Open ${passage.file}, ${placeOf(passage)}`} onClick={() => onOpen(passage)}>
+              {severalFiles ? `${passage.file}, ` : ""}
+              {placeOf(passage)}
+            </button>
+            <ExcerptText text={passage.text} question={question} />
+          </li>
+        ))}
+      </ul>
+      {passages.length > FIRST && (
+        <button type="button" className="btn g small" aria-expanded={all} onClick={() => setAll(!all)}>
+          {all ? "Show fewer" : `Show all ${formatCount(passages.length)} passages`}
+        </button>
       )}
     </section>
   );
 }
 
+function ExcerptText({ text, question }: { readonly text: string; readonly question: string }) {
+  const { before, sentence, after } = useMemo(() => excerptFor(text, question), [text, question]);
+  return <p dir="auto">{before}<mark>{sentence}</mark>{after}</p>;
+}
+
 function placeOf({ page, start }: Passage): string {
-  return page === null ? `at ${start.toLocaleString("en")}` : `p. ${page}`;
+  return page === null ? `at ${formatCount(start)}` : `p. ${page}`;
 }
