@@ -6,7 +6,14 @@ import type { MessagePatch } from "../../store/records.ts";
 import { toTarnError } from "../dispatch.ts";
 import { fromEngine, isEngineError } from "../engine/engine-errors.ts";
 import type { LoadedModel } from "../engine/engine-service.ts";
-import { findStart, keepState, readSteps, type LiveSession, type Step } from "./read-path.ts";
+import {
+  findStart,
+  keepState,
+  readSteps,
+  type LiveSession,
+  type Start,
+  type Step,
+} from "./read-path.ts";
 import { tellMessage, type Turn, type TurnContext } from "./turn-context.ts";
 import { idsOfPath } from "./turn-ids.ts";
 
@@ -57,29 +64,43 @@ async function answer(
   if (live !== null && start.session !== live.session && live.model === model)
     await model.engine.call("free", { session: live.session });
   const { session } = start;
+  try {
+    const kept = await continueFrom(context, turn, model, steps, firstNew, start, signal);
+    if (kept) return { model, messageId: turn.assistantId, session };
+  } catch (cause) {
+    // The engine may be gone, and its sessions with it; what went wrong is what counts.
+    await model.engine.call("free", { session }).catch(() => undefined);
+    throw cause;
+  }
+  await model.engine.call("free", { session });
+  return null;
+}
+
+/** @returns whether the session stands right behind the answer, and may be continued */
+async function continueFrom(
+  context: TurnContext,
+  turn: Turn,
+  model: LoadedModel,
+  steps: readonly Step[],
+  firstNew: number,
+  start: Start,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const { store, events } = context;
   const { prefilled, cancelled } = await read(context, turn, model, steps, firstNew, start, signal);
   if (cancelled) {
-    await model.engine.call("free", { session });
     await change(context, turn, { status: "stopped", prefilled });
-    return null;
+    return false;
   }
-  const written = await write(context, turn, model, session, prefilled, signal);
+  const written = await write(context, turn, model, start.session, prefilled, signal);
   const assistant = await store.run("getMessage", { messageId: turn.assistantId });
   // Deleted meanwhile: nothing is left to continue.
-  if (assistant === null) {
-    await model.engine.call("free", { session });
-    return null;
-  }
-  if (written.ids.length > 0)
-    await keepState(
-      store,
-      events,
-      model,
-      [...steps, { message: assistant, ids: written.ids }],
-      session,
-    );
+  if (assistant === null) return false;
+  const behind = [...steps, { message: assistant, ids: written.ids }];
+  if (written.ids.length > 0) await keepState(store, events, model, behind, start.session);
+  // Only now: who sees the answer complete can rely on its state.
   await change(context, turn, written.patch);
-  return { model, messageId: turn.assistantId, session };
+  return true;
 }
 
 async function stopEarly(
@@ -112,7 +133,7 @@ async function read(
   model: LoadedModel,
   steps: readonly Step[],
   firstNew: number,
-  start: { readonly session: number; readonly index: number },
+  start: Start,
   signal: AbortSignal,
 ) {
   const { store, events, engine } = context;

@@ -115,7 +115,9 @@ export function createEngineService(
         quantise: null,
         threads: null,
       });
-      const wording = createWording(await openTokenizer(entry.path), info.stopIds);
+      const tokenizer = await openTokenizer(entry.path);
+      const wording = createWording(tokenizer, info.stopIds);
+      const { notice } = tokenizer.format;
       loaded = { engine: client, info, entry, wording };
       tell({
         phase: "ready",
@@ -123,7 +125,7 @@ export function createEngineService(
         backend: info.device.backend,
         device: info.device.name,
         stateBytes: info.stateBytes,
-        notices: [...info.notices],
+        notices: notice === null ? [...info.notices] : [...info.notices, notice],
         error: null,
       });
       return loaded;
