@@ -4,6 +4,9 @@ import { openBackend } from "./open-backend.ts";
 
 const ALL: readonly BackendName[] = ["reference", "wasm", "webgpu"];
 
+/** A software GPU on a busy machine takes its time to start. */
+const OPENING_MS = 60_000;
+
 /** The backends that tests run on: those named in TARN_TEST_BACKENDS ("reference,wasm"), by default all. */
 function backendsUnderTest(): readonly BackendName[] {
   const wanted = process.env["TARN_TEST_BACKENDS"];
@@ -25,7 +28,7 @@ export function forEachBackend(title: string, body: (backend: () => Backend) => 
       let opened: Backend | undefined;
       beforeAll(async () => {
         opened = await openBackend(name);
-      });
+      }, OPENING_MS);
       afterAll(async () => {
         await opened?.release();
       });

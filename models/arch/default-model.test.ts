@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { forEachBackend } from "../../kernels/testing/for-each-backend.ts";
 import { fixtureText } from "../../kernels/testing/golden.ts";
-import { argmax, loadTestModel, memoryFile, type TestModel } from "../testing/test-model.ts";
+import { argmax, LOADING_MS, loadTestModel, memoryFile, type TestModel } from "../testing/test-model.ts";
 
 interface GoldenPrompt {
   readonly prompt: string;
@@ -28,7 +28,7 @@ forEachBackend("the default model", (backend) => {
     let model: TestModel;
     beforeAll(async () => {
       model = await loadTestModel(backend(), [memoryFile(NAME, readFileSync(file))]);
-    });
+    }, LOADING_MS);
     afterAll(() => model.release());
 
     test.each(prompts.map((golden, index) => ({ index, golden })))("goes on from prompt $index", { timeout: 300_000 }, async ({ index, golden }) => {

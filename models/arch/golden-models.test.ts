@@ -3,7 +3,7 @@ import { expectAllClose } from "../../kernels/testing/all-close.ts";
 import { forEachBackend } from "../../kernels/testing/for-each-backend.ts";
 import { loadGolden, type Golden } from "../../kernels/testing/golden.ts";
 import { LOGITS, STATES } from "../../kernels/testing/tolerances.ts";
-import { argmax, fixtureModel, loadTestModel, type TestModel } from "../testing/test-model.ts";
+import { argmax, fixtureModel, LOADING_MS, loadTestModel, type TestModel } from "../testing/test-model.ts";
 
 const MODELS = [
   { folder: "mamba", prompts: ["p0", "p1"] },
@@ -35,7 +35,7 @@ forEachBackend("golden models", (backend) => {
     let model: TestModel;
     beforeAll(async () => {
       model = await loadTestModel(backend(), fixtureModel(folder));
-    });
+    }, LOADING_MS);
     afterAll(() => model.release());
 
     test.each(prompts)("reads %s with the library's logits and state, and goes on as it does", async (prompt) => {

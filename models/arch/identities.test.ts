@@ -4,7 +4,7 @@ import { forEachBackend } from "../../kernels/testing/for-each-backend.ts";
 import { loadGolden } from "../../kernels/testing/golden.ts";
 import { LOGITS, STATES } from "../../kernels/testing/tolerances.ts";
 import { decodeSnapshot, encodeSnapshot } from "../state/snapshot.ts";
-import { fixtureModel, loadTestModel, type TestModel } from "../testing/test-model.ts";
+import { fixtureModel, LOADING_MS, loadTestModel, type TestModel } from "../testing/test-model.ts";
 
 const DECODE = { phase: "decode", logits: "last" } as const;
 
@@ -14,7 +14,7 @@ forEachBackend("identities", (backend) => {
     let model: TestModel;
     beforeAll(async () => {
       model = await loadTestModel(backend(), fixtureModel(folder));
-    });
+    }, LOADING_MS);
     afterAll(() => model.release());
     const long = golden.i32("p1.input_ids");
 

@@ -17,6 +17,9 @@ export function memoryFile(name: string, bytes: Uint8Array): RandomAccessFile {
   };
 }
 
+/** Time for loading a model in a test: a software GPU on a busy machine takes seconds. */
+export const LOADING_MS = 60_000;
+
 /** A model on a backend, ready to run; for tests. */
 export interface TestModel {
   readonly model: Model;
