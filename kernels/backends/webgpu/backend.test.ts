@@ -3,9 +3,13 @@ import { embedding } from "../../ops/embedding/embedding.ts";
 import { linear } from "../../ops/linear/linear.ts";
 import { recordPlan } from "../../plan/recorder.ts";
 import type { Backend } from "../../spec/backend.ts";
+import { expectAllClose } from "../../testing/all-close.ts";
+import { opTrials } from "../../testing/op-trials.ts";
 import { seeded } from "../../testing/seeded.ts";
 import { softwareGpu } from "../../testing/software-gpu.ts";
 import type { ReadRows, StateLayout } from "../../spec/tensor.ts";
+import { kernelTolerance } from "../../testing/tolerances.ts";
+import { createReferenceBackend } from "../reference/backend.ts";
 import { createWebGpuBackend } from "./backend.ts";
 
 const LAYOUT: StateLayout = [{ name: "layers.0.ssm", shape: [3, 5] }];
@@ -13,12 +17,16 @@ const LAYOUT: StateLayout = [{ name: "layers.0.ssm", shape: [3, 5] }];
 /** A GPU whose adapters say what `changes` says, and are real in all else. */
 function gpuWith(gpu: GPU, changes: {
   readonly limits?: Readonly<Record<string, number>>;
+  readonly features?: ReadonlySet<string>;
+  readonly info?: Readonly<Record<string, unknown>>;
   readonly onDevice?: (device: GPUDevice) => void;
 }): GPU {
   const adapterOf = (adapter: GPUAdapter): GPUAdapter =>
     new Proxy(adapter, {
       get(target, name) {
-        if (name === "limits") return new Proxy(target.limits, { get: (all, limit) => changes.limits?.[String(limit)] ?? Reflect.get(all, limit) });
+        if (name === "limits") return changed(target.limits, changes.limits);
+        if (name === "info") return changed(target.info, changes.info);
+        if (name === "features" && changes.features !== undefined) return changes.features;
         if (name === "requestDevice") {
           return async (descriptor: GPUDeviceDescriptor) => {
             const device = await target.requestDevice(descriptor);
@@ -38,6 +46,13 @@ function gpuWith(gpu: GPU, changes: {
             return adapter === null ? null : adapterOf(adapter);
           }
         : Reflect.get(target, name),
+  });
+}
+
+/** An object with some properties replaced. */
+function changed<T extends object>(original: T, changes: Readonly<Record<string, unknown>> = {}): T {
+  return new Proxy(original, {
+    get: (target, name) => (Object.hasOwn(changes, name) ? changes[String(name)] : Reflect.get(target, name)),
   });
 }
 
@@ -79,6 +94,24 @@ describe("the adapter", () => {
   test("may be missing", async () => {
     const none = new Proxy(await softwareGpu(), { get: () => async () => null });
     expect(await createWebGpuBackend({ gpu: none, allowSoftware: true })).toBeNull();
+  });
+});
+
+describe("a GPU without subgroups", () => {
+  // Sums then go through workgroup memory; a device that is not software also gets wider workgroups.
+  test.each(["rms-norm", "gated-rms-norm", "linear, one row of f16", "linear, three rows of bf16", "ssd, decode"])("computes the same: %s", async (name) => {
+    const gpu = gpuWith(await softwareGpu(), {
+      features: new Set(),
+      info: { isFallbackAdapter: false, vendor: "maker", architecture: "", device: "", description: "Plain GPU" },
+    });
+    const backend = await createWebGpuBackend({ gpu, allowSoftware: false });
+    if (backend === null) throw new Error("the adapter was refused");
+    expect(backend.device).toMatchObject({ name: "Plain GPU", software: false, features: [] });
+    const reference = createReferenceBackend();
+    const expected = await opTrials[name](reference);
+    const actual = await opTrials[name](backend);
+    expectAllClose(actual.y, expected.y, kernelTolerance(expected.y, 1), "y");
+    await backend.release();
   });
 });
 

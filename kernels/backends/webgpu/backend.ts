@@ -6,6 +6,7 @@ import { compilePlan, type Resources } from "./executable.ts";
 import { createPipelines } from "./pipelines.ts";
 import { createReadback } from "./readback.ts";
 import { createStates } from "./states.ts";
+import { createTurns } from "./turns.ts";
 import { createWeightStore } from "./weights.ts";
 
 /** Where a WebGPU backend comes from. */
@@ -30,6 +31,7 @@ export async function createWebGpuBackend({ gpu, allowSoftware }: WebGpuOptions)
   const resources: Resources = {
     gpu: device,
     allocator,
+    inTurn: createTurns(),
     pipelines,
     readback,
     arena: createArena(device, allocator),
@@ -37,15 +39,15 @@ export async function createWebGpuBackend({ gpu, allowSoftware }: WebGpuOptions)
     weights: createWeightStore(device, allocator),
     unused: unused.buffer,
   };
-  const { states, weights } = resources;
+  const { inTurn, states, weights } = resources;
   return {
     name: "webgpu",
     device: device.info,
     uploadWeight: (spec, read) => weights.upload(spec, read),
     compile: (plan) => compilePlan(plan, resources),
     createState: (layout, batch) => states.create(layout, batch),
-    readState: (state, sequence) => states.read(state, sequence),
-    writeState: (state, sequence, values) => states.write(state, sequence, values),
+    readState: (state, sequence) => inTurn(() => states.read(state, sequence)),
+    writeState: (state, sequence, values) => inTurn(() => states.write(state, sequence, values)),
     memory: () => allocator.held(),
     async release() {
       allocator.releaseAll();

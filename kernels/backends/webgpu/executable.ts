@@ -9,6 +9,7 @@ import type { GpuDevice } from "./device.ts";
 import type { Pipelines } from "./pipelines.ts";
 import type { Readback } from "./readback.ts";
 import type { GpuState, States } from "./states.ts";
+import type { InTurn } from "./turns.ts";
 import type { WeightStore } from "./weights.ts";
 
 /** WebGPU's minUniformBufferOffsetAlignment at its default. Bytes. */
@@ -19,6 +20,7 @@ export interface Resources {
   readonly gpu: GpuDevice;
   readonly allocator: Allocator;
   readonly arena: Arena;
+  readonly inTurn: InTurn;
   readonly pipelines: Pipelines;
   readonly readback: Readback;
   readonly states: States;
@@ -41,7 +43,7 @@ interface Step {
  * @throws KernelError `unsupported`, `backend`, `out-of-memory`, `device-lost`
  */
 export async function compilePlan(plan: Plan, resources: Resources): Promise<Executable> {
-  const { gpu, allocator, arena, pipelines, readback, states } = resources;
+  const { gpu, allocator, arena, inTurn, pipelines, readback, states } = resources;
   gpu.check();
   const layout = layOutArena(plan);
   const described = plan.calls.flatMap((call) => {
@@ -60,7 +62,7 @@ export async function compilePlan(plan: Plan, resources: Resources): Promise<Exe
     described.map(async (step) => ({ ...step, pipeline: await pipelines.pipeline(step.dispatch) })),
   );
   // Fails now, not in the first run, if the device cannot hold the plan.
-  await arena.atLeast(layout.size());
+  await inTurn(() => arena.atLeast(layout.size()));
 
   const uniform = await allocator.allocateChecked(
     "params",
@@ -133,31 +135,33 @@ export async function compilePlan(plan: Plan, resources: Resources): Promise<Exe
   let groups: readonly GPUBindGroup[] = [];
   let released = false;
 
+  async function run(idsOfRun: Int32Array, state: StateBuffers, wantOutputs: boolean): Promise<Float32Array[]> {
+    if (released) throw new KernelError("backend", "this executable was released");
+    gpu.check();
+    checkRun(plan, idsOfRun, state);
+    const gpuState = await states.use(state);
+    const arenaBuffer = await arena.atLeast(layout.size());
+    if (boundArena !== arenaBuffer) {
+      groups = bindOperands(arenaBuffer);
+      boundArena = arenaBuffer;
+    }
+    gpu.device.queue.writeBuffer(ids.buffer, 0, new Int32Array(idsOfRun));
+    const encoder = gpu.device.createCommandEncoder({ label: "run" });
+    encode(encoder, gpuState, arenaBuffer);
+    if (!wantOutputs || plan.outputs.length === 0) {
+      gpu.device.queue.submit([encoder.finish()]);
+      await gpu.settle(gpu.device.queue.onSubmittedWorkDone());
+      return [];
+    }
+    return readback.submitAndRead(
+      encoder,
+      plan.outputs.map((values, index) => ({ buffer: arenaBuffer, offset: layout.output(index) * 4, bytes: values * 4 })),
+    );
+  }
+
   return {
     plan,
-    async run(idsOfRun, state, wantOutputs) {
-      if (released) throw new KernelError("backend", "this executable was released");
-      gpu.check();
-      checkRun(plan, idsOfRun, state);
-      const gpuState = await states.use(state);
-      const arenaBuffer = await arena.atLeast(layout.size());
-      if (boundArena !== arenaBuffer) {
-        groups = bindOperands(arenaBuffer);
-        boundArena = arenaBuffer;
-      }
-      gpu.device.queue.writeBuffer(ids.buffer, 0, new Int32Array(idsOfRun));
-      const encoder = gpu.device.createCommandEncoder({ label: "run" });
-      encode(encoder, gpuState, arenaBuffer);
-      if (!wantOutputs || plan.outputs.length === 0) {
-        gpu.device.queue.submit([encoder.finish()]);
-        await gpu.settle(gpu.device.queue.onSubmittedWorkDone());
-        return [];
-      }
-      return readback.submitAndRead(
-        encoder,
-        plan.outputs.map((values, index) => ({ buffer: arenaBuffer, offset: layout.output(index) * 4, bytes: values * 4 })),
-      );
-    },
+    run: (idsOfRun, state, wantOutputs) => inTurn(() => run(idsOfRun, state, wantOutputs)),
     release() {
       released = true;
       uniform.release();

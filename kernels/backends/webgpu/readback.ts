@@ -45,8 +45,8 @@ export function createReadback(gpu: GpuDevice, allocator: Allocator): Readback {
           at += bytes;
         }
         gpu.device.queue.submit([encoder.finish()]);
-        await gpu.settle(staging.buffer.mapAsync(GPUMapMode.READ, 0, staging.bytes));
-        const mapped = staging.buffer.getMappedRange(0, staging.bytes);
+        await gpu.settle(staging.buffer.mapAsync(GPUMapMode.READ, 0, total));
+        const mapped = staging.buffer.getMappedRange(0, total);
         let from = 0;
         const arrays = stretches.map(({ bytes }) => {
           const values = new Float32Array(mapped.slice(from, from + bytes));

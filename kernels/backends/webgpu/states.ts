@@ -9,6 +9,8 @@ import type { Readback } from "./readback.ts";
 /** The GPU's side of a `StateBuffers`. */
 export interface GpuState {
   readonly slots: readonly Allocation[];
+  /** Why there is no memory for it; null if all is well. */
+  readonly problem: Promise<KernelError | null>;
   /** Group 1 of the slot, the same for every pipeline. */
   bindGroup(slot: number): GPUBindGroup;
 }
@@ -29,10 +31,8 @@ export function createStates(gpu: GpuDevice, allocator: Allocator, pipelines: Pi
   async function use(state: StateBuffers): Promise<GpuState> {
     const found = known.get(state);
     if (found === undefined) throw new KernelError("backend", "this state is not on this backend, or was released");
-    for (const { problem } of found.slots) {
-      const error = await problem;
-      if (error !== null) throw error;
-    }
+    const problem = await found.problem;
+    if (problem !== null) throw problem;
     return found;
   }
 
@@ -67,6 +67,9 @@ export function createStates(gpu: GpuDevice, allocator: Allocator, pipelines: Pi
       };
       known.set(state, {
         slots,
+        problem: Promise.all(slots.map((slot) => slot.problem)).then(
+          (problems) => problems.find((problem) => problem !== null) ?? null,
+        ),
         bindGroup(slot) {
           groups[slot] ??= gpu.device.createBindGroup({
             layout: pipelines.stateLayout,
