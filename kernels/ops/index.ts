@@ -23,13 +23,13 @@ export interface Op {
 
 /** Every op there is, under the name that its declaration carries. */
 export const ops = {
-  "embedding": op(embeddingOp, embeddingRef),
+  embedding: op(embeddingOp, embeddingRef),
   "rms-norm": op(rmsNormOp, rmsNormRef),
   "gated-rms-norm": op(gatedRmsNormOp, gatedRmsNormRef),
-  "linear": op(linearOp, linearRef),
+  linear: op(linearOp, linearRef),
   "causal-conv1d": op(causalConv1dOp, causalConv1dRef),
   "selective-scan": op(selectiveScanOp, selectiveScanRef),
-  "ssd": op(ssdOp, ssdRef),
+  ssd: op(ssdOp, ssdRef),
 } satisfies Record<string, Op>;
 
 export type OpName = keyof typeof ops;

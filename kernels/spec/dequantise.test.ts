@@ -3,9 +3,19 @@ import { dequantiseRow, f16ToF32 } from "./dequantise.ts";
 
 // Values of IEEE 754-2019 binary16, from its table of examples.
 test.each([
-  [0x0000, 0], [0x8000, -0], [0x3c00, 1], [0xc000, -2], [0x3555, 0.333251953125], [0x3c01, 1.0009765625],
-  [0x7bff, 65504], [0x0400, 2 ** -14], [0x03ff, 1023 * 2 ** -24], [0x8001, -(2 ** -24)],
-  [0x7c00, Infinity], [0xfc00, -Infinity], [0x7e00, NaN],
+  [0x0000, 0],
+  [0x8000, -0],
+  [0x3c00, 1],
+  [0xc000, -2],
+  [0x3555, 0.333251953125],
+  [0x3c01, 1.0009765625],
+  [0x7bff, 65504],
+  [0x0400, 2 ** -14],
+  [0x03ff, 1023 * 2 ** -24],
+  [0x8001, -(2 ** -24)],
+  [0x7c00, Infinity],
+  [0xfc00, -Infinity],
+  [0x7e00, NaN],
 ])("reads the f16 bits %i as %d", (bits, value) => {
   expect(f16ToF32(bits)).toBe(value);
 });

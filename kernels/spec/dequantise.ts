@@ -20,7 +20,12 @@ export function f16ToF32(bits: number): number {
  * rounded to f32 once.
  * @param packed all rows, little endian, `packedRowBytes(dtype, out.length)` bytes each
  */
-export function dequantiseRow(dtype: WeightDType, packed: DataView, row: number, out: Float32Array): void {
+export function dequantiseRow(
+  dtype: WeightDType,
+  packed: DataView,
+  row: number,
+  out: Float32Array,
+): void {
   const start = row * packedRowBytes(dtype, out.length);
   switch (dtype) {
     case "f32":

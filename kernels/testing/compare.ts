@@ -8,7 +8,11 @@ import { kernelTolerance } from "./tolerances.ts";
  * Runs a trial on a backend and on the reference, and fails unless output and states agree.
  * @param tolerance by default the golden kernels' for this length
  */
-export async function expectLikeReference<Input extends string, State extends string, WeightName extends string>(
+export async function expectLikeReference<
+  Input extends string,
+  State extends string,
+  WeightName extends string,
+>(
   backend: Backend,
   trial: OpTrial<Input, State, WeightName>,
   tolerance?: Tolerance,
@@ -19,7 +23,12 @@ export async function expectLikeReference<Input extends string, State extends st
   expectAllClose(actual.y, expected.y, tolerance ?? kernelTolerance(expected.y, trial.length), "y");
   for (const name of Object.keys(expected.states) as State[]) {
     const state = expected.states[name];
-    expectAllClose(actual.states[name], state, tolerance ?? kernelTolerance(state, trial.length), `state ${name}`);
+    expectAllClose(
+      actual.states[name],
+      state,
+      tolerance ?? kernelTolerance(state, trial.length),
+      `state ${name}`,
+    );
   }
   await reference.release();
 }

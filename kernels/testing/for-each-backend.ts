@@ -13,7 +13,8 @@ function backendsUnderTest(): readonly BackendName[] {
   if (wanted === undefined || wanted === "") return ALL;
   return wanted.split(",").map((name) => {
     const known = ALL.find((backend) => backend === name.trim());
-    if (known === undefined) throw new Error(`TARN_TEST_BACKENDS names "${name}"; there are ${ALL.join(", ")}`);
+    if (known === undefined)
+      throw new Error(`TARN_TEST_BACKENDS names "${name}"; there are ${ALL.join(", ")}`);
     return known;
   });
 }

@@ -1,6 +1,5 @@
 import { readFileSync } from "node:fs";
 
-
 /** The tensors of one golden file. A missing tensor means that the option is off. */
 export interface Golden {
   has(name: string): boolean;
@@ -20,21 +19,33 @@ export function fixtureBytes(path: string): Uint8Array<ArrayBuffer> {
   return new Uint8Array(readFileSync(fixture(path)));
 }
 
-/** The golden file at `path` in e2e/fixtures. Trusts the file: the reader for files of others is in models/weights. */
+/** The golden file at `path` in e2e/fixtures. */
 export function loadGolden(path: string): Golden {
-  const bytes = fixtureBytes(path);
+  return readGolden(fixtureBytes(path), path);
+}
+
+/** The tensors of a safetensors file. Trusts the bytes: the reader for files of others is in models/weights. */
+export function readGolden(bytes: Uint8Array<ArrayBuffer>, path: string): Golden {
   const headerBytes = Number(new DataView(bytes.buffer).getBigUint64(0, true));
   const header = JSON.parse(new TextDecoder().decode(bytes.subarray(8, 8 + headerBytes))) as Record<
     string,
-    { readonly dtype: string; readonly shape: readonly number[]; readonly data_offsets: readonly [number, number] }
+    {
+      readonly dtype: string;
+      readonly shape: readonly number[];
+      readonly data_offsets: readonly [number, number];
+    }
   >;
   const base = 8 + headerBytes;
 
   function tensor(name: string, dtype: string): { shape: readonly number[]; data: ArrayBuffer } {
     const entry = header[name];
     if (entry === undefined) throw new Error(`${path} has no tensor "${name}"`);
-    if (entry.dtype !== dtype) throw new Error(`${path}: "${name}" is ${entry.dtype}, expected ${dtype}`);
-    return { shape: entry.shape, data: bytes.buffer.slice(base + entry.data_offsets[0], base + entry.data_offsets[1]) };
+    if (entry.dtype !== dtype)
+      throw new Error(`${path}: "${name}" is ${entry.dtype}, expected ${dtype}`);
+    return {
+      shape: entry.shape,
+      data: bytes.buffer.slice(base + entry.data_offsets[0], base + entry.data_offsets[1]),
+    };
   }
   return {
     has: (name) => Object.hasOwn(header, name),

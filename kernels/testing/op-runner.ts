@@ -65,7 +65,10 @@ export async function runOp<Input extends string, State extends string, WeightNa
   const inputs = keys(trial.inputs).map((name) => ({ name, ...withMargin(trial.inputs[name]) }));
   const states = keys(trial.states).map((name) => ({ name, values: trial.states[name] }));
   const slots = [...states, ...inputs];
-  const layout: StateLayout = slots.map(({ name, values }) => ({ name, shape: [values.length / batch] }));
+  const layout: StateLayout = slots.map(({ name, values }) => ({
+    name,
+    shape: [values.length / batch],
+  }));
 
   const weights = await mapValues(trial.weights, (weight, name) => upload(backend, name, weight));
   let y: Tensor | undefined;
@@ -88,13 +91,21 @@ export async function runOp<Input extends string, State extends string, WeightNa
   const executable = await backend.compile(plan);
   try {
     for (let b = 0; b < batch; b++) {
-      await backend.writeState(state, b, slots.map(({ values }) => share(values, batch, b)));
+      await backend.writeState(
+        state,
+        b,
+        slots.map(({ values }) => share(values, batch, b)),
+      );
     }
     const outputs = await executable.run(trial.ids ?? new Int32Array(batch * length), state, true);
-    const after = await Promise.all(Array.from({ length: batch }, (_, b) => backend.readState(state, b)));
+    const after = await Promise.all(
+      Array.from({ length: batch }, (_, b) => backend.readState(state, b)),
+    );
     return {
       y: outputs[y.buffer.index],
-      states: fromEntries(states.map(({ name }, slot) => [name, concat(after.map((arrays) => arrays[slot]))])),
+      states: fromEntries(
+        states.map(({ name }, slot) => [name, concat(after.map((arrays) => arrays[slot]))]),
+      ),
     };
   } finally {
     executable.release();
@@ -112,13 +123,17 @@ async function upload(backend: Backend, name: string, weight: WeightArray): Prom
 }
 
 function withMargin({ cols, values, margin = [0, 0] }: InputArray): {
-  values: Float32Array; cols: number; stride: number; before: number;
+  values: Float32Array;
+  cols: number;
+  stride: number;
+  before: number;
 } {
   const [before, after] = margin;
   const stride = before + cols + after;
   const rows = values.length / cols;
   const wide = new Float32Array(rows * stride).fill(JUNK);
-  for (let row = 0; row < rows; row++) wide.set(values.subarray(row * cols, (row + 1) * cols), row * stride + before);
+  for (let row = 0; row < rows; row++)
+    wide.set(values.subarray(row * cols, (row + 1) * cols), row * stride + before);
   return { values: wide, cols, stride, before };
 }
 
@@ -135,7 +150,9 @@ function keys<Key extends string>(record: Readonly<Record<Key, unknown>>): Key[]
   return Object.keys(record) as Key[];
 }
 
-function fromEntries<Key extends string, Value>(entries: readonly (readonly [Key, Value])[]): Record<Key, Value> {
+function fromEntries<Key extends string, Value>(
+  entries: readonly (readonly [Key, Value])[],
+): Record<Key, Value> {
   return Object.fromEntries(entries) as Record<Key, Value>;
 }
 

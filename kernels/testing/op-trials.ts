@@ -18,7 +18,11 @@ export const opTrials: Readonly<Record<string, Run>> = {
   embedding: (backend) => {
     const values = randomPacked(seeded(1), "q8_0", 9, 64, 1);
     return runOp(backend, {
-      batch: 2, length: 3, ids: Int32Array.of(0, 8, 3, 3, 1, 7), inputs: {}, states: {},
+      batch: 2,
+      length: 3,
+      ids: Int32Array.of(0, 8, 3, 3, 1, 7),
+      inputs: {},
+      states: {},
       weights: { table: { rows: 9, cols: 64, dtype: "q8_0", values } },
       record: (k, { weights }) => embedding(k, weights.table),
     });
@@ -26,20 +30,34 @@ export const opTrials: Readonly<Record<string, Run>> = {
   "rms-norm": (backend) => {
     const random = seeded(2);
     return runOp(backend, {
-      batch: 1, length: 3, inputs: { x: { cols: 70, values: random.normal(210), margin: [1, 4] } }, states: {},
+      batch: 1,
+      length: 3,
+      inputs: { x: { cols: 70, values: random.normal(210), margin: [1, 4] } },
+      states: {},
       weights: { weight: { rows: 1, cols: 70, values: random.normal(70) } },
-      record: (k, { inputs, weights }) => rmsNorm(k, { x: inputs.x, weight: weights.weight, eps: 1e-5 }),
+      record: (k, { inputs, weights }) =>
+        rmsNorm(k, { x: inputs.x, weight: weights.weight, eps: 1e-5 }),
     });
   },
   "gated-rms-norm": (backend) => {
     const random = seeded(3);
     return runOp(backend, {
-      batch: 1, length: 3,
-      inputs: { x: { cols: 64, values: random.normal(192) }, z: { cols: 64, values: random.normal(192) } },
+      batch: 1,
+      length: 3,
+      inputs: {
+        x: { cols: 64, values: random.normal(192) },
+        z: { cols: 64, values: random.normal(192) },
+      },
       states: {},
       weights: { weight: { rows: 1, cols: 64, values: random.normal(64) } },
       record: (k, { inputs, weights }) =>
-        gatedRmsNorm(k, { x: inputs.x, z: inputs.z, weight: weights.weight, eps: 1e-5, groupSize: 32 }),
+        gatedRmsNorm(k, {
+          x: inputs.x,
+          z: inputs.z,
+          weight: weights.weight,
+          eps: 1e-5,
+          groupSize: 32,
+        }),
     });
   },
   "linear, one row of f16": (backend) => linearTrial(backend, 1, "f16"),
@@ -48,7 +66,8 @@ export const opTrials: Readonly<Record<string, Run>> = {
   "causal-conv1d": (backend) => {
     const random = seeded(5);
     return runOp(backend, {
-      batch: 2, length: 5,
+      batch: 2,
+      length: 5,
       inputs: { x: { cols: 10, values: random.normal(100) } },
       states: { state: random.normal(2 * 10 * 3) },
       weights: {
@@ -56,7 +75,13 @@ export const opTrials: Readonly<Record<string, Run>> = {
         bias: { rows: 1, cols: 10, values: random.normal(10) },
       },
       record: (k, { inputs, states, weights }) =>
-        causalConv1d(k, { x: inputs.x, weight: weights.weight, bias: weights.bias, state: states.state, silu: true }),
+        causalConv1d(k, {
+          x: inputs.x,
+          weight: weights.weight,
+          bias: weights.bias,
+          state: states.state,
+          silu: true,
+        }),
     });
   },
   "selective-scan, decode": (backend) => scanTrial(backend, 1),
@@ -65,21 +90,39 @@ export const opTrials: Readonly<Record<string, Run>> = {
   "ssd, prefill": (backend) => ssdTrial(backend, 21),
 };
 
-function linearTrial(backend: Backend, length: number, dtype: WeightDType): Promise<OpResult<string>> {
+function linearTrial(
+  backend: Backend,
+  length: number,
+  dtype: WeightDType,
+): Promise<OpResult<string>> {
   const random = seeded(4);
   return runOp(backend, {
-    batch: 1, length,
-    inputs: { x: { cols: 96, values: random.normal(length * 96) }, residual: { cols: 65, values: random.normal(length * 65) } },
+    batch: 1,
+    length,
+    inputs: {
+      x: { cols: 96, values: random.normal(length * 96) },
+      residual: { cols: 65, values: random.normal(length * 65) },
+    },
     states: {},
-    weights: { weight: { rows: 65, cols: 96, dtype, values: randomPacked(random, dtype, 65, 96, 0.1), use: "matrix" } },
-    record: (k, { inputs, weights }) => linear(k, inputs.x, weights.weight, { residual: inputs.residual }),
+    weights: {
+      weight: {
+        rows: 65,
+        cols: 96,
+        dtype,
+        values: randomPacked(random, dtype, 65, 96, 0.1),
+        use: "matrix",
+      },
+    },
+    record: (k, { inputs, weights }) =>
+      linear(k, inputs.x, weights.weight, { residual: inputs.residual }),
   });
 }
 
 function scanTrial(backend: Backend, length: number): Promise<OpResult<string>> {
   const random = seeded(6);
   return runOp(backend, {
-    batch: 2, length,
+    batch: 2,
+    length,
     inputs: {
       x: { cols: 20, values: random.normal(40 * length) },
       dtRaw: { cols: 20, values: random.normal(40 * length) },
@@ -101,7 +144,8 @@ function scanTrial(backend: Backend, length: number): Promise<OpResult<string>> 
 function ssdTrial(backend: Backend, length: number): Promise<OpResult<string>> {
   const random = seeded(7);
   return runOp(backend, {
-    batch: 2, length,
+    batch: 2,
+    length,
     inputs: {
       x: { cols: 4 * 8, values: random.normal(64 * length) },
       dtRaw: { cols: 4, values: random.normal(8 * length) },
@@ -116,7 +160,15 @@ function ssdTrial(backend: Backend, length: number): Promise<OpResult<string>> {
     },
     record: (k, { inputs, states, weights }) =>
       ssd(k, {
-        ...inputs, ...weights, z: null, state: states.state, dtSoftplus: true, dtMin: 0, dtMax: Infinity, nGroup: 2, chunkSize: 8,
+        ...inputs,
+        ...weights,
+        z: null,
+        state: states.state,
+        dtSoftplus: true,
+        dtMin: 0,
+        dtMax: Infinity,
+        nGroup: 2,
+        chunkSize: 8,
       }),
   });
 }

@@ -23,5 +23,7 @@ export async function openBackend(name: BackendName): Promise<Backend> {
 async function openWebGpu(): Promise<Backend> {
   const backend = await createWebGpuBackend({ gpu: await softwareGpu(), allowSoftware: true });
   if (backend !== null) return backend;
-  throw new Error('WebGPU finds no adapter: install the Debian package "chromium", whose SwiftShader the tests run on');
+  throw new Error(
+    'WebGPU finds no adapter: install the Debian package "chromium", whose SwiftShader the tests run on',
+  );
 }

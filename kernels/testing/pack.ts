@@ -5,7 +5,13 @@ import type { Seeded } from "./seeded.ts";
  * A packed matrix of random bits for tests: normal values of about `scale`, in any dtype. Made of bits, not rounded
  * from numbers, so that it needs no quantiser to be right.
  */
-export function randomPacked(random: Seeded, dtype: WeightDType, rows: number, cols: number, scale: number): Uint8Array<ArrayBuffer> {
+export function randomPacked(
+  random: Seeded,
+  dtype: WeightDType,
+  rows: number,
+  cols: number,
+  scale: number,
+): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(rows * packedRowBytes(dtype, cols));
   const view = new DataView(bytes.buffer);
   switch (dtype) {
@@ -13,15 +19,20 @@ export function randomPacked(random: Seeded, dtype: WeightDType, rows: number, c
       random.normal(rows * cols, scale).forEach((value, i) => view.setFloat32(i * 4, value, true));
       break;
     case "bf16":
-      random.normal(rows * cols, scale).forEach((value, i) => view.setUint16(i * 2, f32Bits(value) >>> 16, true));
+      random
+        .normal(rows * cols, scale)
+        .forEach((value, i) => view.setUint16(i * 2, f32Bits(value) >>> 16, true));
       break;
     case "f16":
-      random.normal(rows * cols, scale).forEach((value, i) => view.setUint16(i * 2, truncatedF16(value), true));
+      random
+        .normal(rows * cols, scale)
+        .forEach((value, i) => view.setUint16(i * 2, truncatedF16(value), true));
       break;
     case "q8_0":
       for (let at = 0; at < bytes.length; at += Q8_0_BLOCK_BYTES) {
         view.setUint16(at, truncatedF16((scale / 64) * (0.5 + random.next())), true);
-        for (let j = 0; j < Q8_0_BLOCK; j++) view.setInt8(at + 2 + j, Math.floor(random.next() * 255) - 127);
+        for (let j = 0; j < Q8_0_BLOCK; j++)
+          view.setInt8(at + 2 + j, Math.floor(random.next() * 255) - 127);
       }
       break;
   }

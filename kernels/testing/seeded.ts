@@ -22,10 +22,15 @@ export function seeded(seed: number): Seeded {
   }
   return {
     next,
-    uniform: (count, low, high) => Float32Array.from({ length: count }, () => low + (high - low) * next()),
+    uniform: (count, low, high) =>
+      Float32Array.from({ length: count }, () => low + (high - low) * next()),
     normal: (count, scale = 1) =>
       // Box and Muller; 1 − next() is never 0.
-      Float32Array.from({ length: count }, () => scale * Math.sqrt(-2 * Math.log(1 - next())) * Math.cos(2 * Math.PI * next())),
-    integers: (count, below) => Int32Array.from({ length: count }, () => Math.floor(next() * below)),
+      Float32Array.from(
+        { length: count },
+        () => scale * Math.sqrt(-2 * Math.log(1 - next())) * Math.cos(2 * Math.PI * next()),
+      ),
+    integers: (count, below) =>
+      Int32Array.from({ length: count }, () => Math.floor(next() * below)),
   };
 }

@@ -8,7 +8,10 @@ import { opTrials } from "./op-trials.ts";
 
 /** What the worker posts, once. */
 export type TrialsReply =
-  | { readonly device: Backend["device"]; readonly results: Readonly<Record<string, OpResult<string>>> }
+  | {
+      readonly device: Backend["device"];
+      readonly results: Readonly<Record<string, OpResult<string>>>;
+    }
   | { readonly failed: string };
 
 self.onmessage = async ({ data }: MessageEvent<BackendName>) => {
@@ -44,11 +47,15 @@ async function open(name: BackendName): Promise<Backend> {
 }
 
 function spawnThread(): ThreadPort {
-  const worker = new Worker(new URL("./wasm-thread.worker.ts", import.meta.url), { type: "module" });
+  const worker = new Worker(new URL("./wasm-thread.worker.ts", import.meta.url), {
+    type: "module",
+  });
   return {
-    postMessage: (message, transfer) => worker.postMessage(message, transfer === undefined ? [] : [...transfer]),
+    postMessage: (message, transfer) =>
+      worker.postMessage(message, transfer === undefined ? [] : [...transfer]),
     onMessage: (listener) => worker.addEventListener("message", ({ data }) => listener(data)),
-    onError: (listener) => worker.addEventListener("error", ({ message }) => listener(new Error(message))),
+    onError: (listener) =>
+      worker.addEventListener("error", ({ message }) => listener(new Error(message))),
     terminate: () => worker.terminate(),
   };
 }

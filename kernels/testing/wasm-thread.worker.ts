@@ -2,7 +2,8 @@
 import { runWasmThread } from "../backends/wasm/thread.ts";
 
 runWasmThread({
-  postMessage: (message, transfer) => self.postMessage(message, { transfer: transfer === undefined ? [] : [...transfer] }),
+  postMessage: (message, transfer) =>
+    self.postMessage(message, { transfer: transfer === undefined ? [] : [...transfer] }),
   onMessage: (listener) => {
     self.onmessage = ({ data }: MessageEvent<unknown>) => listener(data);
   },

@@ -52,7 +52,11 @@ export const MAX_LAYERS = 1024;
 
 /** @throws WeightsError `malformed` if the dimensions of a configuration contradict each other */
 export function requireGeometry(holds: boolean, reason: string): void {
-  if (!holds) throw new WeightsError("malformed", { file: "model configuration", reason: `its dimensions do not fit together: ${reason}` });
+  if (!holds)
+    throw new WeightsError("malformed", {
+      file: "model configuration",
+      reason: `its dimensions do not fit together: ${reason}`,
+    });
 }
 
 /** @throws WeightsError `unsupported` for a `hidden_act` other than silu */
@@ -60,6 +64,11 @@ export function requireSilu(config: ConfigFields): void {
   const activation = config.string(["hidden_act"], "silu");
   // "swish" is the library's other name for it.
   if (activation !== "silu" && activation !== "swish") {
-    throw new WeightsError("unsupported", { file: config.file, reason: "its activation is not supported", expected: "silu", actual: activation });
+    throw new WeightsError("unsupported", {
+      file: config.file,
+      reason: "its activation is not supported",
+      expected: "silu",
+      actual: activation,
+    });
   }
 }

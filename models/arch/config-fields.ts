@@ -43,7 +43,8 @@ export class ConfigFields {
   /** A number above 0, finite. */
   positive(names: readonly string[], fallback?: number): number {
     const { name, value } = this.#get(names, fallback);
-    if (typeof value !== "number" || !(value > 0 && value < Infinity)) throw this.#wrong(name, "a number above 0", value);
+    if (typeof value !== "number" || !(value > 0 && value < Infinity))
+      throw this.#wrong(name, "a number above 0", value);
     return value;
   }
 
@@ -70,12 +71,18 @@ export class ConfigFields {
     if (found !== null) return found;
     const [name = ""] = names;
     if (fallback !== undefined) return { name, value: fallback };
-    throw new WeightsError("missing", { file: this.file, reason: `the field "${name}" is missing` });
+    throw new WeightsError("missing", {
+      file: this.file,
+      reason: `the field "${name}" is missing`,
+    });
   }
 
   #wrong(name: string, expected: string, value: unknown): WeightsError {
     return new WeightsError("malformed", {
-      file: this.file, reason: `the field "${name}" is wrong`, expected, actual: String(JSON.stringify(value)).slice(0, 80),
+      file: this.file,
+      reason: `the field "${name}" is wrong`,
+      expected,
+      actual: String(JSON.stringify(value)).slice(0, 80),
     });
   }
 }

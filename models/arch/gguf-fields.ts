@@ -17,7 +17,8 @@ export class GgufFields {
    */
   count(field: string): number {
     const value = this.#number(field);
-    if (!Number.isInteger(value) || value < 1 || value > 2 ** 24) throw this.#wrong(field, "a whole number in 1 … 2^24", value);
+    if (!Number.isInteger(value) || value < 1 || value > 2 ** 24)
+      throw this.#wrong(field, "a whole number in 1 … 2^24", value);
     return value;
   }
 
@@ -39,7 +40,10 @@ export class GgufFields {
   #number(field: string): number {
     const value = this.#metadata.get(`${this.#architecture}.${field}`);
     if (value === undefined) {
-      throw new WeightsError("missing", { file: "GGUF metadata", reason: `the field "${this.#architecture}.${field}" is missing` });
+      throw new WeightsError("missing", {
+        file: "GGUF metadata",
+        reason: `the field "${this.#architecture}.${field}" is missing`,
+      });
     }
     if (typeof value !== "number") throw this.#wrong(field, "a number", String(value));
     return value;
@@ -47,7 +51,10 @@ export class GgufFields {
 
   #wrong(field: string, expected: string, value: number | string): WeightsError {
     return new WeightsError("malformed", {
-      file: "GGUF metadata", reason: `the field "${this.#architecture}.${field}" is wrong`, expected, actual: String(value).slice(0, 80),
+      file: "GGUF metadata",
+      reason: `the field "${this.#architecture}.${field}" is wrong`,
+      expected,
+      actual: String(value).slice(0, 80),
     });
   }
 }

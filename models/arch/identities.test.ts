@@ -24,7 +24,10 @@ forEachBackend("identities", (backend) => {
       const expected = await model.run(stepwise, [ids], { ...DECODE, chunk: 1 });
       const logits = await model.run(atOnce, [ids], { phase: "prefill", logits: "all" });
       expectAllClose(logits, expected, LOGITS, "logits");
-      const [states, expectedStates] = [await backend().readState(atOnce, 0), await backend().readState(stepwise, 0)];
+      const [states, expectedStates] = [
+        await backend().readState(atOnce, 0),
+        await backend().readState(stepwise, 0),
+      ];
       model.model.layout.forEach(({ name }, slot) => {
         expectAllClose(states[slot] ?? [], expectedStates[slot] ?? [], STATES, name);
       });
@@ -40,7 +43,13 @@ forEachBackend("identities", (backend) => {
       const state = model.createState(1);
       const logits = await model.run(state, [prompt], { phase: "prefill", logits: "last" });
       const bytes = await encodeSnapshot(
-        { position: prompt.length, prefixHash: "2".repeat(64), layout, slots: await backend().readState(state, 0), logits },
+        {
+          position: prompt.length,
+          prefixHash: "2".repeat(64),
+          layout,
+          slots: await backend().readState(state, 0),
+          logits,
+        },
         owner,
       );
       const expected = await model.run(state, [next], { ...DECODE, chunk: 1 });
@@ -62,14 +71,34 @@ forEachBackend("identities", (backend) => {
       const next = [5, 17, 40, 99];
       const together = model.createState(4);
       const first = await model.run(together, prompts, { phase: "prefill", logits: "last" });
-      const second = await model.run(together, next.map((id) => [id]), DECODE);
+      const second = await model.run(
+        together,
+        next.map((id) => [id]),
+        DECODE,
+      );
       for (const [b, prompt] of prompts.entries()) {
         const alone = model.createState(1);
-        const share = (logits: Float32Array): Float32Array => logits.slice(b * vocabSize, (b + 1) * vocabSize);
-        expectAllClose(share(first), await model.run(alone, [prompt], { phase: "prefill", logits: "last" }), LOGITS, "prompt");
-        expectAllClose(share(second), await model.run(alone, [[next[b] ?? 0]], DECODE), LOGITS, "next token");
-        const [states, expected] = [await backend().readState(together, b), await backend().readState(alone, 0)];
-        model.model.layout.forEach(({ name }, slot) => expectAllClose(states[slot] ?? [], expected[slot] ?? [], STATES, name));
+        const share = (logits: Float32Array): Float32Array =>
+          logits.slice(b * vocabSize, (b + 1) * vocabSize);
+        expectAllClose(
+          share(first),
+          await model.run(alone, [prompt], { phase: "prefill", logits: "last" }),
+          LOGITS,
+          "prompt",
+        );
+        expectAllClose(
+          share(second),
+          await model.run(alone, [[next[b] ?? 0]], DECODE),
+          LOGITS,
+          "next token",
+        );
+        const [states, expected] = [
+          await backend().readState(together, b),
+          await backend().readState(alone, 0),
+        ];
+        model.model.layout.forEach(({ name }, slot) =>
+          expectAllClose(states[slot] ?? [], expected[slot] ?? [], STATES, name),
+        );
         alone.release();
       }
       together.release();

@@ -14,7 +14,14 @@ import type { StateLayout, Tensor, Weight } from "../../kernels/spec/tensor.ts";
 import { lastRows, split } from "../../kernels/spec/views.ts";
 import { WeightsError } from "../weights/errors.ts";
 import type { JsonObject } from "../weights/json.ts";
-import { MAX_LAYERS, requireGeometry, requireSilu, type Architecture, type Model, type RecordRun } from "./architecture.ts";
+import {
+  MAX_LAYERS,
+  requireGeometry,
+  requireSilu,
+  type Architecture,
+  type Model,
+  type RecordRun,
+} from "./architecture.ts";
 import { ConfigFields } from "./config-fields.ts";
 import { GgufFields } from "./gguf-fields.ts";
 import type { WeightLoader } from "./weight-loader.ts";
@@ -57,31 +64,55 @@ interface MambaWeights {
 }
 
 /** One block with its residual; T = 1 is a step of decode, T > 1 a piece of prefill. [1] §3.4, fig. 3. */
-function mambaBlock(k: Recorder, c: MambaConfig, w: BlockWeights, layer: number, x: Tensor): Tensor {
+function mambaBlock(
+  k: Recorder,
+  c: MambaConfig,
+  w: BlockWeights,
+  layer: number,
+  x: Tensor,
+): Tensor {
   const { dInner, dState, dtRank } = c;
-  const normed = rmsNorm(k, { x, weight: w.norm, eps: c.eps });                       // (B * T, dModel)
-  const [u, z] = split(linear(k, normed, w.inProj, { bias: w.inBias }), [dInner, dInner]); // (B * T, dInner) each
+  const normed = rmsNorm(k, { x, weight: w.norm, eps: c.eps }); // (B * T, dModel)
+  const projected = linear(k, normed, w.inProj, { bias: w.inBias }); // (B * T, 2 * dInner)
+  const [u, z] = split(projected, [dInner, dInner]); // (B * T, dInner) each
+  // (B * T, dInner)
   const conv = causalConv1d(k, {
-    x: u, weight: w.conv, bias: w.convBias, state: k.state(2 * layer), silu: true,
-  });                                                                                 // (B * T, dInner)
-  const [dtLow, B, C] = split(linear(k, conv, w.xProj), [dtRank, dState, dState]); // (B * T, dtRank), (B * T, dState) × 2
+    x: u,
+    weight: w.conv,
+    bias: w.convBias,
+    state: k.state(2 * layer),
+    silu: true,
+  });
+  // (B * T, dtRank), (B * T, dState), (B * T, dState)
+  const [dtLow, B, C] = split(linear(k, conv, w.xProj), [dtRank, dState, dState]);
+  const dtRaw = linear(k, dtLow, w.dtProj); // (B * T, dInner)
+  // (B * T, dInner)  [1] alg. 2
   const y = selectiveScan(k, {
-    x: conv, dtRaw: linear(k, dtLow, w.dtProj), dtBias: w.dtBias, dtSoftplus: true,
-    A: w.A, B, C, D: w.D, z, state: k.state(2 * layer + 1), nGroup: 1,
-  });                                                                                 // (B * T, dInner)  [1] alg. 2
-  return linear(k, y, w.outProj, { bias: w.outBias, residual: x });                   // (B * T, dModel)
+    x: conv,
+    dtRaw,
+    dtBias: w.dtBias,
+    dtSoftplus: true,
+    A: w.A,
+    B,
+    C,
+    D: w.D,
+    z,
+    state: k.state(2 * layer + 1),
+    nGroup: 1,
+  });
+  return linear(k, y, w.outProj, { bias: w.outBias, residual: x }); // (B * T, dModel)
 }
 
 function recordMamba(c: MambaConfig, w: MambaWeights): RecordRun {
   return (k, { logits }) => {
-    let x = embedding(k, w.embedding);                                                // (B * T, dModel)
+    let x = embedding(k, w.embedding); // (B * T, dModel)
     w.blocks.forEach((block, layer) => {
-      x = mambaBlock(k, c, block, layer, x);                                          // (B * T, dModel)
+      x = mambaBlock(k, c, block, layer, x); // (B * T, dModel)
     });
     if (logits === "none") return;
-    const wanted = logits === "last" ? lastRows(x, k.length) : x;                     // (B or B * T, dModel)
+    const wanted = logits === "last" ? lastRows(x, k.length) : x; // (B or B * T, dModel)
     const normed = rmsNorm(k, { x: wanted, weight: w.norm, eps: c.eps });
-    linear(k, normed, w.head, { into: k.output(normed.rows, c.vocabSize) });          // (B or B * T, vocabSize)
+    linear(k, normed, w.head, { into: k.output(normed.rows, c.vocabSize) }); // (B or B * T, vocabSize)
   };
 }
 
@@ -95,20 +126,40 @@ function stateLayout({ nLayer, dInner, dState, dConv }: MambaConfig): StateLayou
 /** What the files call the weights. */
 const NAMES = {
   safetensors: {
-    embedding: "backbone.embeddings.weight", norm: "backbone.norm_f.weight", head: "lm_head.weight",
+    embedding: "backbone.embeddings.weight",
+    norm: "backbone.norm_f.weight",
+    head: "lm_head.weight",
     block: (i: number) => `backbone.layers.${i}.`,
-    blockNorm: "norm.weight", inProj: "mixer.in_proj.weight", inBias: "mixer.in_proj.bias",
-    conv: "mixer.conv1d.weight", convBias: "mixer.conv1d.bias", xProj: "mixer.x_proj.weight",
-    dtProj: "mixer.dt_proj.weight", dtBias: "mixer.dt_proj.bias", A: "mixer.A_log", D: "mixer.D",
-    outProj: "mixer.out_proj.weight", outBias: "mixer.out_proj.bias",
+    blockNorm: "norm.weight",
+    inProj: "mixer.in_proj.weight",
+    inBias: "mixer.in_proj.bias",
+    conv: "mixer.conv1d.weight",
+    convBias: "mixer.conv1d.bias",
+    xProj: "mixer.x_proj.weight",
+    dtProj: "mixer.dt_proj.weight",
+    dtBias: "mixer.dt_proj.bias",
+    A: "mixer.A_log",
+    D: "mixer.D",
+    outProj: "mixer.out_proj.weight",
+    outBias: "mixer.out_proj.bias",
   },
   gguf: {
-    embedding: "token_embd.weight", norm: "output_norm.weight", head: "output.weight",
+    embedding: "token_embd.weight",
+    norm: "output_norm.weight",
+    head: "output.weight",
     block: (i: number) => `blk.${i}.`,
-    blockNorm: "attn_norm.weight", inProj: "ssm_in.weight", inBias: "ssm_in.bias",
-    conv: "ssm_conv1d.weight", convBias: "ssm_conv1d.bias", xProj: "ssm_x.weight",
-    dtProj: "ssm_dt.weight", dtBias: "ssm_dt.bias", A: "ssm_a", D: "ssm_d",
-    outProj: "ssm_out.weight", outBias: "ssm_out.bias",
+    blockNorm: "attn_norm.weight",
+    inProj: "ssm_in.weight",
+    inBias: "ssm_in.bias",
+    conv: "ssm_conv1d.weight",
+    convBias: "ssm_conv1d.bias",
+    xProj: "ssm_x.weight",
+    dtProj: "ssm_dt.weight",
+    dtBias: "ssm_dt.bias",
+    A: "ssm_a",
+    D: "ssm_d",
+    outProj: "ssm_out.weight",
+    outBias: "ssm_out.bias",
   },
 } as const;
 
@@ -129,7 +180,12 @@ async function loadWeights(c: MambaConfig, from: WeightLoader): Promise<MambaWei
       dtProj: await from.matrix(at + name.dtProj, dInner, dtRank),
       dtBias: await from.vector(at + name.dtBias, 1, dInner),
       // Hugging Face stores log(−A), GGUF stores A.
-      A: await from.vector(at + name.A, dInner, dState, from.format === "gguf" ? undefined : (ALog) => -Math.exp(ALog)),
+      A: await from.vector(
+        at + name.A,
+        dInner,
+        dState,
+        from.format === "gguf" ? undefined : (ALog) => -Math.exp(ALog),
+      ),
       D: await from.vector(at + name.D, 1, dInner),
       outProj: await from.matrix(at + name.outProj, dModel, dInner),
       outBias: c.projectionBias ? await from.vector(at + name.outBias, 1, dModel) : null,
@@ -168,13 +224,15 @@ function fromConfig(json: JsonObject): Model {
     dInner: Math.trunc(config.positive(["expand"], 2) * dModel),
     dState: config.count(["state_size", "d_state"], 16),
     dConv: config.count(["conv_kernel", "d_conv"], 4),
-    dtRank: config.is("time_step_rank", "auto") ? Math.ceil(dModel / 16) : config.count(["time_step_rank"], Math.ceil(dModel / 16)),
+    dtRank: config.is("time_step_rank", "auto")
+      ? Math.ceil(dModel / 16)
+      : config.count(["time_step_rank"], Math.ceil(dModel / 16)),
     vocabSize: config.count(["vocab_size"]),
     eps: config.positive(["layer_norm_epsilon"], 1e-5),
     projectionBias: config.boolean(["use_bias"], false),
     convBias: config.boolean(["use_conv_bias"], true),
     tied: config.boolean(["tie_word_embeddings"], true),
-    });
+  });
 }
 
 /** `model_type` "mamba". */
@@ -184,7 +242,10 @@ export const mamba: Architecture = {
   fromGguf(metadata, tensors) {
     const config = new GgufFields(metadata, "mamba");
     if (config.flag("ssm.dt_b_c_rms")) {
-      throw new WeightsError("unsupported", { file: "GGUF metadata", reason: "norms on dt, B and C (Falcon Mamba) are not supported" });
+      throw new WeightsError("unsupported", {
+        file: "GGUF metadata",
+        reason: "norms on dt, B and C (Falcon Mamba) are not supported",
+      });
     }
     const { gguf } = NAMES;
     return model({

@@ -14,7 +14,15 @@ import type { Recorder } from "../../kernels/spec/op.ts";
 import type { StateLayout, Tensor, Weight } from "../../kernels/spec/tensor.ts";
 import { lastRows, split } from "../../kernels/spec/views.ts";
 import type { JsonObject } from "../weights/json.ts";
-import { MAX_LAYERS, requireGeometry, requireSilu, type Architecture, type Model, type RecordRun, type RunOptions } from "./architecture.ts";
+import {
+  MAX_LAYERS,
+  requireGeometry,
+  requireSilu,
+  type Architecture,
+  type Model,
+  type RecordRun,
+  type RunOptions,
+} from "./architecture.ts";
 import { ConfigFields } from "./config-fields.ts";
 import { GgufFields } from "./gguf-fields.ts";
 import type { WeightLoader } from "./weight-loader.ts";
@@ -73,36 +81,61 @@ function convChannelsOf(c: Mamba2Config): number {
 
 /** One block with its residual; T = 1 is a step of decode, T > 1 a piece of prefill. [1] §7.1, fig. 6. */
 function mamba2Block(
-  k: Recorder, c: Mamba2Config, w: BlockWeights, layer: number, phase: RunOptions["phase"], x: Tensor,
+  k: Recorder,
+  c: Mamba2Config,
+  w: BlockWeights,
+  layer: number,
+  phase: RunOptions["phase"],
+  x: Tensor,
 ): Tensor {
   const dInner = dInnerOf(c);
   const dBC = c.nGroup * c.dState;
   const [dtMin, dtMax] = phase === "prefill" ? c.dtLimit : [0, Infinity];
-  const normed = rmsNorm(k, { x, weight: w.norm, eps: c.eps });                       // (B * T, dModel)
-  const projected = linear(k, normed, w.inProj, { bias: w.inBias });
-  const [z, xBC, dtRaw] = split(projected, [dInner, convChannelsOf(c), c.nHead]);     // (B * T, dInner), (B * T, convChannels), (B * T, nHead)
+  const normed = rmsNorm(k, { x, weight: w.norm, eps: c.eps }); // (B * T, dModel)
+  const projected = linear(k, normed, w.inProj, { bias: w.inBias }); // (B * T, all of the next line)
+  // (B * T, dInner), (B * T, convChannels), (B * T, nHead)
+  const [z, xBC, dtRaw] = split(projected, [dInner, convChannelsOf(c), c.nHead]);
+  // (B * T, convChannels)
   const conv = causalConv1d(k, {
-    x: xBC, weight: w.conv, bias: w.convBias, state: k.state(2 * layer), silu: true,
-  });                                                                                 // (B * T, convChannels)
-  const [u, B, C] = split(conv, [dInner, dBC, dBC]);                                  // (B * T, dInner), (B * T, nGroup * dState) × 2
+    x: xBC,
+    weight: w.conv,
+    bias: w.convBias,
+    state: k.state(2 * layer),
+    silu: true,
+  });
+  const [u, B, C] = split(conv, [dInner, dBC, dBC]); // (B * T, dInner), (B * T, nGroup * dState) × 2
+  // (B * T, dInner)  [1] §6
   const y = ssd(k, {
-    x: u, dtRaw, dtBias: w.dtBias, dtSoftplus: true, dtMin, dtMax, A: w.A, B, C, D: w.D, z: null,
-    state: k.state(2 * layer + 1), nGroup: c.nGroup, chunkSize: c.chunkSize,
-  });                                                                                 // (B * T, dInner)  [1] §6
-  const gated = gatedRmsNorm(k, { x: y, z, weight: w.gatedNorm, eps: c.eps, groupSize: c.normGroupSize }); // (B * T, dInner)
-  return linear(k, gated, w.outProj, { bias: w.outBias, residual: x });               // (B * T, dModel)
+    x: u,
+    dtRaw,
+    dtBias: w.dtBias,
+    dtSoftplus: true,
+    dtMin,
+    dtMax,
+    A: w.A,
+    B,
+    C,
+    D: w.D,
+    z: null,
+    state: k.state(2 * layer + 1),
+    nGroup: c.nGroup,
+    chunkSize: c.chunkSize,
+  });
+  const { eps, normGroupSize: groupSize } = c;
+  const gated = gatedRmsNorm(k, { x: y, z, weight: w.gatedNorm, eps, groupSize }); // (B * T, dInner)
+  return linear(k, gated, w.outProj, { bias: w.outBias, residual: x }); // (B * T, dModel)
 }
 
 function recordMamba2(c: Mamba2Config, w: Mamba2Weights): RecordRun {
   return (k, { logits, phase }) => {
-    let x = embedding(k, w.embedding);                                                // (B * T, dModel)
+    let x = embedding(k, w.embedding); // (B * T, dModel)
     w.blocks.forEach((block, layer) => {
-      x = mamba2Block(k, c, block, layer, phase, x);                                  // (B * T, dModel)
+      x = mamba2Block(k, c, block, layer, phase, x); // (B * T, dModel)
     });
     if (logits === "none") return;
-    const wanted = logits === "last" ? lastRows(x, k.length) : x;                     // (B or B * T, dModel)
+    const wanted = logits === "last" ? lastRows(x, k.length) : x; // (B or B * T, dModel)
     const normed = rmsNorm(k, { x: wanted, weight: w.norm, eps: c.eps });
-    linear(k, normed, w.head, { into: k.output(normed.rows, c.vocabSize) });          // (B or B * T, vocabSize)
+    linear(k, normed, w.head, { into: k.output(normed.rows, c.vocabSize) }); // (B or B * T, vocabSize)
   };
 }
 
@@ -116,18 +149,38 @@ function stateLayout(c: Mamba2Config): StateLayout {
 /** What the files call the weights. */
 const NAMES = {
   safetensors: {
-    embedding: "backbone.embeddings.weight", norm: "backbone.norm_f.weight", head: "lm_head.weight",
+    embedding: "backbone.embeddings.weight",
+    norm: "backbone.norm_f.weight",
+    head: "lm_head.weight",
     block: (i: number) => `backbone.layers.${i}.`,
-    blockNorm: "norm.weight", inProj: "mixer.in_proj.weight", inBias: "mixer.in_proj.bias",
-    conv: "mixer.conv1d.weight", convBias: "mixer.conv1d.bias", dtBias: "mixer.dt_bias", A: "mixer.A_log", D: "mixer.D",
-    gatedNorm: "mixer.norm.weight", outProj: "mixer.out_proj.weight", outBias: "mixer.out_proj.bias",
+    blockNorm: "norm.weight",
+    inProj: "mixer.in_proj.weight",
+    inBias: "mixer.in_proj.bias",
+    conv: "mixer.conv1d.weight",
+    convBias: "mixer.conv1d.bias",
+    dtBias: "mixer.dt_bias",
+    A: "mixer.A_log",
+    D: "mixer.D",
+    gatedNorm: "mixer.norm.weight",
+    outProj: "mixer.out_proj.weight",
+    outBias: "mixer.out_proj.bias",
   },
   gguf: {
-    embedding: "token_embd.weight", norm: "output_norm.weight", head: "output.weight",
+    embedding: "token_embd.weight",
+    norm: "output_norm.weight",
+    head: "output.weight",
     block: (i: number) => `blk.${i}.`,
-    blockNorm: "attn_norm.weight", inProj: "ssm_in.weight", inBias: "ssm_in.bias",
-    conv: "ssm_conv1d.weight", convBias: "ssm_conv1d.bias", dtBias: "ssm_dt.bias", A: "ssm_a", D: "ssm_d",
-    gatedNorm: "ssm_norm.weight", outProj: "ssm_out.weight", outBias: "ssm_out.bias",
+    blockNorm: "attn_norm.weight",
+    inProj: "ssm_in.weight",
+    inBias: "ssm_in.bias",
+    conv: "ssm_conv1d.weight",
+    convBias: "ssm_conv1d.bias",
+    dtBias: "ssm_dt.bias",
+    A: "ssm_a",
+    D: "ssm_d",
+    gatedNorm: "ssm_norm.weight",
+    outProj: "ssm_out.weight",
+    outBias: "ssm_out.bias",
   },
 } as const;
 
@@ -149,7 +202,12 @@ async function loadWeights(c: Mamba2Config, from: WeightLoader): Promise<Mamba2W
       convBias: c.convBias ? await from.vector(at + name.convBias, 1, convChannels) : null,
       dtBias: await from.vector(at + name.dtBias, 1, nHead),
       // Hugging Face stores log(−A), GGUF stores A.
-      A: await from.vector(at + name.A, 1, nHead, from.format === "gguf" ? undefined : (ALog) => -Math.exp(ALog)),
+      A: await from.vector(
+        at + name.A,
+        1,
+        nHead,
+        from.format === "gguf" ? undefined : (ALog) => -Math.exp(ALog),
+      ),
       D: await from.vector(at + name.D, 1, nHead),
       gatedNorm: await from.vector(at + name.gatedNorm, 1, dInner),
       outProj: await from.matrix(at + name.outProj, dModel, dInner),
@@ -189,7 +247,10 @@ function fromConfig(json: JsonObject): Model {
   const nHead = config.count(["num_heads"], 128);
   const headDim = config.count(["head_dim", "headdim"], 64);
   const expanded = config.positive(["expand"], 2) * dModel;
-  requireGeometry(Math.trunc(expanded) === nHead * headDim, `expand · hidden_size is ${expanded}, but num_heads · head_dim is ${nHead * headDim}`);
+  requireGeometry(
+    Math.trunc(expanded) === nHead * headDim,
+    `expand · hidden_size is ${expanded}, but num_heads · head_dim is ${nHead * headDim}`,
+  );
   return model({
     nLayer: config.count(["num_hidden_layers", "n_layer"]),
     dModel,
@@ -206,7 +267,7 @@ function fromConfig(json: JsonObject): Model {
     projectionBias: config.boolean(["use_bias"], false),
     convBias: config.boolean(["use_conv_bias"], true),
     tied: config.boolean(["tie_word_embeddings"], false),
-    });
+  });
 }
 
 /** `model_type` "mamba2". */

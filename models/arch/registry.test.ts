@@ -12,10 +12,15 @@ const FOLDERS = ["mamba", "mamba2"] as const;
 type Edit = (config: Record<string, unknown>) => Record<string, unknown>;
 
 async function open(folder: string, edit: Edit): Promise<OpenedModel> {
-  const config = JSON.parse(new TextDecoder().decode(fixtureBytes(`models/${folder}/config.json`))) as Record<string, unknown>;
+  const config = JSON.parse(
+    new TextDecoder().decode(fixtureBytes(`models/${folder}/config.json`)),
+  ) as Record<string, unknown>;
   const [, weights] = fixtureModel(folder);
   if (weights === undefined) throw new Error("the fixture has no weights");
-  return openModel([memoryFile("config.json", new TextEncoder().encode(JSON.stringify(edit(config)))), weights]);
+  return openModel([
+    memoryFile("config.json", new TextEncoder().encode(JSON.stringify(edit(config)))),
+    weights,
+  ]);
 }
 
 /** Everything that a wrong configuration can upset, without a backend. */
@@ -38,9 +43,16 @@ test.each(FOLDERS)("describes %s alike from the new and the old spelling", async
 });
 
 test.each(FOLDERS)("takes the original authors' names for the fields of %s", async (folder) => {
-  const renamed = await check(folder, ({ hidden_size, num_hidden_layers, state_size, conv_kernel, ...rest }) => ({
-    ...rest, d_model: hidden_size, n_layer: num_hidden_layers, d_state: state_size, d_conv: conv_kernel,
-  }));
+  const renamed = await check(
+    folder,
+    ({ hidden_size, num_hidden_layers, state_size, conv_kernel, ...rest }) => ({
+      ...rest,
+      d_model: hidden_size,
+      n_layer: num_hidden_layers,
+      d_state: state_size,
+      d_conv: conv_kernel,
+    }),
+  );
   expect(renamed.layout).toEqual((await check(folder, (config) => config)).layout);
 });
 
@@ -52,7 +64,9 @@ test.each(FOLDERS)("counts parameters and bytes of %s, tied weights once", async
   const opened = await openModel(fixtureModel(folder));
   const loader = checkingLoader(opened.tensors, { quantise: null });
   await describeModel(opened.config, opened.tensors).load(loader);
-  const stored = opened.tensors.names().reduce((sum, name) => sum + opened.tensors.info(name).bytes, 0);
+  const stored = opened.tensors
+    .names()
+    .reduce((sum, name) => sum + opened.tensors.info(name).bytes, 0);
   expect(loader.totals().bytes).toBe(stored);
   expect(loader.totals().parameters).toBe(stored / 4);
 });
@@ -66,11 +80,17 @@ test("lays out the state of Mamba-2 as the golden files do", async () => {
   expect(layout.reduce((sum, slot) => sum + slotSize(slot), 0)).toBe(3 * (128 * 3 + 4 * 24 * 16));
 });
 
-test.each(["llama", "", "__proto__", "constructor"])('refuses the architecture "%s" by name', async (modelType) => {
-  const error: unknown = await check("mamba", (config) => ({ ...config, model_type: modelType })).catch((thrown: unknown) => thrown);
-  expect(error).toBeInstanceOf(UnknownArchitectureError);
-  expect(error).toMatchObject({ modelType, known: ["mamba", "mamba2"] });
-});
+test.each(["llama", "", "__proto__", "constructor"])(
+  'refuses the architecture "%s" by name',
+  async (modelType) => {
+    const error: unknown = await check("mamba", (config) => ({
+      ...config,
+      model_type: modelType,
+    })).catch((thrown: unknown) => thrown);
+    expect(error).toBeInstanceOf(UnknownArchitectureError);
+    expect(error).toMatchObject({ modelType, known: ["mamba", "mamba2"] });
+  },
+);
 
 test.each([
   ["another width", "mamba", { hidden_size: 64 }, "mismatch"],
@@ -90,6 +110,8 @@ test.each([
   ["limits of dt in the wrong order", "mamba2", { time_step_limit: [1, 0] }, "malformed"],
   ["limits of dt that are no numbers", "mamba2", { time_step_limit: ["0", "1"] }, "malformed"],
 ])("refuses %s, and says what was expected", async (_, folder, change, code) => {
-  const error: unknown = await check(folder, (config) => ({ ...config, ...change })).catch((thrown: unknown) => thrown);
+  const error: unknown = await check(folder, (config) => ({ ...config, ...change })).catch(
+    (thrown: unknown) => thrown,
+  );
   expect(error).toMatchObject({ name: "WeightsError", code });
 });

@@ -14,7 +14,8 @@ const architectures: ReadonlyMap<string, Architecture> = new Map(Object.entries(
  */
 export function describeModel(config: ModelConfig, tensors: TensorSource): Model {
   const architecture = architectures.get(config.modelType);
-  if (architecture === undefined) throw new UnknownArchitectureError(config.modelType, [...architectures.keys()]);
+  if (architecture === undefined)
+    throw new UnknownArchitectureError(config.modelType, [...architectures.keys()]);
   switch (config.format) {
     case "safetensors":
       return architecture.fromConfig(config.json);

@@ -18,7 +18,12 @@ export interface WeightLoader {
    * `ssm_norm` is (nGroup, dInner / nGroup).
    * @throws WeightsError `missing`, `mismatch`
    */
-  vector(name: string, rows: number, cols: number, map?: (value: number) => number): Promise<Weight>;
+  vector(
+    name: string,
+    rows: number,
+    cols: number,
+    map?: (value: number) => number,
+  ): Promise<Weight>;
 }
 
 /** What a model's weights come to. */
@@ -84,8 +89,10 @@ export function uploadingLoader(
       checkShape(source, name, rows, cols);
       const stored = await source.readF32(name);
       const values = map === undefined ? stored : stored.map((value) => map(value));
-      return upload({ name, dtype: "f32", rows, cols, use: "vector" }, async (first, count) =>
-        new Uint8Array(values.slice(first * cols, (first + count) * cols).buffer),
+      return upload(
+        { name, dtype: "f32", rows, cols, use: "vector" },
+        async (first, count) =>
+          new Uint8Array(values.slice(first * cols, (first + count) * cols).buffer),
       );
     },
   };
@@ -97,8 +104,11 @@ function checkShape(source: TensorSource, name: string, rows: number, cols: numb
   const flat = rows === 1 && shape.reduce((product, side) => product * side, 1) === cols;
   if (!flat && sides(shape) !== sides([rows, cols])) {
     throw new WeightsError("mismatch", {
-      file: source.format, tensor: name, reason: "its shape is not what the configuration asks for",
-      expected: `(${rows}, ${cols})`, actual: `(${shape.join(", ")})`,
+      file: source.format,
+      tensor: name,
+      reason: "its shape is not what the configuration asks for",
+      expected: `(${rows}, ${cols})`,
+      actual: `(${shape.join(", ")})`,
     });
   }
 }

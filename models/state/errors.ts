@@ -14,10 +14,16 @@ export class StateError extends Error {
   readonly expected: string | number | null;
   readonly actual: string | number | null;
 
-  constructor(code: StateErrorCode, reason: string, values: { readonly expected?: string | number; readonly actual?: string | number } = {}) {
+  constructor(
+    code: StateErrorCode,
+    reason: string,
+    values: { readonly expected?: string | number; readonly actual?: string | number } = {},
+  ) {
     const expected = values.expected === undefined ? "" : `; expected ${values.expected}`;
     const actual = values.actual === undefined ? "" : `, got ${values.actual}`;
-    super(`This saved state cannot be continued: ${reason}${expected}${actual}. It can be rebuilt by reading the tokens again.`);
+    super(
+      `This saved state cannot be continued: ${reason}${expected}${actual}. It can be rebuilt by reading the tokens again.`,
+    );
     this.code = code;
     this.reason = reason;
     this.expected = values.expected ?? null;

@@ -26,6 +26,7 @@ export function stateBytes(layout: StateLayout): number {
 
 /** True if both have the same slots, by name and shape, in the same order. */
 export function sameLayout(a: StateLayout, b: StateLayout): boolean {
-  const text = (layout: StateLayout): string => JSON.stringify(layout.map(({ name, shape }) => [name, shape]));
+  const text = (layout: StateLayout): string =>
+    JSON.stringify(layout.map(({ name, shape }) => [name, shape]));
   return text(a) === text(b);
 }

@@ -9,7 +9,10 @@ const random = seeded(1);
 const owner: StateOwner = {
   modelHash: "a".repeat(64),
   tokenizerHash: "b".repeat(64),
-  layout: [{ name: "layers.0.conv", shape: [6, 3] }, { name: "layers.0.ssm", shape: [2, 3, 4] }],
+  layout: [
+    { name: "layers.0.conv", shape: [6, 3] },
+    { name: "layers.0.ssm", shape: [2, 3, 4] },
+  ],
   vocabSize: 7,
 };
 const state: SequenceState = {
@@ -21,13 +24,21 @@ const state: SequenceState = {
 };
 
 async function refusal(bytes: Uint8Array, by: StateOwner = owner): Promise<StateError> {
-  const error: unknown = await decodeSnapshot(bytes, by).then(() => null, (thrown: unknown) => thrown);
-  if (!(error instanceof StateError)) throw new Error(`not refused by a StateError: ${String(error)}`);
+  const error: unknown = await decodeSnapshot(bytes, by).then(
+    () => null,
+    (thrown: unknown) => thrown,
+  );
+  if (!(error instanceof StateError))
+    throw new Error(`not refused by a StateError: ${String(error)}`);
   return error;
 }
 
 /** The file with an edited header and a right checksum, as a forger would make it. */
-function forge(bytes: Uint8Array, edit: (text: string) => string, announcedBytes?: number): Uint8Array {
+function forge(
+  bytes: Uint8Array,
+  edit: (text: string) => string,
+  announcedBytes?: number,
+): Uint8Array {
   const length = new DataView(bytes.buffer).getUint32(12, true);
   const json = edit(new TextDecoder().decode(bytes.subarray(16, 16 + length)).trimEnd());
   const header = new TextEncoder().encode(json.padEnd(Math.ceil(json.length / 4) * 4));
@@ -72,14 +83,26 @@ test.each([
 
 test("refuses another numeric version, though its checksum is right", async () => {
   const bytes = await encodeSnapshot(state, owner);
-  expect((await refusal(forge(bytes, (text) => text.replace('"numericVersion":1', '"numericVersion":2')))).code).toBe("version");
+  expect(
+    (
+      await refusal(
+        forge(bytes, (text) => text.replace('"numericVersion":1', '"numericVersion":2')),
+      )
+    ).code,
+  ).toBe("version");
 });
 
 test.each([
-  ["a position that is no number", (text: string) => text.replace('"position":42', '"position":"42"')],
+  [
+    "a position that is no number",
+    (text: string) => text.replace('"position":42', '"position":"42"'),
+  ],
   ["a huge shape", (text: string) => text.replace("[6,3]", "[6,3e14]")],
   ["a negative shape", (text: string) => text.replace("[6,3]", "[-6,-3]")],
-  ["more logits than there are", (text: string) => text.replace('"logits":7', '"logits":9007199254740991')],
+  [
+    "more logits than there are",
+    (text: string) => text.replace('"logits":7', '"logits":9007199254740991'),
+  ],
   ["a position without logits", (text: string) => text.replace('"logits":7', '"logits":0')],
   ["another dtype", (text: string) => text.replace('"f32"', '"f16"')],
   ["no JSON", () => "{"],
@@ -88,6 +111,11 @@ test.each([
   await refusal(forge(await encodeSnapshot(state, owner), edit));
 });
 
-test.each([0xffff_fffc, 0x7fff_fffc, 5, 1000])("refuses a header that claims %i bytes", async (claimed) => {
-  expect((await refusal(forge(await encodeSnapshot(state, owner), (text) => text, claimed))).code).toBe("corrupt");
-});
+test.each([0xffff_fffc, 0x7fff_fffc, 5, 1000])(
+  "refuses a header that claims %i bytes",
+  async (claimed) => {
+    expect(
+      (await refusal(forge(await encodeSnapshot(state, owner), (text) => text, claimed))).code,
+    ).toBe("corrupt");
+  },
+);

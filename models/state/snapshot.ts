@@ -46,7 +46,10 @@ interface Header {
 }
 
 /** The state as bytes; the caller owns them. */
-export async function encodeSnapshot(state: SequenceState, owner: Pick<StateOwner, "modelHash" | "tokenizerHash">): Promise<Uint8Array<ArrayBuffer>> {
+export async function encodeSnapshot(
+  state: SequenceState,
+  owner: Pick<StateOwner, "modelHash" | "tokenizerHash">,
+): Promise<Uint8Array<ArrayBuffer>> {
   const header: Header = {
     modelHash: owner.modelHash,
     tokenizerHash: owner.tokenizerHash,
@@ -86,19 +89,28 @@ export async function encodeSnapshot(state: SequenceState, owner: Pick<StateOwne
 export async function decodeSnapshot(bytes: Uint8Array, owner: StateOwner): Promise<SequenceState> {
   const { header, dataStart } = await readHeader(bytes);
   const expectOwner = (what: string, expected: string | number, actual: string | number): void => {
-    if (actual !== expected) throw new StateError("foreign", `it belongs to another ${what}`, { expected, actual });
+    if (actual !== expected)
+      throw new StateError("foreign", `it belongs to another ${what}`, { expected, actual });
   };
   if (header.numericVersion !== NUMERIC_VERSION) {
-    throw new StateError("version", "it was computed by another version of the arithmetic", { expected: NUMERIC_VERSION, actual: header.numericVersion });
+    throw new StateError("version", "it was computed by another version of the arithmetic", {
+      expected: NUMERIC_VERSION,
+      actual: header.numericVersion,
+    });
   }
   expectOwner("model", owner.modelHash, header.modelHash);
   expectOwner("tokenizer", owner.tokenizerHash, header.tokenizerHash);
-  if (!sameLayout(header.slots, owner.layout)) throw new StateError("foreign", "its layers have other shapes than the model's");
+  if (!sameLayout(header.slots, owner.layout))
+    throw new StateError("foreign", "its layers have other shapes than the model's");
   if (header.logits !== 0) expectOwner("vocabulary", owner.vocabSize, header.logits);
 
   const end = bytes.byteLength - CHECKSUM_BYTES;
   const expectedEnd = dataStart + stateBytes(owner.layout) + 4 * header.logits;
-  if (end !== expectedEnd) throw new StateError("corrupt", "its length is wrong", { expected: expectedEnd + CHECKSUM_BYTES, actual: bytes.byteLength });
+  if (end !== expectedEnd)
+    throw new StateError("corrupt", "its length is wrong", {
+      expected: expectedEnd + CHECKSUM_BYTES,
+      actual: bytes.byteLength,
+    });
 
   let at = dataStart;
   const take = (count: number): Float32Array => {
@@ -118,16 +130,24 @@ export async function decodeSnapshot(bytes: Uint8Array, owner: StateOwner): Prom
 const SPACE = 0x20;
 
 async function readHeader(bytes: Uint8Array): Promise<{ header: Header; dataStart: number }> {
-  if (bytes.byteLength < PREAMBLE_BYTES + CHECKSUM_BYTES || MAGIC.some((byte, i) => bytes[i] !== byte)) {
+  if (
+    bytes.byteLength < PREAMBLE_BYTES + CHECKSUM_BYTES ||
+    MAGIC.some((byte, i) => bytes[i] !== byte)
+  ) {
     throw new StateError("foreign", "it is not a state file");
   }
   const end = bytes.byteLength - CHECKSUM_BYTES;
   const checksum = await sha256(bytes.subarray(0, end));
-  if (checksum.some((byte, i) => bytes[end + i] !== byte)) throw new StateError("corrupt", "its checksum does not match its bytes");
+  if (checksum.some((byte, i) => bytes[end + i] !== byte))
+    throw new StateError("corrupt", "its checksum does not match its bytes");
 
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const version = view.getUint32(8, true);
-  if (version !== FORMAT_VERSION) throw new StateError("version", "its format has another version", { expected: FORMAT_VERSION, actual: version });
+  if (version !== FORMAT_VERSION)
+    throw new StateError("version", "its format has another version", {
+      expected: FORMAT_VERSION,
+      actual: version,
+    });
   const headerBytes = view.getUint32(12, true);
   const dataStart = PREAMBLE_BYTES + headerBytes;
   if (headerBytes > MAX_HEADER_BYTES || headerBytes % 4 !== 0 || dataStart > end) {
@@ -144,22 +164,33 @@ function parseHeader(bytes: Uint8Array): Header {
   } catch {
     throw new StateError("corrupt", "its header is not JSON");
   }
-  if (!isHeader(header)) throw new StateError("corrupt", "its header has missing or malformed fields");
+  if (!isHeader(header))
+    throw new StateError("corrupt", "its header has missing or malformed fields");
   return header;
 }
 
 function isHeader(value: unknown): value is Header {
   return (
     isObject(value) &&
-    isHash(value["modelHash"]) && isHash(value["tokenizerHash"]) && isHash(value["prefixHash"]) &&
-    isCount(value["numericVersion"]) && isCount(value["position"]) && isCount(value["logits"]) &&
+    isHash(value["modelHash"]) &&
+    isHash(value["tokenizerHash"]) &&
+    isHash(value["prefixHash"]) &&
+    isCount(value["numericVersion"]) &&
+    isCount(value["position"]) &&
+    isCount(value["logits"]) &&
     value["dtype"] === "f32" &&
-    Array.isArray(value["slots"]) && value["slots"].every(isSlot)
+    Array.isArray(value["slots"]) &&
+    value["slots"].every(isSlot)
   );
 }
 
 function isSlot(value: unknown): boolean {
-  return isObject(value) && typeof value["name"] === "string" && Array.isArray(value["shape"]) && value["shape"].every(isCount);
+  return (
+    isObject(value) &&
+    typeof value["name"] === "string" &&
+    Array.isArray(value["shape"]) &&
+    value["shape"].every(isCount)
+  );
 }
 
 function isHash(value: unknown): boolean {
@@ -176,6 +207,9 @@ function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
 
 async function sha256(bytes: Uint8Array): Promise<Uint8Array> {
   // WebCrypto takes no view of shared memory.
-  const own = bytes.buffer instanceof ArrayBuffer ? (bytes as Uint8Array<ArrayBuffer>) : new Uint8Array(bytes);
+  const own =
+    bytes.buffer instanceof ArrayBuffer
+      ? (bytes as Uint8Array<ArrayBuffer>)
+      : new Uint8Array(bytes);
   return new Uint8Array(await crypto.subtle.digest("SHA-256", own));
 }

@@ -31,18 +31,27 @@ export interface TestModel {
   run(
     state: StateBuffers,
     ids: readonly ArrayLike<number>[],
-    options: { readonly phase: RunOptions["phase"]; readonly logits: LogitsWanted; readonly chunk?: number },
+    options: {
+      readonly phase: RunOptions["phase"];
+      readonly logits: LogitsWanted;
+      readonly chunk?: number;
+    },
   ): Promise<Float32Array>;
   release(): void;
 }
 
 /** Loads the model of some files onto a backend. */
-export async function loadTestModel(backend: Backend, files: readonly RandomAccessFile[]): Promise<TestModel> {
+export async function loadTestModel(
+  backend: Backend,
+  files: readonly RandomAccessFile[],
+): Promise<TestModel> {
   const opened = await openModel(files);
   const model = describeModel(opened.config, opened.tensors);
   await model.load(checkingLoader(opened.tensors, { quantise: null }));
   const record = await model.load(
-    uploadingLoader(opened.tensors, { quantise: null }, (spec, read) => backend.uploadWeight(spec, read)),
+    uploadingLoader(opened.tensors, { quantise: null }, (spec, read) =>
+      backend.uploadWeight(spec, read),
+    ),
   );
   await opened.close();
   const executables = new Map<string, Executable>();
@@ -55,8 +64,17 @@ export async function loadTestModel(backend: Backend, files: readonly RandomAcce
       const pieces: Float32Array[] = [];
       for (let from = 0; from < length; from += chunk) {
         const T = Math.min(chunk, length - from);
-        const executable = await prepare(executables, backend, model, record, { batch, length: T }, { phase, logits });
-        const flat = Int32Array.from(ids.flatMap((sequence) => Array.from(sequence).slice(from, from + T)));
+        const executable = await prepare(
+          executables,
+          backend,
+          model,
+          record,
+          { batch, length: T },
+          { phase, logits },
+        );
+        const flat = Int32Array.from(
+          ids.flatMap((sequence) => Array.from(sequence).slice(from, from + T)),
+        );
         const [output] = await executable.run(flat, state, true);
         if (output !== undefined) pieces.push(output);
       }
@@ -92,7 +110,9 @@ async function prepare(
   const key = JSON.stringify([shape, options]);
   const known = executables.get(key);
   if (known !== undefined) return known;
-  const executable = await backend.compile(recordPlan(shape, model.layout, (k) => record(k, options)));
+  const executable = await backend.compile(
+    recordPlan(shape, model.layout, (k) => record(k, options)),
+  );
   executables.set(key, executable);
   return executable;
 }

@@ -5,7 +5,14 @@ import { packedRowBytes, Q8_0_BLOCK, type WeightDType } from "../../spec/dtype.t
 import { KernelError } from "../../spec/errors.ts";
 import type { Plan } from "../../spec/op.ts";
 import type { ReferenceMemory } from "../../spec/reference.ts";
-import { slotSize, type ReadRows, type StateLayout, type Tensor, type Weight, type WeightSpec } from "../../spec/tensor.ts";
+import {
+  slotSize,
+  type ReadRows,
+  type StateLayout,
+  type Tensor,
+  type Weight,
+  type WeightSpec,
+} from "../../spec/tensor.ts";
 
 /** Bytes of a weight that are read at once. */
 const UPLOAD_BYTES = 8 * 1024 * 1024;
@@ -35,26 +42,39 @@ export function createReferenceBackend(): Backend {
 
   function stored(weight: Weight): StoredWeight {
     const found = weights.get(weight.id);
-    if (found === undefined) throw new KernelError("backend", `weight ${weight.id} is not on this backend`);
+    if (found === undefined)
+      throw new KernelError("backend", `weight ${weight.id} is not on this backend`);
     return found;
   }
 
   return {
     name: "reference",
-    device: { backend: "reference", name: "plain TypeScript", software: true, features: [], limits: {} },
+    device: {
+      backend: "reference",
+      name: "plain TypeScript",
+      software: true,
+      features: [],
+      limits: {},
+    },
 
     async uploadWeight(spec: WeightSpec, read: ReadRows): Promise<Weight> {
       checkSpec(spec);
       const { dtype, rows, cols } = spec;
       const packed = await readPacked(spec, read);
       const id = nextId++;
-      weights.set(id, { dtype, packed, view: new DataView(packed.buffer), row: new Float32Array(cols) });
+      weights.set(id, {
+        dtype,
+        packed,
+        view: new DataView(packed.buffer),
+        row: new Float32Array(cols),
+      });
       return { id, dtype, rows, cols };
     },
 
     async compile(plan: Plan): Promise<Executable> {
       for (const { op } of plan.calls) {
-        if (!isOpName(op)) throw new KernelError("unsupported", `the reference backend has no op "${op}"`, { op });
+        if (!isOpName(op))
+          throw new KernelError("unsupported", `the reference backend has no op "${op}"`, { op });
       }
       const temporaries = plan.temporaries.map((size) => new Float32Array(size));
       workspaces.add(temporaries);
@@ -62,10 +82,16 @@ export function createReferenceBackend(): Backend {
         plan,
         async run(ids, state, readback) {
           if (ids.length !== plan.batch * plan.length) {
-            throw new KernelError("shape", `${ids.length} token ids for a plan of ${plan.batch} × ${plan.length}`);
+            throw new KernelError(
+              "shape",
+              `${ids.length} token ids for a plan of ${plan.batch} × ${plan.length}`,
+            );
           }
           const outputs = plan.outputs.map((size) => new Float32Array(size));
-          const memory = bindMemory({ ids, temporaries, outputs, state: asReferenceState(state).arrays }, stored);
+          const memory = bindMemory(
+            { ids, temporaries, outputs, state: asReferenceState(state).arrays },
+            stored,
+          );
           for (const { op, operands } of plan.calls) {
             if (isOpName(op)) ops[op].reference(memory, operands);
           }
@@ -87,17 +113,25 @@ export function createReferenceBackend(): Backend {
     },
 
     async readState(state, sequence) {
-      return asReferenceState(state).layout.map((slot, index) => sequenceOf(state, index, sequence, slotSize(slot)).slice());
+      return asReferenceState(state).layout.map((slot, index) =>
+        sequenceOf(state, index, sequence, slotSize(slot)).slice(),
+      );
     },
 
     async writeState(state, sequence, values) {
       if (values.length !== state.layout.length) {
-        throw new KernelError("shape", `${values.length} arrays for a state of ${state.layout.length} slots`);
+        throw new KernelError(
+          "shape",
+          `${values.length} arrays for a state of ${state.layout.length} slots`,
+        );
       }
       state.layout.forEach((slot, index) => {
         const size = slotSize(slot);
         if (values[index].length !== size) {
-          throw new KernelError("shape", `slot "${slot.name}" has ${size} values, got ${values[index].length}`);
+          throw new KernelError(
+            "shape",
+            `slot "${slot.name}" has ${size} values, got ${values[index].length}`,
+          );
         }
         sequenceOf(state, index, sequence, size).set(values[index]);
       });
@@ -105,7 +139,9 @@ export function createReferenceBackend(): Backend {
 
     memory: () => ({
       weights: sum(weights.values(), ({ packed }) => packed.byteLength),
-      states: sum(states, (state) => sum(asReferenceState(state).arrays, (array) => array.byteLength)),
+      states: sum(states, (state) =>
+        sum(asReferenceState(state).arrays, (array) => array.byteLength),
+      ),
       workspace: sum(workspaces, (arrays) => sum(arrays, (array) => array.byteLength)),
     }),
 
@@ -119,15 +155,25 @@ export function createReferenceBackend(): Backend {
 
 function checkSpec({ name, dtype, rows, cols, use }: WeightSpec): void {
   if (use === "vector" && dtype !== "f32") {
-    throw new KernelError("dtype", `weight "${name}" is read by elementwise kernels and must be f32, got ${dtype}`);
+    throw new KernelError(
+      "dtype",
+      `weight "${name}" is read by elementwise kernels and must be f32, got ${dtype}`,
+    );
   }
   if (dtype === "q8_0" && cols % Q8_0_BLOCK !== 0) {
-    throw new KernelError("shape", `weight "${name}": rows of ${cols} values do not divide into q8_0 blocks of ${Q8_0_BLOCK}`);
+    throw new KernelError(
+      "shape",
+      `weight "${name}": rows of ${cols} values do not divide into q8_0 blocks of ${Q8_0_BLOCK}`,
+    );
   }
-  if (rows < 1 || cols < 1) throw new KernelError("shape", `weight "${name}" is (${rows}, ${cols})`);
+  if (rows < 1 || cols < 1)
+    throw new KernelError("shape", `weight "${name}" is (${rows}, ${cols})`);
 }
 
-async function readPacked({ name, dtype, rows, cols }: WeightSpec, read: ReadRows): Promise<Uint8Array<ArrayBuffer>> {
+async function readPacked(
+  { name, dtype, rows, cols }: WeightSpec,
+  read: ReadRows,
+): Promise<Uint8Array<ArrayBuffer>> {
   const rowBytes = packedRowBytes(dtype, cols);
   const packed = new Uint8Array(rows * rowBytes);
   const rowsAtOnce = Math.max(1, Math.floor(UPLOAD_BYTES / rowBytes));
@@ -135,7 +181,10 @@ async function readPacked({ name, dtype, rows, cols }: WeightSpec, read: ReadRow
     const count = Math.min(rowsAtOnce, rows - first);
     const bytes = await read(first, count);
     if (bytes.byteLength !== count * rowBytes) {
-      throw new KernelError("shape", `weight "${name}": ${count} rows are ${count * rowBytes} bytes, got ${bytes.byteLength}`);
+      throw new KernelError(
+        "shape",
+        `weight "${name}": ${count} rows are ${count * rowBytes} bytes, got ${bytes.byteLength}`,
+      );
     }
     packed.set(bytes, first * rowBytes);
   }
@@ -170,20 +219,31 @@ function bindMemory(buffers: Buffers, stored: (weight: Weight) => StoredWeight):
 function valuesOf({ buffer, offset, rows, cols, stride }: Tensor, buffers: Buffers): Float32Array {
   const { kind, index } = buffer;
   if (kind === "input") throw new KernelError("dtype", "token ids are not f32 values");
-  const values = { temporary: buffers.temporaries, output: buffers.outputs, state: buffers.state }[kind].at(index);
+  const values = { temporary: buffers.temporaries, output: buffers.outputs, state: buffers.state }[
+    kind
+  ].at(index);
   const end = offset + (rows - 1) * stride + cols;
   if (values === undefined || end > values.length) {
-    throw new KernelError("shape", `a tensor ends at value ${end} of ${kind} ${index}, which has ${values?.length ?? 0}`);
+    throw new KernelError(
+      "shape",
+      `a tensor ends at value ${end} of ${kind} ${index}, which has ${values?.length ?? 0}`,
+    );
   }
   return values;
 }
 
 function asReferenceState(state: StateBuffers): ReferenceState {
-  if (!("arrays" in state)) throw new KernelError("backend", "this state belongs to another backend");
+  if (!("arrays" in state))
+    throw new KernelError("backend", "this state belongs to another backend");
   return state as ReferenceState;
 }
 
-function sequenceOf(state: StateBuffers, slot: number, sequence: number, size: number): Float32Array {
+function sequenceOf(
+  state: StateBuffers,
+  slot: number,
+  sequence: number,
+  size: number,
+): Float32Array {
   if (!(sequence >= 0 && sequence < state.batch)) {
     throw new KernelError("shape", `sequence ${sequence} of a state of ${state.batch}`);
   }

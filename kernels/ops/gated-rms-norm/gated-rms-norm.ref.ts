@@ -8,12 +8,12 @@ import type { GatedRmsNormOperands } from "./gated-rms-norm.ts";
  */
 export function gatedRmsNormRef(memory: ReferenceMemory, operands: GatedRmsNormOperands): void {
   const { eps, groupSize } = operands;
-  const x = memory.rows(operands.x);                                  // (rows, dInner)
-  const z = memory.rows(operands.z);                                  // (rows, dInner)
-  const y = memory.rows(operands.y);                                  // (rows, dInner)
-  const weight = memory.weightRow(operands.weight, 0);                // (dInner)
+  const x = memory.rows(operands.x); // (rows, dInner)
+  const z = memory.rows(operands.z); // (rows, dInner)
+  const y = memory.rows(operands.y); // (rows, dInner)
+  const weight = memory.weightRow(operands.weight, 0); // (dInner)
   const dInner = weight.length;
-  const g = new Float64Array(dInner);                                 // (dInner)
+  const g = new Float64Array(dInner); // (dInner)
   for (let t = 0; t < x.length; t++) {
     for (let i = 0; i < dInner; i++) g[i] = x[t][i] * silu(z[t][i]);
     for (let first = 0; first < dInner; first += groupSize) {

@@ -19,28 +19,47 @@ interface Size {
   readonly outputs: number;
 }
 
-function trial(size: Size, dtype: WeightDType, extras: boolean): OpTrial<"x" | "residual", never, "weight" | "bias"> {
+function trial(
+  size: Size,
+  dtype: WeightDType,
+  extras: boolean,
+): OpTrial<"x" | "residual", never, "weight" | "bias"> {
   const { batch, length, inputs: K, outputs: R } = size;
   const random = seeded(K * 31 + R);
   const rows = batch * length;
   return {
-    batch, length,
+    batch,
+    length,
     inputs: {
       x: { cols: K, values: random.normal(rows * K), margin: extras ? [32, 5] : [0, 0] },
       residual: { cols: R, values: random.normal(rows * R), margin: extras ? [3, 0] : [0, 0] },
     },
     states: {},
     weights: {
-      weight: { rows: R, cols: K, dtype, values: randomPacked(random, dtype, R, K, 1 / Math.sqrt(K)), use: "matrix" },
+      weight: {
+        rows: R,
+        cols: K,
+        dtype,
+        values: randomPacked(random, dtype, R, K, 1 / Math.sqrt(K)),
+        use: "matrix",
+      },
       bias: { rows: 1, cols: R, values: random.normal(R) },
     },
     record: (k, { inputs, weights }) =>
-      linear(k, inputs.x, weights.weight, extras ? { bias: weights.bias, residual: inputs.residual } : {}),
+      linear(
+        k,
+        inputs.x,
+        weights.weight,
+        extras ? { bias: weights.bias, residual: inputs.residual } : {},
+      ),
   };
 }
 
 /** The largest weights decide how much rounded activations may differ. */
-function dequantised({ weights: { weight } }: ReturnType<typeof trial>, dtype: WeightDType): Float32Array {
+function dequantised(
+  { weights: { weight } }: ReturnType<typeof trial>,
+  dtype: WeightDType,
+): Float32Array {
   const all = new Float32Array(weight.rows * weight.cols);
   const packed = new DataView(weight.values.buffer);
   for (let row = 0; row < weight.rows; row++) {
@@ -52,7 +71,8 @@ function dequantised({ weights: { weight } }: ReturnType<typeof trial>, dtype: W
 forEachBackend("linear", (backend) => {
   test("multiplies rows by rows, and adds bias and residual", async () => {
     const { y } = await runOp(backend(), {
-      batch: 1, length: 2,
+      batch: 1,
+      length: 2,
       inputs: {
         x: { cols: 3, values: Float32Array.of(1, 2, 3, 4, 5, 6) },
         residual: { cols: 2, values: Float32Array.of(1000, 2000, 3000, 4000) },
@@ -62,7 +82,8 @@ forEachBackend("linear", (backend) => {
         weight: { rows: 2, cols: 3, values: Float32Array.of(1, 0, 1, 0, 1, -1), use: "matrix" },
         bias: { rows: 1, cols: 2, values: Float32Array.of(10, 20) },
       },
-      record: (k, { inputs, weights }) => linear(k, inputs.x, weights.weight, { bias: weights.bias, residual: inputs.residual }),
+      record: (k, { inputs, weights }) =>
+        linear(k, inputs.x, weights.weight, { bias: weights.bias, residual: inputs.residual }),
     });
     expectAllClose(y, [1014, 2019, 3020, 4019], { absolute: 0, relative: 1e-6 }, "y");
   });
@@ -81,14 +102,25 @@ forEachBackend("linear", (backend) => {
         await expectLikeReference(
           backend(),
           options,
-          roundedActivationTolerance(features, options.inputs.x.values, dequantised(options, dtype), size.inputs),
+          roundedActivationTolerance(
+            features,
+            options.inputs.x.values,
+            dequantised(options, dtype),
+            size.inputs,
+          ),
         );
       }
     });
   });
 
   test.each(["f32", "f16", "bf16"] as const)("takes %s rows of any width", async (dtype) => {
-    await expectLikeReference(backend(), trial({ batch: 1, length: 1, inputs: 1, outputs: 3 }, dtype, true));
-    await expectLikeReference(backend(), trial({ batch: 2, length: 5, inputs: 35, outputs: 7 }, dtype, true));
+    await expectLikeReference(
+      backend(),
+      trial({ batch: 1, length: 1, inputs: 1, outputs: 3 }, dtype, true),
+    );
+    await expectLikeReference(
+      backend(),
+      trial({ batch: 2, length: 5, inputs: 35, outputs: 7 }, dtype, true),
+    );
   });
 });

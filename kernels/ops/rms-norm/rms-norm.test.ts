@@ -9,9 +9,13 @@ import { rmsNorm } from "./rms-norm.ts";
 forEachBackend("rms-norm", (backend) => {
   test("divides by the root of the mean square", async () => {
     const { y } = await runOp(backend(), {
-      batch: 1, length: 1, inputs: { x: { cols: 4, values: Float32Array.of(1, -1, 7, 7) } }, states: {},
+      batch: 1,
+      length: 1,
+      inputs: { x: { cols: 4, values: Float32Array.of(1, -1, 7, 7) } },
+      states: {},
       weights: { weight: { rows: 1, cols: 4, values: Float32Array.of(1, 2, 3, 0) } },
-      record: (k, { inputs, weights }) => rmsNorm(k, { x: inputs.x, weight: weights.weight, eps: 0 }),
+      record: (k, { inputs, weights }) =>
+        rmsNorm(k, { x: inputs.x, weight: weights.weight, eps: 0 }),
     });
     // The mean square is 25.
     expectAllClose(y, [0.2, -0.4, 4.2, 0], { absolute: 1e-6, relative: 0 }, "y");
@@ -26,11 +30,15 @@ forEachBackend("rms-norm", (backend) => {
   ])("agrees with the reference: $batch × $length × $dModel", async ({ batch, length, dModel }) => {
     const random = seeded(dModel);
     await expectLikeReference(backend(), {
-      batch, length,
-      inputs: { x: { cols: dModel, values: random.normal(batch * length * dModel, 3), margin: [4, 5] } },
+      batch,
+      length,
+      inputs: {
+        x: { cols: dModel, values: random.normal(batch * length * dModel, 3), margin: [4, 5] },
+      },
       states: {},
       weights: { weight: { rows: 1, cols: dModel, values: random.normal(dModel) } },
-      record: (k, { inputs, weights }) => rmsNorm(k, { x: inputs.x, weight: weights.weight, eps: 1e-5 }),
+      record: (k, { inputs, weights }) =>
+        rmsNorm(k, { x: inputs.x, weight: weights.weight, eps: 1e-5 }),
     });
   });
 });

@@ -43,7 +43,8 @@ function trial(scan: Scan): OpTrial<"x" | "dtRaw" | "B" | "C" | "z", "h", "A" | 
   const { batch, length, dInner, dState, nGroup, dtSoftplus, z, dtBias, D } = scan;
   const zeros = new Float32Array(dInner);
   return {
-    batch, length,
+    batch,
+    length,
     inputs: {
       x: { cols: dInner, values: scan.x },
       dtRaw: { cols: dInner, values: scan.dtRaw, margin: [1, 1] },
@@ -60,8 +61,17 @@ function trial(scan: Scan): OpTrial<"x" | "dtRaw" | "B" | "C" | "z", "h", "A" | 
     },
     record: (k, { inputs, states, weights }) =>
       selectiveScan(k, {
-        x: inputs.x, dtRaw: inputs.dtRaw, dtBias: dtBias && weights.dtBias, dtSoftplus, A: weights.A, B: inputs.B, C: inputs.C,
-        D: D && weights.D, z: z && inputs.z, state: states.h, nGroup,
+        x: inputs.x,
+        dtRaw: inputs.dtRaw,
+        dtBias: dtBias && weights.dtBias,
+        dtSoftplus,
+        A: weights.A,
+        B: inputs.B,
+        C: inputs.C,
+        D: D && weights.D,
+        z: z && inputs.z,
+        state: states.h,
+        nGroup,
       }),
   };
 }
@@ -73,12 +83,26 @@ forEachBackend("selective-scan", (backend) => {
       golden.has(`${name}.${tensor}`) ? golden.f32(`${name}.${tensor}`).values : null;
     const rows = (tensor: string, channels: number): Float32Array =>
       channelsLast(golden.f32(`${name}.${tensor}`).values, batch, channels, length);
-    const { y, states } = await runOp(backend(), trial({
-      batch, length, dInner, dState, nGroup, dtSoftplus: c.delta_softplus,
-      x: rows("u", dInner), dtRaw: rows("delta", dInner), B: rows("B", nGroup * dState), C: rows("C", nGroup * dState),
-      A: golden.f32(`${name}.A`).values, z: optional("z") && rows("z", dInner), dtBias: optional("delta_bias"), D: optional("D"),
-      state: optional("initial_state") ?? new Float32Array(batch * dInner * dState),
-    }));
+    const { y, states } = await runOp(
+      backend(),
+      trial({
+        batch,
+        length,
+        dInner,
+        dState,
+        nGroup,
+        dtSoftplus: c.delta_softplus,
+        x: rows("u", dInner),
+        dtRaw: rows("delta", dInner),
+        B: rows("B", nGroup * dState),
+        C: rows("C", nGroup * dState),
+        A: golden.f32(`${name}.A`).values,
+        z: optional("z") && rows("z", dInner),
+        dtBias: optional("delta_bias"),
+        D: optional("D"),
+        state: optional("initial_state") ?? new Float32Array(batch * dInner * dState),
+      }),
+    );
     const expected = rows("y", dInner);
     const last = golden.f32(`${name}.last_state`).values;
     expectAllClose(y, expected, kernelTolerance(expected, length), "y");
@@ -92,16 +116,28 @@ forEachBackend("selective-scan", (backend) => {
     { batch: 2, length: 64, dInner: 8, dState: 5, nGroup: 1 },
     { batch: 1, length: 65, dInner: 130, dState: 16, nGroup: 2 },
     { batch: 1, length: 129, dInner: 4, dState: 3, nGroup: 1 },
-  ])("agrees with the reference: $batch × $length, ($dInner, $dState), $nGroup groups", async (size) => {
-    const { batch, length, dInner, dState, nGroup } = size;
-    const random = seeded(length * dInner);
-    const rows = batch * length;
-    await expectLikeReference(backend(), trial({
-      ...size, dtSoftplus: true,
-      x: random.normal(rows * dInner), dtRaw: random.normal(rows * dInner), z: random.normal(rows * dInner),
-      B: random.normal(rows * nGroup * dState), C: random.normal(rows * nGroup * dState),
-      A: random.uniform(dInner * dState, -16, -0.5), dtBias: random.uniform(dInner, -5, -2), D: random.normal(dInner),
-      state: random.normal(batch * dInner * dState),
-    }));
-  });
+  ])(
+    "agrees with the reference: $batch × $length, ($dInner, $dState), $nGroup groups",
+    async (size) => {
+      const { batch, length, dInner, dState, nGroup } = size;
+      const random = seeded(length * dInner);
+      const rows = batch * length;
+      await expectLikeReference(
+        backend(),
+        trial({
+          ...size,
+          dtSoftplus: true,
+          x: random.normal(rows * dInner),
+          dtRaw: random.normal(rows * dInner),
+          z: random.normal(rows * dInner),
+          B: random.normal(rows * nGroup * dState),
+          C: random.normal(rows * nGroup * dState),
+          A: random.uniform(dInner * dState, -16, -0.5),
+          dtBias: random.uniform(dInner, -5, -2),
+          D: random.normal(dInner),
+          state: random.normal(batch * dInner * dState),
+        }),
+      );
+    },
+  );
 });

@@ -9,22 +9,22 @@ import type { SsdOperands } from "./ssd.ts";
  */
 export function ssdRef(memory: ReferenceMemory, operands: SsdOperands): void {
   const { length: T, nGroup, dtMin, dtMax } = operands;
-  const x = memory.rows(operands.x);                                  // (B * T, nHead * headDim)
-  const dtRaw = memory.rows(operands.dtRaw);                          // (B * T, nHead)
-  const B = memory.rows(operands.B);                                  // (B * T, nGroup * dState)
-  const C = memory.rows(operands.C);                                  // (B * T, nGroup * dState)
-  const z = operands.z && memory.rows(operands.z);                    // (B * T, nHead * headDim)
-  const y = memory.rows(operands.y);                                  // (B * T, nHead * headDim)
-  const states = memory.rows(operands.state);                         // (B, nHead * headDim * dState)
-  const A = memory.weightRow(operands.A, 0);                          // (nHead)
+  const x = memory.rows(operands.x); // (B * T, nHead * headDim)
+  const dtRaw = memory.rows(operands.dtRaw); // (B * T, nHead)
+  const B = memory.rows(operands.B); // (B * T, nGroup * dState)
+  const C = memory.rows(operands.C); // (B * T, nGroup * dState)
+  const z = operands.z && memory.rows(operands.z); // (B * T, nHead * headDim)
+  const y = memory.rows(operands.y); // (B * T, nHead * headDim)
+  const states = memory.rows(operands.state); // (B, nHead * headDim * dState)
+  const A = memory.weightRow(operands.A, 0); // (nHead)
   const dtBias = operands.dtBias && memory.weightRow(operands.dtBias, 0); // (nHead)
-  const D = operands.D && memory.weightRow(operands.D, 0);            // (nHead)
+  const D = operands.D && memory.weightRow(operands.D, 0); // (nHead)
   const nHead = A.length;
   const headDim = operands.x.cols / nHead;
   const dState = operands.B.cols / nGroup;
   for (let b = 0; b < states.length; b++) {
     for (let p = 0; p < nHead; p++) {
-      const group = Math.floor((p * nGroup) / nHead) * dState;        // first column of this head's B and C
+      const group = Math.floor((p * nGroup) / nHead) * dState; // first column of this head's B and C
       for (let t = b * T; t < (b + 1) * T; t++) {
         const raw = dtRaw[t][p] + (dtBias ? dtBias[p] : 0);
         const dt = Math.min(Math.max(operands.dtSoftplus ? softplus(raw) : raw, dtMin), dtMax);

@@ -44,12 +44,26 @@ interface Ssd {
 
 /** What is off is given to the runner as zeros, and to the op as null. */
 function trial(given: Ssd): OpTrial<"x" | "dtRaw" | "B" | "C" | "z", "h", "A" | "dtBias" | "D"> {
-  const { batch, length, nHead, headDim, nGroup, dState, chunkSize, dtSoftplus, dtLimit, z, dtBias, D } = given;
+  const {
+    batch,
+    length,
+    nHead,
+    headDim,
+    nGroup,
+    dState,
+    chunkSize,
+    dtSoftplus,
+    dtLimit,
+    z,
+    dtBias,
+    D,
+  } = given;
   const dInner = nHead * headDim;
   const dBC = nGroup * dState;
   const zeros = new Float32Array(nHead);
   return {
-    batch, length,
+    batch,
+    length,
     inputs: {
       // As in a model: x, B and C are views of one tensor, z and dt of another.
       x: { cols: dInner, values: given.x, margin: [0, 2 * dBC] },
@@ -66,8 +80,20 @@ function trial(given: Ssd): OpTrial<"x" | "dtRaw" | "B" | "C" | "z", "h", "A" | 
     },
     record: (k, { inputs, states, weights }) =>
       ssd(k, {
-        x: inputs.x, dtRaw: inputs.dtRaw, dtBias: dtBias && weights.dtBias, dtSoftplus, dtMin: dtLimit[0], dtMax: dtLimit[1],
-        A: weights.A, B: inputs.B, C: inputs.C, D: D && weights.D, z: z && inputs.z, state: states.h, nGroup, chunkSize,
+        x: inputs.x,
+        dtRaw: inputs.dtRaw,
+        dtBias: dtBias && weights.dtBias,
+        dtSoftplus,
+        dtMin: dtLimit[0],
+        dtMax: dtLimit[1],
+        A: weights.A,
+        B: inputs.B,
+        C: inputs.C,
+        D: D && weights.D,
+        z: z && inputs.z,
+        state: states.h,
+        nGroup,
+        chunkSize,
       }),
   };
 }
@@ -76,16 +102,38 @@ forEachBackend("ssd", (backend) => {
   test.each(Object.entries(cases))("agrees with the golden %s", async (name, c) => {
     const { batch, length, nheads: nHead, headdim: headDim, ngroups: nGroup, dstate: dState } = c;
     const tensor = (suffix: string): Float32Array => golden.f32(`${name}.${suffix}`).values;
-    const optional = (suffix: string): Float32Array | null => (golden.has(`${name}.${suffix}`) ? tensor(suffix) : null);
-    const { y, states } = await runOp(backend(), trial({
-      batch, length, nHead, headDim, nGroup, dState, chunkSize: 32,
-      dtSoftplus: c.dt_softplus, dtLimit: [c.dt_limit[0], c.dt_limit[1] ?? Infinity],
-      x: tensor("x"), dtRaw: tensor("dt"), B: tensor("B"), C: tensor("C"), A: tensor("A"),
-      z: optional("z"), dtBias: optional("dt_bias"), D: optional("D"),
-      state: optional("initial_states") ?? new Float32Array(batch * nHead * headDim * dState),
-    }));
+    const optional = (suffix: string): Float32Array | null =>
+      golden.has(`${name}.${suffix}`) ? tensor(suffix) : null;
+    const { y, states } = await runOp(
+      backend(),
+      trial({
+        batch,
+        length,
+        nHead,
+        headDim,
+        nGroup,
+        dState,
+        chunkSize: 32,
+        dtSoftplus: c.dt_softplus,
+        dtLimit: [c.dt_limit[0], c.dt_limit[1] ?? Infinity],
+        x: tensor("x"),
+        dtRaw: tensor("dt"),
+        B: tensor("B"),
+        C: tensor("C"),
+        A: tensor("A"),
+        z: optional("z"),
+        dtBias: optional("dt_bias"),
+        D: optional("D"),
+        state: optional("initial_states") ?? new Float32Array(batch * nHead * headDim * dState),
+      }),
+    );
     expectAllClose(y, tensor("y"), kernelTolerance(tensor("y"), length), "y");
-    expectAllClose(states.h, tensor("final_state"), kernelTolerance(tensor("final_state"), length), "final state");
+    expectAllClose(
+      states.h,
+      tensor("final_state"),
+      kernelTolerance(tensor("final_state"), length),
+      "final state",
+    );
   });
 
   test.each([
@@ -97,16 +145,29 @@ forEachBackend("ssd", (backend) => {
     { batch: 1, length: 65, nHead: 2, headDim: 24, nGroup: 1, dState: 16, chunkSize: 64 },
     { batch: 1, length: 128, nHead: 1, headDim: 64, nGroup: 1, dState: 128, chunkSize: 64 },
     { batch: 1, length: 40, nHead: 2, headDim: 16, nGroup: 1, dState: 32, chunkSize: 256 },
-  ])("agrees with the reference: $batch × $length, $nHead × $headDim × $dState, $nGroup groups, chunks of $chunkSize", async (size) => {
-    const { batch, length, nHead, headDim, nGroup, dState } = size;
-    const random = seeded(length * nHead * headDim);
-    const rows = batch * length;
-    await expectLikeReference(backend(), trial({
-      ...size, dtSoftplus: true, dtLimit: [0.001, 0.2],
-      x: random.normal(rows * nHead * headDim), dtRaw: random.normal(rows * nHead), z: random.normal(rows * nHead * headDim),
-      B: random.normal(rows * nGroup * dState), C: random.normal(rows * nGroup * dState),
-      A: random.uniform(nHead, -16, -1), dtBias: random.uniform(nHead, -5, -2), D: random.normal(nHead),
-      state: random.normal(batch * nHead * headDim * dState),
-    }));
-  });
+  ])(
+    "agrees with the reference: $batch × $length, $nHead × $headDim × $dState, $nGroup groups, chunks of $chunkSize",
+    async (size) => {
+      const { batch, length, nHead, headDim, nGroup, dState } = size;
+      const random = seeded(length * nHead * headDim);
+      const rows = batch * length;
+      await expectLikeReference(
+        backend(),
+        trial({
+          ...size,
+          dtSoftplus: true,
+          dtLimit: [0.001, 0.2],
+          x: random.normal(rows * nHead * headDim),
+          dtRaw: random.normal(rows * nHead),
+          z: random.normal(rows * nHead * headDim),
+          B: random.normal(rows * nGroup * dState),
+          C: random.normal(rows * nGroup * dState),
+          A: random.uniform(nHead, -16, -1),
+          dtBias: random.uniform(nHead, -5, -2),
+          D: random.normal(nHead),
+          state: random.normal(batch * nHead * headDim * dState),
+        }),
+      );
+    },
+  );
 });
