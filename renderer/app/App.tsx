@@ -107,7 +107,7 @@ export function App({ client }: { readonly client: Client }) {
     reloadDocuments();
     tell(`${name} was removed. Chats that read it keep what they remember.`);
   }
-  async function useModel({ id }: ModelEntry): Promise<void> {
+  async function switchModel({ id }: ModelEntry): Promise<void> {
     if (await attempt(() => api.call("models.use", { modelId: id }))) reloadModels();
   }
   async function addModel(path: string): Promise<boolean> {
@@ -137,7 +137,7 @@ export function App({ client }: { readonly client: Client }) {
         <div className="main-columns">
           {place === "chat" && <ChatView chatId={chatId} status={status} announce={settings?.announce ?? "paragraphs"} onOpenChat={openChat} openDocument={openDocument} />}
           {place === "documents" && <DocumentsView documents={documents ?? []} onOpen={(id) => openDocument(id, null)} onRemove={(document) => void removeDocument(document)} />}
-          {place === "models" && <ModelsView models={models ?? []} modelId={status?.modelId ?? null} onUse={(model) => void useModel(model)} onAdd={addModel} />}
+          {place === "models" && <ModelsView models={models ?? []} modelId={status?.modelId ?? null} onUse={(model) => void switchModel(model)} onAdd={addModel} />}
           {place === "settings" && settings !== null && <SettingsView settings={settings} dataFolder={info?.dataFolder ?? null} onChange={(change) => void changeSettings(change)} />}
           {openPlace !== null && <DocumentPanel place={openPlace} document={documents?.find(({ id }) => id === openPlace.documentId)} onClose={() => setOpenPlace(null)} />}
         </div>

@@ -35,26 +35,26 @@ export function StatusLine({ status, link }: StatusLineProps) {
           <i className={`dot ${link === "open" ? (status === null ? "n" : DOT[status.phase]) : "w"}`} />
           <span>{conditionOf(status, link)}</span>
         </span>
-        {status?.modelName != null && (
+        {status !== null && status.modelName !== null && (
           <>
             <span className="sep" />
             <span>{status.modelName}{status.weights !== null && !status.modelName.includes(status.weights) ? `, ${status.weights}` : ""}</span>
           </>
         )}
-        {status?.backend != null && (
+        {status !== null && status.backend !== null && (
           <>
             <span className="sep hide-n" />
             <span className="hide-n">{BACKEND[status.backend]}{status.device !== null && `, ${status.device}`}</span>
           </>
         )}
-        {status?.tokensPerSecond != null && (
+        {status !== null && status.tokensPerSecond !== null && (
           <>
             <span className="sep" />
             <span>{formatRate(status.tokensPerSecond)}</span>
           </>
         )}
         <span className="end row">
-          {status?.stateBytes != null && <span>{`State ${formatBytes(status.stateBytes)}, constant`}</span>}
+          {status !== null && status.stateBytes !== null && <span>{`State ${formatBytes(status.stateBytes)}, constant`}</span>}
           <span className="sep hide-n" />
           <span className="row hide-n" style={{ gap: 5 }}><WifiOff className="i s" />No network</span>
         </span>
