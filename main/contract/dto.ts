@@ -5,7 +5,6 @@ import { z } from "zod";
 export const MAX_DOCUMENT_BYTES = 64 * 1024 * 1024;
 
 export const id = z.string().min(1).max(64);
-export type Id = string;
 
 export const samplerSchema = z.object({
   temperature: z.number().min(0).max(5),
@@ -57,7 +56,12 @@ export const messageSchema = z.object({
 });
 export type Message = z.infer<typeof messageSchema>;
 
-export const chatSummarySchema = z.object({ id, title: z.string(), updatedAt: z.number(), pinned: z.boolean() });
+export const chatSummarySchema = z.object({
+  id,
+  title: z.string(),
+  updatedAt: z.number(),
+  pinned: z.boolean(),
+});
 export type ChatSummary = z.infer<typeof chatSummarySchema>;
 
 export const chatSchema = chatSummarySchema.extend({
@@ -67,7 +71,14 @@ export const chatSchema = chatSummarySchema.extend({
   tokensRead: z.number().int(),
   /** Bytes of the state on disk at the tip (compressed), null where none is stored. */
   snapshotBytes: z.number().int().nullable(),
-  documents: z.array(z.object({ id, name: z.string(), pages: z.number().int().nullable(), tokens: z.number().int().nullable() })),
+  documents: z.array(
+    z.object({
+      id,
+      name: z.string(),
+      pages: z.number().int().nullable(),
+      tokens: z.number().int().nullable(),
+    }),
+  ),
 });
 export type Chat = z.infer<typeof chatSchema>;
 
@@ -84,7 +95,11 @@ export const documentSchema = z.object({
 });
 export type DocumentInfo = z.infer<typeof documentSchema>;
 
-export const documentPageSchema = z.object({ page: z.number().int().nullable(), start: z.number().int(), text: z.string() });
+export const documentPageSchema = z.object({
+  page: z.number().int().nullable(),
+  start: z.number().int(),
+  text: z.string(),
+});
 export type DocumentPage = z.infer<typeof documentPageSchema>;
 
 export const modelSchema = z.object({
@@ -103,7 +118,16 @@ export const modelSchema = z.object({
 export type ModelEntry = z.infer<typeof modelSchema>;
 
 export const engineStatusSchema = z.object({
-  phase: z.enum(["starting", "loading", "ready", "reading", "writing", "rebuilding", "failed", "no-model"]),
+  phase: z.enum([
+    "starting",
+    "loading",
+    "ready",
+    "reading",
+    "writing",
+    "rebuilding",
+    "failed",
+    "no-model",
+  ]),
   modelId: z.string().nullable(),
   modelName: z.string().nullable(),
   /** "Q8_0" */

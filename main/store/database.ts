@@ -1,6 +1,6 @@
 /** Opening the one database file: pragmas, exclusive lock, migrations with a backup, errors as sentences. */
 import BetterSqlite3, { type Database } from "better-sqlite3";
-import { existsSync } from "node:fs";
+import { closeSync, existsSync, openSync } from "node:fs";
 import { TarnError } from "../contract/errors.ts";
 import { chatsAndDocuments } from "./migrations/0001-chats-and-documents.ts";
 import type { Migration } from "./migrations/migration.ts";
@@ -25,6 +25,8 @@ export function openDatabase(
 ): Database {
   const existed = existsSync(options.file);
   try {
+    // For this user alone; SQLite gives the files beside it the same mode.
+    if (!existed) closeSync(openSync(options.file, "a", 0o600));
     const db = new BetterSqlite3(options.file, { timeout: 500 });
     try {
       // The operating system drops this lock with the process, whatever ended it: no lock file can become stale.

@@ -1,5 +1,5 @@
 import BetterSqlite3 from "better-sqlite3";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -115,6 +115,7 @@ describe("chats", () => {
     expect(await store.run("purgeDeletedChats", { now: 9 })).toBe(1);
     expect(await store.run("getMessage", { messageId: "m1" })).toBeNull();
     expect(await store.run("stateOf", { messageId: "m4" })).toBeNull();
+    expect(statSync(file).mode & 0o077).toBe(0);
     await store.close();
     open = [];
     expect(readFileSync(file).includes("text of m3")).toBe(false);
