@@ -33,7 +33,11 @@ function loadVulkan(): void {
   const library = join(dirname(manifest), "libvulkan.so.1");
   if (!existsSync(library)) return;
   try {
-    process.dlopen({ exports: {} }, library, constants.dlopen.RTLD_NOW | constants.dlopen.RTLD_GLOBAL | KEEP_LOADED);
+    process.dlopen(
+      { exports: {} },
+      library,
+      constants.dlopen.RTLD_NOW | constants.dlopen.RTLD_GLOBAL | KEEP_LOADED,
+    );
   } catch (error) {
     // Expected: it is no Node addon. It stays loaded all the same.
     if (!String(error).includes("self-register")) throw error;

@@ -77,14 +77,19 @@ export interface DispatchContext {
 }
 
 /** Turns one call into dispatches. */
-export type Describe = (operands: OpCall["operands"], context: DispatchContext) => readonly Dispatch[];
+export type Describe = (
+  operands: OpCall["operands"],
+  context: DispatchContext,
+) => readonly Dispatch[];
 
 /** WebGPU's `maxComputeWorkgroupsPerDimension`; more is folded into y and unfolded by `workgroup_index` in WGSL. */
 const MAX_WORKGROUPS = 65535;
 
 /** A grid of at least `count` workgroups; shaders stop at their own bound. */
 export function fold(count: number): [number, number, number] {
-  return count <= MAX_WORKGROUPS ? [count, 1, 1] : [MAX_WORKGROUPS, Math.ceil(count / MAX_WORKGROUPS), 1];
+  return count <= MAX_WORKGROUPS
+    ? [count, 1, 1]
+    : [MAX_WORKGROUPS, Math.ceil(count / MAX_WORKGROUPS), 1];
 }
 
 const floatBits = new Float32Array(1);

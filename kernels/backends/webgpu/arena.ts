@@ -52,7 +52,11 @@ export function layOutArena(plan: Plan): ArenaLayout {
   function target({ buffer, offset }: Tensor): number {
     if (buffer.kind === "temporary") return temporaries[buffer.index] + offset;
     if (buffer.kind === "output") return outputs[buffer.index] + offset;
-    throw new KernelError("backend", `a ${buffer.kind} cannot be written as an ordinary tensor on WebGPU`, { kind: buffer.kind });
+    throw new KernelError(
+      "backend",
+      `a ${buffer.kind} cannot be written as an ordinary tensor on WebGPU`,
+      { kind: buffer.kind },
+    );
   }
 
   function scratch(values: number): number {

@@ -15,12 +15,15 @@ import { createWebGpuBackend } from "./backend.ts";
 const LAYOUT: StateLayout = [{ name: "layers.0.ssm", shape: [3, 5] }];
 
 /** A GPU whose adapters say what `changes` says, and are real in all else. */
-function gpuWith(gpu: GPU, changes: {
-  readonly limits?: Readonly<Record<string, number>>;
-  readonly features?: ReadonlySet<string>;
-  readonly info?: Readonly<Record<string, unknown>>;
-  readonly onDevice?: (device: GPUDevice) => void;
-}): GPU {
+function gpuWith(
+  gpu: GPU,
+  changes: {
+    readonly limits?: Readonly<Record<string, number>>;
+    readonly features?: ReadonlySet<string>;
+    readonly info?: Readonly<Record<string, unknown>>;
+    readonly onDevice?: (device: GPUDevice) => void;
+  },
+): GPU {
   const adapterOf = (adapter: GPUAdapter): GPUAdapter =>
     new Proxy(adapter, {
       get(target, name) {
@@ -50,9 +53,13 @@ function gpuWith(gpu: GPU, changes: {
 }
 
 /** An object with some properties replaced. */
-function changed<T extends object>(original: T, changes: Readonly<Record<string, unknown>> = {}): T {
+function changed<T extends object>(
+  original: T,
+  changes: Readonly<Record<string, unknown>> = {},
+): T {
   return new Proxy(original, {
-    get: (target, name) => (Object.hasOwn(changes, name) ? changes[String(name)] : Reflect.get(target, name)),
+    get: (target, name) =>
+      Object.hasOwn(changes, name) ? changes[String(name)] : Reflect.get(target, name),
   });
 }
 
@@ -64,13 +71,22 @@ async function open(gpu: GPU): Promise<Backend> {
 
 /** Rows of an f32 matrix, as a file would give them. */
 function rowsOf(values: Float32Array, cols: number): ReadRows {
-  return async (first, count) => new Uint8Array(values.slice(first * cols, (first + count) * cols).buffer);
+  return async (first, count) =>
+    new Uint8Array(values.slice(first * cols, (first + count) * cols).buffer);
 }
 
 /** Looks ids up in a table and multiplies the rows by the table: y[t, r] = table[ids[t]] · table[r]. */
-async function lookUpAndMultiply(backend: Backend, table: Float32Array, cols: number, ids: Int32Array): Promise<Float32Array> {
+async function lookUpAndMultiply(
+  backend: Backend,
+  table: Float32Array,
+  cols: number,
+  ids: Int32Array,
+): Promise<Float32Array> {
   const rows = table.length / cols;
-  const weight = await backend.uploadWeight({ name: "table", dtype: "f32", rows, cols, use: "matrix" }, rowsOf(table, cols));
+  const weight = await backend.uploadWeight(
+    { name: "table", dtype: "f32", rows, cols, use: "matrix" },
+    rowsOf(table, cols),
+  );
   const plan = recordPlan({ batch: 1, length: ids.length }, [], (k) => {
     linear(k, embedding(k, weight), weight, { into: k.output(ids.length, rows) });
   });
@@ -81,7 +97,9 @@ async function lookUpAndMultiply(backend: Backend, table: Float32Array, cols: nu
 
 describe("the adapter", () => {
   test("is refused when it is software and was not asked for", async () => {
-    expect(await createWebGpuBackend({ gpu: await softwareGpu(), allowSoftware: false })).toBeNull();
+    expect(
+      await createWebGpuBackend({ gpu: await softwareGpu(), allowSoftware: false }),
+    ).toBeNull();
   });
 
   test("is taken when software will do, and says so", async () => {
@@ -99,10 +117,22 @@ describe("the adapter", () => {
 
 describe("a GPU without subgroups", () => {
   // Sums then go through workgroup memory; a device that is not software also gets wider workgroups.
-  test.each(["rms-norm", "gated-rms-norm", "linear, one row of f16", "linear, three rows of bf16", "ssd, decode"])("computes the same: %s", async (name) => {
+  test.each([
+    "rms-norm",
+    "gated-rms-norm",
+    "linear, one row of f16",
+    "linear, three rows of bf16",
+    "ssd, decode",
+  ])("computes the same: %s", async (name) => {
     const gpu = gpuWith(await softwareGpu(), {
       features: new Set(),
-      info: { isFallbackAdapter: false, vendor: "maker", architecture: "", device: "", description: "Plain GPU" },
+      info: {
+        isFallbackAdapter: false,
+        vendor: "maker",
+        architecture: "",
+        device: "",
+        description: "Plain GPU",
+      },
     });
     const backend = await createWebGpuBackend({ gpu, allowSoftware: false });
     if (backend === null) throw new Error("the adapter was refused");
@@ -125,15 +155,26 @@ describe("a weight larger than a binding", () => {
     await whole.release();
 
     // 13 rows of 256 bytes a part, and 256 bytes for alignment: 4 parts.
-    const split = await open(gpuWith(await softwareGpu(), { limits: { maxStorageBufferBindingSize: 14 * 256 } }));
+    const split = await open(
+      gpuWith(await softwareGpu(), { limits: { maxStorageBufferBindingSize: 14 * 256 } }),
+    );
     expect(await lookUpAndMultiply(split, table, cols, ids)).toEqual(expected);
     await split.release();
   });
 
   test("is refused with its name when not even a row fits", async () => {
-    const backend = await open(gpuWith(await softwareGpu(), { limits: { maxStorageBufferBindingSize: 512 } }));
-    const upload = backend.uploadWeight({ name: "embeddings", dtype: "f32", rows: 2, cols: 256, use: "matrix" }, rowsOf(new Float32Array(512), 256));
-    await expect(upload).rejects.toMatchObject({ name: "KernelError", code: "out-of-memory", message: expect.stringContaining("embeddings") });
+    const backend = await open(
+      gpuWith(await softwareGpu(), { limits: { maxStorageBufferBindingSize: 512 } }),
+    );
+    const upload = backend.uploadWeight(
+      { name: "embeddings", dtype: "f32", rows: 2, cols: 256, use: "matrix" },
+      rowsOf(new Float32Array(512), 256),
+    );
+    await expect(upload).rejects.toMatchObject({
+      name: "KernelError",
+      code: "out-of-memory",
+      message: expect.stringContaining("embeddings"),
+    });
     await backend.release();
   });
 });
@@ -142,9 +183,15 @@ describe("weights that do not fit their description", () => {
   test("are refused, and leave no memory behind", async () => {
     const backend = await open(await softwareGpu());
     const short: ReadRows = async () => new Uint8Array(3);
-    await expect(backend.uploadWeight({ name: "w", dtype: "f16", rows: 2, cols: 8, use: "matrix" }, short)).rejects.toMatchObject({ code: "shape" });
-    await expect(backend.uploadWeight({ name: "w", dtype: "q8_0", rows: 1, cols: 33, use: "matrix" }, short)).rejects.toMatchObject({ code: "shape" });
-    await expect(backend.uploadWeight({ name: "w", dtype: "f16", rows: 1, cols: 8, use: "vector" }, short)).rejects.toMatchObject({ code: "dtype" });
+    await expect(
+      backend.uploadWeight({ name: "w", dtype: "f16", rows: 2, cols: 8, use: "matrix" }, short),
+    ).rejects.toMatchObject({ code: "shape" });
+    await expect(
+      backend.uploadWeight({ name: "w", dtype: "q8_0", rows: 1, cols: 33, use: "matrix" }, short),
+    ).rejects.toMatchObject({ code: "shape" });
+    await expect(
+      backend.uploadWeight({ name: "w", dtype: "f16", rows: 1, cols: 8, use: "vector" }, short),
+    ).rejects.toMatchObject({ code: "dtype" });
     expect(backend.memory().weights).toBe(0);
     await backend.release();
   });
@@ -159,7 +206,9 @@ describe("a state", () => {
     expect(await backend.readState(state, 0)).toEqual([new Float32Array(15)]);
     expect(await backend.readState(state, 1)).toEqual(values);
     await expect(backend.readState(state, 2)).rejects.toMatchObject({ code: "shape" });
-    await expect(backend.writeState(state, 0, [new Float32Array(14)])).rejects.toMatchObject({ code: "shape" });
+    await expect(backend.writeState(state, 0, [new Float32Array(14)])).rejects.toMatchObject({
+      code: "shape",
+    });
     expect(backend.memory().states).toBe(2 * 15 * 4);
     state.release();
     expect(backend.memory().states).toBe(0);
@@ -170,7 +219,9 @@ describe("a state", () => {
   test("larger than the GPU's buffers is out of memory", async () => {
     const backend = await open(await softwareGpu());
     const layout: StateLayout = [{ name: "layers.0.ssm", shape: [2 ** 20, 2 ** 20] }];
-    expect(() => backend.createState(layout, 1)).toThrow(expect.objectContaining({ name: "KernelError", code: "out-of-memory" }));
+    expect(() => backend.createState(layout, 1)).toThrow(
+      expect.objectContaining({ name: "KernelError", code: "out-of-memory" }),
+    );
     await backend.release();
   });
 });
@@ -181,7 +232,10 @@ describe("a lost device", () => {
     const gpu = gpuWith(await softwareGpu(), { onDevice: (made) => (device = made) });
     const backend = await open(gpu);
     const cols = 32;
-    const weight = await backend.uploadWeight({ name: "table", dtype: "f32", rows: 4, cols, use: "matrix" }, rowsOf(new Float32Array(4 * cols), cols));
+    const weight = await backend.uploadWeight(
+      { name: "table", dtype: "f32", rows: 4, cols, use: "matrix" },
+      rowsOf(new Float32Array(4 * cols), cols),
+    );
     const plan = recordPlan({ batch: 1, length: 1 }, LAYOUT, (k) => {
       linear(k, embedding(k, weight), weight, { into: k.output(1, 4) });
     });
@@ -200,7 +254,9 @@ describe("a lost device", () => {
   test("is what a released backend reports", async () => {
     const backend = await open(await softwareGpu());
     await backend.release();
-    expect(() => backend.createState(LAYOUT, 1)).toThrow(expect.objectContaining({ code: "device-lost" }));
+    expect(() => backend.createState(LAYOUT, 1)).toThrow(
+      expect.objectContaining({ code: "device-lost" }),
+    );
     expect(backend.memory()).toEqual({ weights: 0, states: 0, workspace: 0 });
   });
 });
@@ -212,7 +268,10 @@ describe("an error of the device that no call was waiting for", () => {
     const backend = await open(gpu);
     const state = backend.createState(LAYOUT, 1);
     device?.createBuffer({ size: 4, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.STORAGE });
-    await expect(backend.readState(state, 0)).rejects.toMatchObject({ name: "KernelError", code: "backend" });
+    await expect(backend.readState(state, 0)).rejects.toMatchObject({
+      name: "KernelError",
+      code: "backend",
+    });
     expect(await backend.readState(state, 0)).toEqual([new Float32Array(15)]);
     await backend.release();
   });
@@ -221,8 +280,13 @@ describe("an error of the device that no call was waiting for", () => {
 describe("an op without kernels", () => {
   test("is refused when the plan is compiled", async () => {
     const backend = await open(await softwareGpu());
-    const plan = recordPlan({ batch: 1, length: 1 }, [], (k) => k.record({ name: "attention", access: {} }, {}));
-    await expect(backend.compile(plan)).rejects.toMatchObject({ code: "unsupported", details: { op: "attention" } });
+    const plan = recordPlan({ batch: 1, length: 1 }, [], (k) =>
+      k.record({ name: "attention", access: {} }, {}),
+    );
+    await expect(backend.compile(plan)).rejects.toMatchObject({
+      code: "unsupported",
+      details: { op: "attention" },
+    });
     await backend.release();
   });
 });

@@ -21,7 +21,10 @@ export interface WebGpuOptions {
  * A backend on the fastest adapter.
  * @returns null where there is no adapter, or only one that `allowSoftware` refuses
  */
-export async function createWebGpuBackend({ gpu, allowSoftware }: WebGpuOptions): Promise<Backend | null> {
+export async function createWebGpuBackend({
+  gpu,
+  allowSoftware,
+}: WebGpuOptions): Promise<Backend | null> {
   const device = await requestGpuDevice(gpu, allowSoftware);
   if (device === null) return null;
   const allocator = createAllocator(device);

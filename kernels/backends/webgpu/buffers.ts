@@ -21,7 +21,12 @@ export interface Allocator {
    */
   allocate(label: string, bytes: number, usage: GPUBufferUsageFlags, use: MemoryUse): Allocation;
   /** The same, waiting for the answer. @throws KernelError `out-of-memory`, `device-lost` */
-  allocateChecked(label: string, bytes: number, usage: GPUBufferUsageFlags, use: MemoryUse): Promise<Allocation>;
+  allocateChecked(
+    label: string,
+    bytes: number,
+    usage: GPUBufferUsageFlags,
+    use: MemoryUse,
+  ): Promise<Allocation>;
   held(): { readonly weights: number; readonly states: number; readonly workspace: number };
   releaseAll(): void;
 }
@@ -32,7 +37,12 @@ export function createAllocator(gpu: GpuDevice): Allocator {
   const live = new Set<Allocation>();
   const books = { weights: 0, states: 0, workspace: 0 };
 
-  function allocate(label: string, wanted: number, usage: GPUBufferUsageFlags, use: MemoryUse): Allocation {
+  function allocate(
+    label: string,
+    wanted: number,
+    usage: GPUBufferUsageFlags,
+    use: MemoryUse,
+  ): Allocation {
     // Bindings of length 0 are invalid, and copies go by words of 4 bytes.
     const bytes = Math.max(16, Math.ceil(wanted / 4) * 4);
     if (bytes > device.limits.maxBufferSize) {
@@ -48,9 +58,14 @@ export function createAllocator(gpu: GpuDevice): Allocator {
       (error) =>
         error === null
           ? null
-          : new KernelError("out-of-memory", `${label}: no ${bytes} bytes left on the GPU (${error.message})`, { bytes }),
+          : new KernelError(
+              "out-of-memory",
+              `${label}: no ${bytes} bytes left on the GPU (${error.message})`,
+              { bytes },
+            ),
       // A lost device rejects its scopes; the loss itself is reported by the next check.
-      (reason: unknown) => new KernelError("device-lost", `${label}: the GPU device is gone (${String(reason)})`),
+      (reason: unknown) =>
+        new KernelError("device-lost", `${label}: the GPU device is gone (${String(reason)})`),
     );
     books[use] += bytes;
     const allocation: Allocation = {
@@ -84,4 +99,3 @@ export function createAllocator(gpu: GpuDevice): Allocator {
     },
   };
 }
-

@@ -23,7 +23,9 @@ const describers: ReadonlyMap<string, Describe> = new Map<string, Describe>([
 export function describe(call: OpCall, context: DispatchContext): readonly Dispatch[] {
   const describeOp = describers.get(call.op);
   if (describeOp === undefined) {
-    throw new KernelError("unsupported", `there is no WebGPU kernel for ${call.op}`, { op: call.op });
+    throw new KernelError("unsupported", `there is no WebGPU kernel for ${call.op}`, {
+      op: call.op,
+    });
   }
   return describeOp(call.operands, context);
 }

@@ -31,7 +31,10 @@ export interface GpuDevice {
  * @param allowSoftware whether a CPU that plays a GPU will do
  * @returns null where there is no adapter, or only one that is refused
  */
-export async function requestGpuDevice(gpu: GPU, allowSoftware: boolean): Promise<GpuDevice | null> {
+export async function requestGpuDevice(
+  gpu: GPU,
+  allowSoftware: boolean,
+): Promise<GpuDevice | null> {
   const adapter = await gpu.requestAdapter({ powerPreference: "high-performance" });
   if (adapter === null) return null;
   const software = isSoftware(adapter.info);
@@ -64,12 +67,15 @@ export async function requestGpuDevice(gpu: GPU, allowSoftware: boolean): Promis
 export function isSoftware(info: GPUAdapterInfo): boolean {
   return (
     info.isFallbackAdapter ||
-    [info.vendor, info.architecture, info.device, info.description].some((text) => SOFTWARE.test(text))
+    [info.vendor, info.architecture, info.device, info.description].some((text) =>
+      SOFTWARE.test(text),
+    )
   );
 }
 
 function nameOf(info: GPUAdapterInfo): string {
-  const name = info.description || info.device || [info.vendor, info.architecture].filter(Boolean).join(" ");
+  const name =
+    info.description || info.device || [info.vendor, info.architecture].filter(Boolean).join(" ");
   return name || "unnamed GPU";
 }
 
@@ -80,7 +86,11 @@ function watch(
   let lost: KernelError | null = null;
   let uncaptured: KernelError | null = null;
   const whenLost = device.lost.then(({ reason, message }) => {
-    lost = new KernelError("device-lost", `the GPU device ${facts.info.name} is gone (${reason}): ${message}`, { reason });
+    lost = new KernelError(
+      "device-lost",
+      `the GPU device ${facts.info.name} is gone (${reason}): ${message}`,
+      { reason },
+    );
     return lost;
   });
   device.addEventListener("uncapturederror", ({ error }) => {
@@ -110,7 +120,10 @@ function watch(
       if (outcome instanceof KernelError) throw outcome;
       if ("value" in outcome) return outcome.value;
       // Pending work may be rejected a moment before the loss that is its cause becomes known.
-      const cause = await Promise.race([whenLost, new Promise<null>((resolve) => setTimeout(() => resolve(null), 50))]);
+      const cause = await Promise.race([
+        whenLost,
+        new Promise<null>((resolve) => setTimeout(() => resolve(null), 50)),
+      ]);
       throw cause ?? new KernelError("backend", `GPU work failed: ${String(outcome.reason)}`);
     },
     destroy: () => device.destroy(),
@@ -122,6 +135,8 @@ export function asKernelError(error: GPUError): KernelError {
   const outOfMemory = error instanceof GPUOutOfMemoryError;
   return new KernelError(
     outOfMemory ? "out-of-memory" : "backend",
-    outOfMemory ? `the GPU is out of memory: ${error.message}` : `the GPU reported an error: ${error.message}`,
+    outOfMemory
+      ? `the GPU is out of memory: ${error.message}`
+      : `the GPU reported an error: ${error.message}`,
   );
 }

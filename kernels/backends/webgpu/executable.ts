@@ -56,7 +56,10 @@ export async function compilePlan(plan: Plan, resources: Resources): Promise<Exe
       scratch: (values) => layout.scratch(values),
       parts: (weight) => resources.weights.matrix(weight).parts,
     });
-    return dispatches.map((dispatch, index) => ({ dispatch, copies: index === 0 ? layout.copies() : [] }));
+    return dispatches.map((dispatch, index) => ({
+      dispatch,
+      copies: index === 0 ? layout.copies() : [],
+    }));
   });
   const steps: Step[] = await Promise.all(
     described.map(async (step) => ({ ...step, pipeline: await pipelines.pipeline(step.dispatch) })),
@@ -83,13 +86,17 @@ export async function compilePlan(plan: Plan, resources: Resources): Promise<Exe
       case "ids":
         return { buffer: ids.buffer };
       case "vector":
-        return { buffer: read.weight === null ? resources.unused : resources.weights.vector(read.weight) };
+        return {
+          buffer: read.weight === null ? resources.unused : resources.weights.vector(read.weight),
+        };
       case "values": {
         const part = resources.weights.matrix(read.weight).parts[read.part];
         return { buffer: part.allocation.buffer, size: part.valueBytes };
       }
       case "scales": {
-        const { allocation, scaleOffset, scaleBytes } = resources.weights.matrix(read.weight).parts[read.part];
+        const { allocation, scaleOffset, scaleBytes } = resources.weights.matrix(read.weight).parts[
+          read.part
+        ];
         if (scaleBytes === 0) return { buffer: resources.unused };
         return { buffer: allocation.buffer, offset: scaleOffset, size: scaleBytes };
       }
@@ -119,13 +126,20 @@ export async function compilePlan(plan: Plan, resources: Resources): Promise<Exe
         pass?.end();
         pass = null;
         for (const { slot, from, to, values } of copies) {
-          encoder.copyBufferToBuffer(state.slots[slot].buffer, from * 4, arenaBuffer, to * 4, values * 4);
+          encoder.copyBufferToBuffer(
+            state.slots[slot].buffer,
+            from * 4,
+            arenaBuffer,
+            to * 4,
+            values * 4,
+          );
         }
       }
       pass ??= encoder.beginComputePass();
       pass.setPipeline(pipeline);
       pass.setBindGroup(0, groups[index]);
-      if (dispatch.state !== null) pass.setBindGroup(1, state.bindGroup(dispatch.state.buffer.index));
+      if (dispatch.state !== null)
+        pass.setBindGroup(1, state.bindGroup(dispatch.state.buffer.index));
       pass.dispatchWorkgroups(...dispatch.workgroups);
     }
     pass?.end();
@@ -135,7 +149,11 @@ export async function compilePlan(plan: Plan, resources: Resources): Promise<Exe
   let groups: readonly GPUBindGroup[] = [];
   let released = false;
 
-  async function run(idsOfRun: Int32Array, state: StateBuffers, wantOutputs: boolean): Promise<Float32Array[]> {
+  async function run(
+    idsOfRun: Int32Array,
+    state: StateBuffers,
+    wantOutputs: boolean,
+  ): Promise<Float32Array[]> {
     if (released) throw new KernelError("backend", "this executable was released");
     gpu.check();
     checkRun(plan, idsOfRun, state);
@@ -155,7 +173,11 @@ export async function compilePlan(plan: Plan, resources: Resources): Promise<Exe
     }
     return readback.submitAndRead(
       encoder,
-      plan.outputs.map((values, index) => ({ buffer: arenaBuffer, offset: layout.output(index) * 4, bytes: values * 4 })),
+      plan.outputs.map((values, index) => ({
+        buffer: arenaBuffer,
+        offset: layout.output(index) * 4,
+        bytes: values * 4,
+      })),
     );
   }
 
@@ -172,10 +194,16 @@ export async function compilePlan(plan: Plan, resources: Resources): Promise<Exe
 
 function checkRun(plan: Plan, ids: Int32Array, state: StateBuffers): void {
   if (ids.length !== plan.batch * plan.length) {
-    throw new KernelError("shape", `${ids.length} ids for a plan of ${plan.batch} sequences of ${plan.length} tokens`);
+    throw new KernelError(
+      "shape",
+      `${ids.length} ids for a plan of ${plan.batch} sequences of ${plan.length} tokens`,
+    );
   }
   if (state.batch !== plan.batch) {
-    throw new KernelError("shape", `a state of ${state.batch} sequences for a plan of ${plan.batch}`);
+    throw new KernelError(
+      "shape",
+      `a state of ${state.batch} sequences for a plan of ${plan.batch}`,
+    );
   }
 }
 
@@ -186,6 +214,8 @@ function paramBytes({ params }: Dispatch): number {
 
 function paramWords(steps: readonly Step[]): Uint32Array<ArrayBuffer> {
   const words = new Uint32Array((steps.length * UNIFORM_ALIGNMENT) / 4);
-  steps.forEach(({ dispatch }, index) => words.set(dispatch.params, (index * UNIFORM_ALIGNMENT) / 4));
+  steps.forEach(({ dispatch }, index) =>
+    words.set(dispatch.params, (index * UNIFORM_ALIGNMENT) / 4),
+  );
   return words;
 }

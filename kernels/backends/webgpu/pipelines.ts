@@ -24,7 +24,10 @@ export function createPipelines(gpu: GpuDevice): Pipelines {
     visibility: GPUShaderStage.COMPUTE,
     buffer: { type },
   });
-  const stateLayout = device.createBindGroupLayout({ label: "state", entries: [entry(0, "storage")] });
+  const stateLayout = device.createBindGroupLayout({
+    label: "state",
+    entries: [entry(0, "storage")],
+  });
 
   function operandLayout(reads: number): GPUBindGroupLayout {
     return made(operandLayouts, reads, () =>
@@ -42,7 +45,10 @@ export function createPipelines(gpu: GpuDevice): Pipelines {
   function pipelineLayout({ reads, state }: Dispatch): GPUPipelineLayout {
     return made(pipelineLayouts, `${reads.length} ${state === null ? "" : "state"}`, () =>
       device.createPipelineLayout({
-        bindGroupLayouts: state === null ? [operandLayout(reads.length)] : [operandLayout(reads.length), stateLayout],
+        bindGroupLayouts:
+          state === null
+            ? [operandLayout(reads.length)]
+            : [operandLayout(reads.length), stateLayout],
       }),
     );
   }
@@ -65,10 +71,14 @@ export function createPipelines(gpu: GpuDevice): Pipelines {
           );
         } catch (error) {
           if (error instanceof KernelError && error.code === "device-lost") throw error;
-          throw new KernelError("backend", `pipeline ${key}: ${error instanceof Error ? error.message : String(error)}`, {
-            shader: shader.name,
-            entryPoint,
-          });
+          throw new KernelError(
+            "backend",
+            `pipeline ${key}: ${error instanceof Error ? error.message : String(error)}`,
+            {
+              shader: shader.name,
+              entryPoint,
+            },
+          );
         }
       });
     },
@@ -99,7 +109,9 @@ async function compileModule(gpu: GpuDevice, shader: Shader): Promise<GPUShaderM
   const report = messages
     .filter(({ type }) => type === "error")
     .map(({ lineNum, message }) => `${message} in \`${lines[lineNum - 1]?.trim() ?? ""}\``);
-  throw new KernelError("backend", `shader ${shader.name}: ${report.join("; ") || error.message}`, { shader: shader.name });
+  throw new KernelError("backend", `shader ${shader.name}: ${report.join("; ") || error.message}`, {
+    shader: shader.name,
+  });
 }
 
 /** The value of a cache, made if it is not there. */

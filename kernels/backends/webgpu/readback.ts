@@ -31,7 +31,12 @@ export function createReadback(gpu: GpuDevice, allocator: Allocator): Readback {
     const [taken] = fitting === -1 ? [] : idle.splice(fitting, 1);
     if (taken !== undefined) return taken;
     const size = bytes > KEEP_BYTES ? bytes : 2 ** Math.ceil(Math.log2(Math.max(bytes, 4096)));
-    return allocator.allocateChecked("readback", size, GPUBufferUsage.COPY_DST | GPUBufferUsage.MAP_READ, "workspace");
+    return allocator.allocateChecked(
+      "readback",
+      size,
+      GPUBufferUsage.COPY_DST | GPUBufferUsage.MAP_READ,
+      "workspace",
+    );
   }
 
   return {

@@ -25,12 +25,18 @@ export interface States {
 }
 
 /** No states yet. */
-export function createStates(gpu: GpuDevice, allocator: Allocator, pipelines: Pipelines, readback: Readback): States {
+export function createStates(
+  gpu: GpuDevice,
+  allocator: Allocator,
+  pipelines: Pipelines,
+  readback: Readback,
+): States {
   const known = new WeakMap<StateBuffers, GpuState>();
 
   async function use(state: StateBuffers): Promise<GpuState> {
     const found = known.get(state);
-    if (found === undefined) throw new KernelError("backend", "this state is not on this backend, or was released");
+    if (found === undefined)
+      throw new KernelError("backend", "this state is not on this backend, or was released");
     const problem = await found.problem;
     if (problem !== null) throw problem;
     return found;
@@ -38,7 +44,10 @@ export function createStates(gpu: GpuDevice, allocator: Allocator, pipelines: Pi
 
   function checkSequence(state: StateBuffers, sequence: number): void {
     if (!Number.isInteger(sequence) || sequence < 0 || sequence >= state.batch) {
-      throw new KernelError("shape", `sequence ${sequence} of a state of ${state.batch}`, { sequence, batch: state.batch });
+      throw new KernelError("shape", `sequence ${sequence} of a state of ${state.batch}`, {
+        sequence,
+        batch: state.batch,
+      });
     }
   }
 
@@ -97,16 +106,26 @@ export function createStates(gpu: GpuDevice, allocator: Allocator, pipelines: Pi
       checkSequence(state, sequence);
       const { slots } = await use(state);
       if (values.length !== slots.length) {
-        throw new KernelError("shape", `${values.length} arrays for a state of ${slots.length} slots`);
+        throw new KernelError(
+          "shape",
+          `${values.length} arrays for a state of ${slots.length} slots`,
+        );
       }
       // All sizes first: a state is written whole or not at all.
       state.layout.forEach((slot, index) => {
         if (values[index].length !== slotSize(slot)) {
-          throw new KernelError("shape", `${slot.name} has ${slotSize(slot)} values, got ${values[index].length}`);
+          throw new KernelError(
+            "shape",
+            `${slot.name} has ${slotSize(slot)} values, got ${values[index].length}`,
+          );
         }
       });
       values.forEach((array, index) => {
-        gpu.device.queue.writeBuffer(slots[index].buffer, sequence * array.length * 4, new Float32Array(array));
+        gpu.device.queue.writeBuffer(
+          slots[index].buffer,
+          sequence * array.length * 4,
+          new Float32Array(array),
+        );
       });
     },
   };

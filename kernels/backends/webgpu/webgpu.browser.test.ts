@@ -10,11 +10,15 @@ type Trials = Exclude<TrialsReply, { failed: string }>;
 
 /** @throws Error with what the worker reported, or what kept it from starting */
 async function runInWorker(backend: BackendName): Promise<Trials> {
-  const worker = new Worker(new URL("../../testing/trials.worker.ts", import.meta.url), { type: "module" });
+  const worker = new Worker(new URL("../../testing/trials.worker.ts", import.meta.url), {
+    type: "module",
+  });
   try {
     const reply = await new Promise<TrialsReply>((resolve, reject) => {
       worker.addEventListener("message", ({ data }: MessageEvent<TrialsReply>) => resolve(data));
-      worker.addEventListener("error", ({ message }) => reject(new Error(`the worker failed: ${message}`)));
+      worker.addEventListener("error", ({ message }) =>
+        reject(new Error(`the worker failed: ${message}`)),
+      );
       worker.postMessage(backend);
     });
     if ("failed" in reply) throw new Error(reply.failed);
@@ -44,7 +48,12 @@ describe.each(["webgpu", "wasm"] as const)("%s in a Web Worker", (name) => {
     const { y, states } = expected.results[trial];
     expectAllClose(actual.results[trial].y, y, kernelTolerance(y, 257), "y");
     for (const [slot, values] of Object.entries(states)) {
-      expectAllClose(actual.results[trial].states[slot], values, kernelTolerance(values, 257), slot);
+      expectAllClose(
+        actual.results[trial].states[slot],
+        values,
+        kernelTolerance(values, 257),
+        slot,
+      );
     }
   });
 });

@@ -44,9 +44,13 @@ export function createWeightStore(gpu: GpuDevice, allocator: Allocator): WeightS
 
   function find(weight: Weight, use: WeightSpec["use"]): GpuWeight {
     const found = weights.get(weight.id);
-    if (found === undefined) throw new KernelError("backend", `weight ${weight.id} is not on this backend`);
+    if (found === undefined)
+      throw new KernelError("backend", `weight ${weight.id} is not on this backend`);
     if (found.spec.use !== use) {
-      throw new KernelError("dtype", `${found.spec.name} was uploaded as a ${found.spec.use}, and is used as a ${use}`);
+      throw new KernelError(
+        "dtype",
+        `${found.spec.name} was uploaded as a ${found.spec.use}, and is used as a ${use}`,
+      );
     }
     return found;
   }
@@ -78,7 +82,8 @@ export function createWeightStore(gpu: GpuDevice, allocator: Allocator): WeightS
       const { buffer } = part.allocation;
       const { values, scales } = repack(spec, packed, count);
       queue.writeBuffer(buffer, (row * part.valueBytes) / part.rows, values);
-      if (scales !== null) queue.writeBuffer(buffer, part.scaleOffset + (row * part.scaleBytes) / part.rows, scales);
+      if (scales !== null)
+        queue.writeBuffer(buffer, part.scaleOffset + (row * part.scaleBytes) / part.rows, scales);
       await flush(packed.byteLength);
     }
   }
@@ -121,7 +126,11 @@ function checkSpec({ name, dtype, rows, cols, use }: WeightSpec): void {
     throw new KernelError("dtype", `${name}: vectors are f32, this one is ${dtype}`, { dtype });
   }
   if (dtype === "q8_0" && cols % Q8_0_BLOCK !== 0) {
-    throw new KernelError("shape", `${name}: rows of ${cols} values are not whole q8_0 blocks of ${Q8_0_BLOCK}`, { cols });
+    throw new KernelError(
+      "shape",
+      `${name}: rows of ${cols} values are not whole q8_0 blocks of ${Q8_0_BLOCK}`,
+      { cols },
+    );
   }
 }
 
@@ -132,7 +141,11 @@ function planParts(spec: WeightSpec, maxBytes: number): Omit<GpuWeightPart, "all
   const rowsAtMost = Math.floor((maxBytes - BINDING_ALIGNMENT) / (valueRow + scaleRow));
   // Kernels that read vectors know no parts.
   if (rowsAtMost < (spec.use === "vector" ? spec.rows : 1)) {
-    throw new KernelError("out-of-memory", `${spec.name} does not fit this GPU's bindings of ${maxBytes} bytes`, { maxBytes });
+    throw new KernelError(
+      "out-of-memory",
+      `${spec.name} does not fit this GPU's bindings of ${maxBytes} bytes`,
+      { maxBytes },
+    );
   }
   const parts: Omit<GpuWeightPart, "allocation">[] = [];
   for (let firstRow = 0; firstRow < spec.rows; firstRow += rowsAtMost) {
@@ -160,7 +173,8 @@ function repack(
   const to = spec.use === "vector" ? from : rowWords(spec.dtype, spec.cols) * 4;
   if (from === to) return { values: ownBytes(packed), scales: null };
   const values = new Uint8Array(rows * to);
-  for (let row = 0; row < rows; row += 1) values.set(packed.subarray(row * from, (row + 1) * from), row * to);
+  for (let row = 0; row < rows; row += 1)
+    values.set(packed.subarray(row * from, (row + 1) * from), row * to);
   return { values, scales: null };
 }
 

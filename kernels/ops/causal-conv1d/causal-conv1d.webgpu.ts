@@ -1,5 +1,13 @@
 import {
-  flagOf, fold, numberOf, optionalWeightOf, tensorOf, weightOf, type Dispatch, type DispatchContext, type Shader,
+  flagOf,
+  fold,
+  numberOf,
+  optionalWeightOf,
+  tensorOf,
+  weightOf,
+  type Dispatch,
+  type DispatchContext,
+  type Shader,
 } from "../../wgsl/dispatch.ts";
 import grid from "../../wgsl/grid.wgsl?raw";
 import softplus from "../../wgsl/softplus.wgsl?raw";
@@ -28,15 +36,25 @@ export function describeCausalConv1d(operands: Operands, context: DispatchContex
       SILU: flagOf(operands, "silu"),
     },
     params: [
-      batch, length,
-      context.place(x), x.stride,
-      context.target(y), y.stride,
-      state.offset, state.stride,
+      batch,
+      length,
+      context.place(x),
+      x.stride,
+      context.target(y),
+      y.stride,
+      state.offset,
+      state.stride,
     ],
-    reads: [{ kind: "vector", weight }, { kind: "vector", weight: bias }],
+    reads: [
+      { kind: "vector", weight },
+      { kind: "vector", weight: bias },
+    ],
     state,
     workgroups: fold(x.rows * pieces),
   };
   if (length === 1) return [convolution];
-  return [convolution, { ...convolution, entryPoint: "causal_conv1d_state", workgroups: fold(batch * pieces) }];
+  return [
+    convolution,
+    { ...convolution, entryPoint: "causal_conv1d_state", workgroups: fold(batch * pieces) },
+  ];
 }

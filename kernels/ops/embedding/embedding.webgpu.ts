@@ -1,4 +1,11 @@
-import { fold, tensorOf, weightOf, type Dispatch, type DispatchContext, type Shader } from "../../wgsl/dispatch.ts";
+import {
+  fold,
+  tensorOf,
+  weightOf,
+  type Dispatch,
+  type DispatchContext,
+  type Shader,
+} from "../../wgsl/dispatch.ts";
 import grid from "../../wgsl/grid.wgsl?raw";
 import { dtypeCodes, rowWords, scaleWords } from "../../wgsl/packed.ts";
 import unpack from "../../wgsl/unpack.wgsl?raw";

@@ -1,5 +1,11 @@
 import {
-  floatWord, fold, numberOf, tensorOf, weightOf, type Dispatch, type DispatchContext,
+  floatWord,
+  fold,
+  numberOf,
+  tensorOf,
+  weightOf,
+  type Dispatch,
+  type DispatchContext,
 } from "../../wgsl/dispatch.ts";
 import grid from "../../wgsl/grid.wgsl?raw";
 import { reductionFor } from "../../wgsl/reduce.ts";
@@ -23,12 +29,20 @@ export function describeGatedRmsNorm(operands: Operands, context: DispatchContex
         subgroups: reduction.subgroups,
       },
       entryPoint: "gated_rms_norm",
-      constants: { TEAM: reduction.team, TEAMS: context.software ? 1 : 8, GROUP_SIZE: groupSize, GROUPS: groups },
+      constants: {
+        TEAM: reduction.team,
+        TEAMS: context.software ? 1 : 8,
+        GROUP_SIZE: groupSize,
+        GROUPS: groups,
+      },
       params: [
         x.rows,
-        context.place(x), x.stride,
-        context.place(z), z.stride,
-        context.target(y), y.stride,
+        context.place(x),
+        x.stride,
+        context.place(z),
+        z.stride,
+        context.target(y),
+        y.stride,
         floatWord(numberOf(operands, "eps")),
       ],
       reads: [{ kind: "vector", weight: weightOf(operands, "weight") }],

@@ -1,5 +1,12 @@
 import {
-  fold, optionalTensorOf, optionalWeightOf, tensorOf, weightOf, type Dispatch, type DispatchContext, type Shader,
+  fold,
+  optionalTensorOf,
+  optionalWeightOf,
+  tensorOf,
+  weightOf,
+  type Dispatch,
+  type DispatchContext,
+  type Shader,
   type WeightPart,
 } from "../../wgsl/dispatch.ts";
 import grid from "../../wgsl/grid.wgsl?raw";
@@ -39,12 +46,19 @@ export function describeLinear(operands: Operands, context: DispatchContext): Di
     constants: { ...constants, ...how.constants },
     params: [
       x.rows,
-      context.place(x), x.stride,
-      context.target(y), y.stride,
-      residual === null ? 0 : context.place(residual), residual === null ? 0 : residual.stride,
-      part.firstRow, part.rows,
-      weight.cols, rowWords(weight.dtype, weight.cols) / 4, scaleWords(weight.dtype, weight.cols),
-      bias === null ? 0 : 1, residual === null ? 0 : 1,
+      context.place(x),
+      x.stride,
+      context.target(y),
+      y.stride,
+      residual === null ? 0 : context.place(residual),
+      residual === null ? 0 : residual.stride,
+      part.firstRow,
+      part.rows,
+      weight.cols,
+      rowWords(weight.dtype, weight.cols) / 4,
+      scaleWords(weight.dtype, weight.cols),
+      bias === null ? 0 : 1,
+      residual === null ? 0 : 1,
     ],
     reads: [
       { kind: "values", weight, part: index },
@@ -73,8 +87,14 @@ function fewRows(rows: number, weight: Weight, context: DispatchContext): Linear
       subgroups: reduction.subgroups,
     },
     entryPoint: "linear",
-    constants: { TEAM: reduction.team, TEAMS, X_ROWS: xRows, WHOLE: weight.cols % valuesInVector(weight.dtype) === 0 ? 1 : 0 },
-    workgroups: (part) => fold(Math.ceil((Math.ceil(part.rows / TEAM_ROWS) * Math.ceil(rows / xRows)) / TEAMS)),
+    constants: {
+      TEAM: reduction.team,
+      TEAMS,
+      X_ROWS: xRows,
+      WHOLE: weight.cols % valuesInVector(weight.dtype) === 0 ? 1 : 0,
+    },
+    workgroups: (part) =>
+      fold(Math.ceil((Math.ceil(part.rows / TEAM_ROWS) * Math.ceil(rows / xRows)) / TEAMS)),
   };
 }
 

@@ -1,5 +1,11 @@
 import {
-  floatWord, fold, numberOf, tensorOf, weightOf, type Dispatch, type DispatchContext,
+  floatWord,
+  fold,
+  numberOf,
+  tensorOf,
+  weightOf,
+  type Dispatch,
+  type DispatchContext,
 } from "../../wgsl/dispatch.ts";
 import grid from "../../wgsl/grid.wgsl?raw";
 import { reductionFor } from "../../wgsl/reduce.ts";
@@ -13,11 +19,22 @@ export function describeRmsNorm(operands: Operands, context: DispatchContext): D
   const reduction = reductionFor(context);
   return [
     {
-      shader: { name: "rms-norm", parts: [grid, reduction.part, source], subgroups: reduction.subgroups },
+      shader: {
+        name: "rms-norm",
+        parts: [grid, reduction.part, source],
+        subgroups: reduction.subgroups,
+      },
       entryPoint: "rms_norm",
       // One row is all there is to do at decode: many lanes, or the row's latency shows.
       constants: { TEAM: reduction.team, TEAMS: context.software ? 1 : 8, D_MODEL: x.cols },
-      params: [x.rows, context.place(x), x.stride, context.target(y), y.stride, floatWord(numberOf(operands, "eps"))],
+      params: [
+        x.rows,
+        context.place(x),
+        x.stride,
+        context.target(y),
+        y.stride,
+        floatWord(numberOf(operands, "eps")),
+      ],
       reads: [{ kind: "vector", weight: weightOf(operands, "weight") }],
       state: null,
       workgroups: fold(x.rows),

@@ -1,5 +1,13 @@
 import {
-  flagOf, fold, numberOf, optionalTensorOf, optionalWeightOf, tensorOf, weightOf, type Dispatch, type DispatchContext,
+  flagOf,
+  fold,
+  numberOf,
+  optionalTensorOf,
+  optionalWeightOf,
+  tensorOf,
+  weightOf,
+  type Dispatch,
+  type DispatchContext,
 } from "../../wgsl/dispatch.ts";
 import grid from "../../wgsl/grid.wgsl?raw";
 import softplus from "../../wgsl/softplus.wgsl?raw";
@@ -34,7 +42,11 @@ export function describeSelectiveScan(operands: Operands, context: DispatchConte
   const sums = chunks === 1 ? 0 : context.scratch(batch * chunks * dInner);
   const ends = chunks === 1 ? 0 : context.scratch(batch * chunks * dInner * dState);
   const scan: Dispatch = {
-    shader: { name: "selective-scan", parts: [grid, softplus, source], consts: { D_STATE: dState } },
+    shader: {
+      name: "selective-scan",
+      parts: [grid, softplus, source],
+      consts: { D_STATE: dState },
+    },
     entryPoint: "selective_scan",
     constants: {
       D_INNER: dInner,
@@ -45,17 +57,32 @@ export function describeSelectiveScan(operands: Operands, context: DispatchConte
       HAS_Z: z === null ? 0 : 1,
     },
     params: [
-      batch, length, chunk, chunks,
-      context.place(x), x.stride,
-      context.place(dtRaw), dtRaw.stride,
-      context.place(B), B.stride,
-      context.place(C), C.stride,
-      z === null ? 0 : context.place(z), z === null ? 0 : z.stride,
-      context.target(y), y.stride,
-      state.offset, state.stride,
-      sums, ends,
+      batch,
+      length,
+      chunk,
+      chunks,
+      context.place(x),
+      x.stride,
+      context.place(dtRaw),
+      dtRaw.stride,
+      context.place(B),
+      B.stride,
+      context.place(C),
+      C.stride,
+      z === null ? 0 : context.place(z),
+      z === null ? 0 : z.stride,
+      context.target(y),
+      y.stride,
+      state.offset,
+      state.stride,
+      sums,
+      ends,
     ],
-    reads: [{ kind: "vector", weight: A }, { kind: "vector", weight: dtBias }, { kind: "vector", weight: D }],
+    reads: [
+      { kind: "vector", weight: A },
+      { kind: "vector", weight: dtBias },
+      { kind: "vector", weight: D },
+    ],
     state,
     workgroups: fold(batch * chunks * Math.ceil(dInner / 64)),
   };

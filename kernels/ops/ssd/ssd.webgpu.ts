@@ -1,6 +1,15 @@
 import {
-  flagOf, floatWord, fold, numberOf, optionalTensorOf, optionalWeightOf, tensorOf, weightOf, type Dispatch,
-  type DispatchContext, type Shader,
+  flagOf,
+  floatWord,
+  fold,
+  numberOf,
+  optionalTensorOf,
+  optionalWeightOf,
+  tensorOf,
+  weightOf,
+  type Dispatch,
+  type DispatchContext,
+  type Shader,
 } from "../../wgsl/dispatch.ts";
 import grid from "../../wgsl/grid.wgsl?raw";
 import { reductionFor } from "../../wgsl/reduce.ts";
@@ -41,14 +50,25 @@ export function describeSsd(operands: Operands, context: DispatchContext): Dispa
   const headDim = x.cols / nHead;
   const dState = tensorOf(operands, "B").cols / nGroup;
   const call: SsdCall = {
-    reads: [{ kind: "vector", weight: A }, { kind: "vector", weight: dtBias }, { kind: "vector", weight: D }],
+    reads: [
+      { kind: "vector", weight: A },
+      { kind: "vector", weight: dtBias },
+      { kind: "vector", weight: D },
+    ],
     state,
   };
   const places = placesOf(operands, context);
   const sizes = [
-    nHead, headDim, nGroup, dState,
-    dtBias === null ? 0 : 1, flagOf(operands, "dtSoftplus"), D === null ? 0 : 1, operands["z"] === null ? 0 : 1,
-    floatWord(numberOf(operands, "dtMin")), floatWord(numberOf(operands, "dtMax")),
+    nHead,
+    headDim,
+    nGroup,
+    dState,
+    dtBias === null ? 0 : 1,
+    flagOf(operands, "dtSoftplus"),
+    D === null ? 0 : 1,
+    operands["z"] === null ? 0 : 1,
+    floatWord(numberOf(operands, "dtMin")),
+    floatWord(numberOf(operands, "dtMax")),
   ];
 
   if (length === 1) {
@@ -56,7 +76,11 @@ export function describeSsd(operands: Operands, context: DispatchContext): Dispa
     return [
       {
         ...call,
-        shader: { name: "ssd", parts: [...common, reduction.part, source], subgroups: reduction.subgroups },
+        shader: {
+          name: "ssd",
+          parts: [...common, reduction.part, source],
+          subgroups: reduction.subgroups,
+        },
         entryPoint: "ssd",
         constants: { TEAM: reduction.team, TEAMS },
         params: [batch, 1, 1, 1, ...places, ...sizes, 0, 0, 0, 0],
@@ -94,7 +118,10 @@ export function describeSsd(operands: Operands, context: DispatchContext): Dispa
     step(chunksShader, "ssd_decay", Math.ceil((batch * nChunk * nHead) / 64)),
     step(scoresShader, "ssd_scores", batch * nChunk * nGroup * tilesQ * tilesQ),
     // x and B have the channel, not the token, as fast axis.
-    step(endsShader, "ssd_ends", batch * nChunk * nHead * tilesP * tilesN, { A_ROWS_FAST: 1, B_COLS_FAST: 1 }),
+    step(endsShader, "ssd_ends", batch * nChunk * nHead * tilesP * tilesN, {
+      A_ROWS_FAST: 1,
+      B_COLS_FAST: 1,
+    }),
     step(chunksShader, "ssd_combine", Math.ceil((batch * x.cols * dState) / 64)),
     step(outputShader, "ssd_output", batch * nChunk * nHead * tilesQ * tilesP),
   ];
@@ -115,7 +142,8 @@ function placesOf(operands: Operands, context: DispatchContext): number[] {
     ...place("B"),
     ...place("C"),
     ...(z === null ? [0, 0] : [context.place(z), z.stride]),
-    context.target(y), y.stride,
+    context.target(y),
+    y.stride,
     state.offset,
     state.stride,
   ];
