@@ -6,7 +6,8 @@ export function spawnTestThread(): ThreadPort {
   const worker = new Worker(new URL("../../main/engine/wasm-thread.ts", import.meta.url));
   worker.unref();
   return {
-    postMessage: (message, transfer) => worker.postMessage(message, transfer === undefined ? [] : [...transfer]),
+    postMessage: (message, transfer) =>
+      worker.postMessage(message, transfer === undefined ? [] : [...transfer]),
     onMessage: (listener) => void worker.on("message", listener),
     onError: (listener) => void worker.on("error", listener),
     terminate: () => void worker.terminate(),
