@@ -1,4 +1,5 @@
 import { availableParallelism } from "node:os";
+import { basename } from "node:path";
 import type { EngineClient } from "../engine/client.ts";
 import type { ModelInfo } from "../../models/engine/protocol.ts";
 import { measureReadBandwidth } from "./bandwidth.ts";
@@ -47,7 +48,7 @@ export async function run(args: readonly string[]): Promise<void> {
     const decoded = await repeat(runs, async () => await timeDecode(engine, model, decode));
     const memory = await engine.call("memory", {});
     return {
-      model: model.name,
+      model: model.name === "" ? basename(path) : model.name,
       path,
       prefill,
       decode: { tokens: decode, ...decoded },

@@ -117,16 +117,17 @@ async function startBackend(
   throw new EngineFault("no-backend", `No backend works on this machine (${reasons.join("; ")}).`);
 }
 
+/** The model then runs on the backend that was tested: what was compiled for the test serves it too. */
 async function startTested(candidate: BackendCandidate, options: BackendOptions, passed: Passed): Promise<Backend> {
   const backend = await candidate.create(options);
   const key = `${candidate.name} ${backend.device.name} ${backend.device.features.join(" ")}`;
   if (passed.has(key)) return backend;
   try {
     await runSelfTest(backend);
-  } finally {
-    // Its weights cannot be taken off again, so the model gets a backend of its own.
+  } catch (error) {
     await backend.release();
+    throw error;
   }
   passed.add(key);
-  return await candidate.create(options);
+  return backend;
 }
