@@ -1,4 +1,4 @@
-import type { OpCall, Plan } from "./op.ts";
+import type { Plan } from "./op.ts";
 import type { ReadRows, StateLayout, Weight, WeightSpec } from "./tensor.ts";
 
 export type BackendName = "webgpu" | "wasm" | "reference";
@@ -67,4 +67,3 @@ export interface ThreadPort {
   terminate(): void;
 }
 
-export type { OpCall };

@@ -10,10 +10,8 @@ test("counts what it holds, and forgets what was released", async () => {
   const backend = createReferenceBackend();
   await backend.uploadWeight(SPEC, async (_, rows) => new Uint8Array(rows * 68));
   const state = backend.createState(layout, 4);
-  const plan = recordPlan(
-    { batch: 1, length: 1 },
-    layout,
-    (k) => void k.record({ name: "linear", access: {} }, { x: k.temporary(1, 10) }),
+  const plan = recordPlan({ batch: 1, length: 1 }, layout, (k) =>
+    k.record({ name: "linear", access: {} }, { x: k.temporary(1, 10) }),
   );
   const executable = await backend.compile(plan);
   expect(backend.memory()).toEqual({ weights: 204, states: 4 * 6 * 4, workspace: 40 });
