@@ -121,6 +121,7 @@ export function createEngineService(
       loaded = { engine: client, info, entry, wording };
       tell({
         phase: "ready",
+        modelName: info.name === "" ? entry.name : info.name,
         weights: weightsName(info.dtypes),
         backend: info.device.backend,
         device: info.device.name,

@@ -10,6 +10,9 @@ import type { MessageActions } from "./message-actions.ts";
 import { Passages } from "./Passages.tsx";
 import { Versions } from "./Versions.tsx";
 
+/** Fewer tokens than this are read without a progress bar. */
+const WORTH_A_BAR = 256;
+
 interface AssistantMessageProps {
   readonly message: Message;
   /** What this answers, and what was found for it. */
@@ -73,7 +76,8 @@ function State({ message, progress }: { readonly message: Message; readonly prog
     case "queued":
       return <p className="small q">Waits for the engine.</p>;
     case "reading":
-      return progress === null ? (
+      // A bar for what is over in a moment would only flicker.
+      return progress === null || progress.total < WORTH_A_BAR ? (
         <p className="small q">Reading.</p>
       ) : (
         <div style={{ maxWidth: 420 }}>
@@ -81,7 +85,7 @@ function State({ message, progress }: { readonly message: Message; readonly prog
             <i style={{ width: `${(100 * progress.done) / Math.max(1, progress.total)}%` }} />
           </div>
           <p className="small q mt-1">
-            {`Read ${formatCount(progress.done)} of ${formatTokens(progress.total)}, ${formatRate(progress.tokensPerSecond)}, about ${formatSeconds(progress.secondsLeft)} left`}
+            {`Read ${formatCount(progress.done)} of ${formatTokens(progress.total)}, ${formatRate(progress.tokensPerSecond)}${progress.secondsLeft < 1 ? "" : `, about ${formatSeconds(progress.secondsLeft)} left`}`}
           </p>
         </div>
       );

@@ -20,6 +20,8 @@ interface ChatViewProps {
   readonly chatId: string | null;
   readonly status: EngineStatus | null;
   readonly announce: Settings["announce"];
+  /** A document of the library that a new chat begins with. */
+  readonly attached: DocumentInfo | null;
   onOpenChat(chatId: string): void;
   openDocument: MessageActions["openDocument"];
 }
@@ -28,7 +30,7 @@ interface ChatViewProps {
 const FOLLOWS_WITHIN = 80;
 
 /** One conversation: what was read, what was said, and the box for what comes next. */
-export function ChatView({ chatId, status, announce, onOpenChat, openDocument }: ChatViewProps) {
+export function ChatView({ chatId, status, announce, attached, onOpenChat, openDocument }: ChatViewProps) {
   const api = useApi();
   const tell = useToast();
   const fail = useCallback((error: unknown) => tell(typeof error === "string" ? error : toTarnError(error).message, { kind: "error" }), [tell]);
@@ -165,6 +167,7 @@ export function ChatView({ chatId, status, announce, onOpenChat, openDocument }:
         modelName={status?.modelName ?? null}
         busy={busy}
         suggestion={suggestion}
+        attached={attached}
         onSend={send}
         onStop={() => chatId !== null && void api.call("messages.stop", { chatId }).catch(fail)}
         onEditLast={() => log.current?.querySelector<HTMLElement>(`[data-message="${lastUser?.id ?? ""}"] .acts button`)?.click()}

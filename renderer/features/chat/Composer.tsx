@@ -2,6 +2,7 @@ import { useEffect, useLayoutEffect, useRef, useState, type DragEvent, type Keyb
 import { ArrowUp, FileText, FileWarning, LoaderCircle, Paperclip, Square, X } from "lucide-react";
 import type { DocumentInfo } from "../../../main/contract/dto.ts";
 import { useApi } from "../../client/context.tsx";
+import { ACCEPTED_DOCUMENTS } from "../../client/import-document.ts";
 import { formatSeconds, formatTokens } from "../../ui/format.ts";
 import { IconButton } from "../../ui/IconButton.tsx";
 import { useAttachments, type Attachment } from "./use-attachments.ts";
@@ -14,16 +15,16 @@ interface ComposerProps {
   readonly busy: boolean;
   /** Text to begin with, from a suggestion. */
   readonly suggestion: { readonly text: string } | null;
+  /** A document of the library to begin with. */
+  readonly attached: DocumentInfo | null;
   /** True when the message is stored; its text then leaves the box. */
   onSend(text: string, documents: readonly DocumentInfo[], reading: Reading): Promise<boolean>;
   onStop(): void;
   onEditLast(): void;
 }
 
-const ACCEPTED = ".txt,.md,.markdown,.html,.htm,.pdf,text/plain,text/markdown,text/html,application/pdf";
-
 /** The box for the next message, with its attachments. Send becomes Stop in the same place. */
-export function Composer({ modelName, busy, suggestion, onSend, onStop, onEditLast }: ComposerProps) {
+export function Composer({ modelName, busy, suggestion, attached, onSend, onStop, onEditLast }: ComposerProps) {
   const [text, setText] = useState("");
   const [reading, setReading] = useState<Reading>("search");
   /** Sent, and waiting for a file that is still being extracted. */
@@ -40,6 +41,12 @@ export function Composer({ modelName, busy, suggestion, onSend, onStop, onEditLa
     setText(suggestion.text);
     box.current?.focus();
   }, [suggestion]);
+  const { addKnown } = attachments;
+  useEffect(() => {
+    if (attached === null) return;
+    addKnown(attached);
+    box.current?.focus();
+  }, [attached, addKnown]);
   useLayoutEffect(() => {
     const area = box.current;
     if (area === null) return;
@@ -122,7 +129,7 @@ export function Composer({ modelName, busy, suggestion, onSend, onStop, onEditLa
         tabIndex={-1}
         aria-hidden="true"
         multiple
-        accept={ACCEPTED}
+        accept={ACCEPTED_DOCUMENTS}
         onChange={(event) => {
           attachments.add(event.target.files ?? []);
           event.target.value = "";
@@ -137,7 +144,7 @@ export function Composer({ modelName, busy, suggestion, onSend, onStop, onEditLa
           <IconButton
             label={running ? "Stop" : "Send"}
             kind="primary"
-            icon={running ? <Square className="i s" fill="currentColor" /> : <ArrowUp className="i s" />}
+            icon={running ? <Square className="i s solid" /> : <ArrowUp className="i s" />}
             aria-disabled={!running && blocked}
             style={!running && blocked ? { opacity: 0.55 } : undefined}
             onClick={() => (running ? stop() : void send())}

@@ -45,8 +45,8 @@ export function Passages({ passages, question, onOpen }: PassagesProps) {
 }
 
 function ExcerptText({ text, question }: { readonly text: string; readonly question: string }) {
-  const { before, sentence, after } = useMemo(() => excerptFor(text, question), [text, question]);
-  return <p dir="auto">{before}<mark>{sentence}</mark>{after}</p>;
+  const { before, sentence, after, telling } = useMemo(() => excerptFor(text, question), [text, question]);
+  return <p dir="auto">{before}{telling ? <mark>{sentence}</mark> : sentence}{after}</p>;
 }
 
 function placeOf({ page, start }: Passage): string {

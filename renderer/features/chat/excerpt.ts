@@ -3,10 +3,15 @@ export interface Excerpt {
   readonly before: string;
   readonly sentence: string;
   readonly after: string;
+  /** False where the passage shares no word with the question: it is context, and nothing of it is marked. */
+  readonly telling: boolean;
 }
 
 /** Characters shown on either side of the sentence. */
 const AROUND = 110;
+
+/** Text without punctuation makes endless sentences. */
+const LONGEST_SENTENCE = 320;
 
 /** Words shorter than this say little about what is asked. */
 const SHORTEST_WORD = 3;
@@ -16,12 +21,12 @@ export function excerptFor(text: string, question: string): Excerpt {
   const plain = text.replace(/\s+/gu, " ").trim();
   const asked = new Set(wordsOf(question));
   const sentences = [...new Intl.Segmenter("en", { granularity: "sentence" }).segment(plain)];
-  let best = { index: 0, segment: plain.slice(0, 2 * AROUND), shared: 0 };
+  let best = { index: 0, segment: plain.slice(0, AROUND), shared: 0 };
   for (const { index, segment } of sentences) {
     const shared = new Set(wordsOf(segment).filter((word) => asked.has(word))).size;
     if (shared > best.shared) best = { index, segment, shared };
   }
-  const sentence = best.segment.trim();
+  const sentence = best.segment.trim().slice(0, LONGEST_SENTENCE);
   const from = Math.max(0, best.index - AROUND);
   const end = best.index + sentence.length;
   const to = Math.min(plain.length, end + AROUND);
@@ -29,6 +34,7 @@ export function excerptFor(text: string, question: string): Excerpt {
     before: `${from > 0 ? "… " : ""}${plain.slice(from, best.index)}`,
     sentence,
     after: `${plain.slice(end, to)}${to < plain.length ? " …" : ""}`,
+    telling: best.shared > 0,
   };
 }
 

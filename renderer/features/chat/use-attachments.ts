@@ -1,8 +1,8 @@
 import { useCallback, useRef, useState } from "react";
-import { MAX_DOCUMENT_BYTES, type DocumentInfo } from "../../../main/contract/dto.ts";
+import type { DocumentInfo } from "../../../main/contract/dto.ts";
 import { toTarnError } from "../../client/check.ts";
 import { useApi } from "../../client/context.tsx";
-import { formatBytes } from "../../ui/format.ts";
+import { importDocument } from "../../client/import-document.ts";
 
 export type Attachment =
   | { readonly key: number; readonly name: string; readonly state: "extracting" }
@@ -12,6 +12,8 @@ export type Attachment =
 export interface Attachments {
   readonly all: readonly Attachment[];
   add(files: Iterable<File>): void;
+  /** One that was imported before. */
+  addKnown(document: DocumentInfo): void;
   remove(key: number): void;
   clear(): void;
   /** Waits until nothing is being extracted; the documents that are ready then, or null if one failed. */
@@ -26,14 +28,8 @@ export function useAttachments(): Attachments {
   const nextKey = useRef(1);
 
   const extract = useCallback(async (key: number, file: File): Promise<Attachment> => {
-    if (file.size > MAX_DOCUMENT_BYTES) {
-      const reason = `${file.name} has ${formatBytes(file.size)}; the limit is ${formatBytes(MAX_DOCUMENT_BYTES)}. Nothing was read. Attach a part of it.`;
-      return { key, name: file.name, state: "failed", reason };
-    }
     try {
-      const bytes = new Uint8Array(await file.arrayBuffer());
-      const document = await api.call("documents.import", { name: file.name, mediaType: file.type, bytes });
-      return { key, name: file.name, state: "ready", document };
+      return { key, name: file.name, state: "ready", document: await importDocument(api, file) };
     } catch (error) {
       return { key, name: file.name, state: "failed", reason: toTarnError(error).message };
     }
@@ -48,6 +44,12 @@ export function useAttachments(): Attachments {
       void work.then((done) => setAll((shown) => shown.map((one) => (one.key === key ? done : one))));
     }
   }, [extract]);
+
+  const addKnown = useCallback((document: DocumentInfo) => {
+    const one = { key: nextKey.current++, name: document.name, state: "ready", document } as const;
+    running.current.set(one.key, Promise.resolve(one));
+    setAll((shown) => [...shown, one]);
+  }, []);
 
   const remove = useCallback((key: number) => {
     running.current.delete(key);
@@ -65,5 +67,5 @@ export function useAttachments(): Attachments {
     return ready.length === done.length ? ready : null;
   }, []);
 
-  return { all, add, remove, clear, settled };
+  return { all, add, addKnown, remove, clear, settled };
 }
