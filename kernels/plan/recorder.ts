@@ -18,7 +18,13 @@ export function recordPlan(
   const calls: { declaration: OpDeclaration; operands: Operands }[] = [];
   const temporarySizes: number[] = [];
   const outputs: number[] = [];
-  const dense = (buffer: BufferRef, rows: number, cols: number): Tensor => ({ buffer, offset: 0, rows, cols, stride: cols });
+  const dense = (buffer: BufferRef, rows: number, cols: number): Tensor => ({
+    buffer,
+    offset: 0,
+    rows,
+    cols,
+    stride: cols,
+  });
 
   build({
     batch,
@@ -29,8 +35,10 @@ export function recordPlan(
       if (slot === undefined) throw new RangeError(`state slot ${index} of ${layout.length}`);
       return dense({ kind: "state", index }, batch, slotSize(slot));
     },
-    temporary: (rows, cols) => dense({ kind: "temporary", index: temporarySizes.push(rows * cols) - 1 }, rows, cols),
-    output: (rows, cols) => dense({ kind: "output", index: outputs.push(rows * cols) - 1 }, rows, cols),
+    temporary: (rows, cols) =>
+      dense({ kind: "temporary", index: temporarySizes.push(rows * cols) - 1 }, rows, cols),
+    output: (rows, cols) =>
+      dense({ kind: "output", index: outputs.push(rows * cols) - 1 }, rows, cols),
     record: (declaration, operands) => void calls.push({ declaration, operands }),
   });
 

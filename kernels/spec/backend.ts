@@ -66,4 +66,3 @@ export interface ThreadPort {
   onError(listener: (error: Error) => void): void;
   terminate(): void;
 }
-

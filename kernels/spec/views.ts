@@ -4,7 +4,10 @@ import type { Tensor } from "./tensor.ts";
 /** Columns `from … from + count - 1` of every row, as a view. */
 export function columns(x: Tensor, from: number, count: number): Tensor {
   if (from < 0 || count < 0 || from + count > x.cols) {
-    throw new KernelError("shape", `columns ${from}…${from + count - 1} of a tensor with ${x.cols} columns`);
+    throw new KernelError(
+      "shape",
+      `columns ${from}…${from + count - 1} of a tensor with ${x.cols} columns`,
+    );
   }
   return { ...x, offset: x.offset + from, cols: count };
 }
@@ -16,7 +19,10 @@ export function split<const Widths extends readonly number[]>(
 ): { readonly [Index in keyof Widths]: Tensor } {
   const total = widths.reduce((sum, width) => sum + width, 0);
   if (total !== x.cols) {
-    throw new KernelError("shape", `split into ${widths.join(" + ")} = ${total}, but there are ${x.cols} columns`);
+    throw new KernelError(
+      "shape",
+      `split into ${widths.join(" + ")} = ${total}, but there are ${x.cols} columns`,
+    );
   }
   let from = 0;
   const views = widths.map((width) => {
@@ -38,10 +44,25 @@ export function lastRows(x: Tensor, length: number): Tensor {
 }
 
 /** @throws KernelError `shape` naming op and operand, if x is not (rows, cols) */
-export function expectShape(op: string, operand: string, x: { rows: number; cols: number }, rows: number, cols: number): void {
+export function expectShape(
+  op: string,
+  operand: string,
+  x: { rows: number; cols: number },
+  rows: number,
+  cols: number,
+): void {
   if (x.rows !== rows || x.cols !== cols) {
-    throw new KernelError("shape", `${op}: ${operand} is (${x.rows}, ${x.cols}), expected (${rows}, ${cols})`, {
-      op, operand, expectedRows: rows, expectedCols: cols, rows: x.rows, cols: x.cols,
-    });
+    throw new KernelError(
+      "shape",
+      `${op}: ${operand} is (${x.rows}, ${x.cols}), expected (${rows}, ${cols})`,
+      {
+        op,
+        operand,
+        expectedRows: rows,
+        expectedCols: cols,
+        rows: x.rows,
+        cols: x.cols,
+      },
+    );
   }
 }

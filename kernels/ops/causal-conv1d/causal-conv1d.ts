@@ -24,14 +24,23 @@ export interface CausalConv1dOperands {
 }
 
 /** y[t, c] = act(bias[c] + Σ_k weight[c, k] · x[t − (dConv − 1) + k, c]). Source: Mamba (arXiv:2312.00752) §3.4. */
-export function causalConv1d(k: Recorder, operands: Omit<CausalConv1dOperands, "y" | "length">): Tensor {
+export function causalConv1d(
+  k: Recorder,
+  operands: Omit<CausalConv1dOperands, "y" | "length">,
+): Tensor {
   const { x, weight, bias, state, silu } = operands;
   expectShape("causal-conv1d", "x", x, k.batch * k.length, weight.rows);
   expectShape("causal-conv1d", "state", state, k.batch, weight.rows * (weight.cols - 1));
   if (bias !== null) expectShape("causal-conv1d", "bias", bias, 1, weight.rows);
   const y = k.temporary(x.rows, x.cols);
   k.record(causalConv1dOp, {
-    x, weight, bias, state, silu, length: k.length, y,
+    x,
+    weight,
+    bias,
+    state,
+    silu,
+    length: k.length,
+    y,
   } satisfies CausalConv1dOperands & Record<string, unknown>);
   return y;
 }

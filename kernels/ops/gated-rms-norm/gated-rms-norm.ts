@@ -26,13 +26,20 @@ export interface GatedRmsNormOperands {
  * g = x · silu(z); y = g / sqrt(mean over the group(g²) + eps) · weight.
  * Source: Mamba-2 (arXiv:2405.21060) §7.1; transformers `MambaRMSNormGated`.
  */
-export function gatedRmsNorm(k: Recorder, { x, z, weight, eps, groupSize }: Omit<GatedRmsNormOperands, "y">): Tensor {
+export function gatedRmsNorm(
+  k: Recorder,
+  { x, z, weight, eps, groupSize }: Omit<GatedRmsNormOperands, "y">,
+): Tensor {
   expectShape("gated-rms-norm", "z", z, x.rows, x.cols);
   expectShape("gated-rms-norm", "weight", weight, 1, x.cols);
   if (groupSize < 1 || x.cols % groupSize !== 0) {
-    throw new KernelError("shape", `gated-rms-norm: groups of ${groupSize} do not divide ${x.cols} columns`);
+    throw new KernelError(
+      "shape",
+      `gated-rms-norm: groups of ${groupSize} do not divide ${x.cols} columns`,
+    );
   }
   const y = k.temporary(x.rows, x.cols);
-  k.record(gatedRmsNormOp, { x, z, weight, eps, groupSize, y } satisfies GatedRmsNormOperands & Record<string, unknown>);
+  k.record(gatedRmsNormOp, { x, z, weight, eps, groupSize, y } satisfies GatedRmsNormOperands &
+    Record<string, unknown>);
   return y;
 }

@@ -30,7 +30,11 @@ export function linear(
   k: Recorder,
   x: Tensor,
   weight: Weight,
-  options: { readonly bias?: Weight | null; readonly residual?: Tensor | null; readonly into?: Tensor } = {},
+  options: {
+    readonly bias?: Weight | null;
+    readonly residual?: Tensor | null;
+    readonly into?: Tensor;
+  } = {},
 ): Tensor {
   const { bias = null, residual = null, into } = options;
   expectShape("linear", "weight", weight, weight.rows, x.cols);
@@ -38,6 +42,7 @@ export function linear(
   if (residual !== null) expectShape("linear", "residual", residual, x.rows, weight.rows);
   const y = into ?? k.temporary(x.rows, weight.rows);
   expectShape("linear", "y", y, x.rows, weight.rows);
-  k.record(linearOp, { x, weight, bias, residual, y } satisfies LinearOperands & Record<string, unknown>);
+  k.record(linearOp, { x, weight, bias, residual, y } satisfies LinearOperands &
+    Record<string, unknown>);
   return y;
 }

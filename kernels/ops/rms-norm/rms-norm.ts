@@ -2,7 +2,10 @@ import type { OpDeclaration, Recorder } from "../../spec/op.ts";
 import type { Tensor, Weight } from "../../spec/tensor.ts";
 import { expectShape } from "../../spec/views.ts";
 
-export const rmsNormOp = { name: "rms-norm", access: { x: "read", y: "write" } } as const satisfies OpDeclaration;
+export const rmsNormOp = {
+  name: "rms-norm",
+  access: { x: "read", y: "write" },
+} as const satisfies OpDeclaration;
 
 export interface RmsNormOperands {
   /** (rows, dModel) */

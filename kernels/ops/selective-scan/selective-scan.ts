@@ -5,7 +5,15 @@ import { expectShape } from "../../spec/views.ts";
 
 export const selectiveScanOp = {
   name: "selective-scan",
-  access: { x: "read", dtRaw: "read", B: "read", C: "read", z: "read", state: "update", y: "write" },
+  access: {
+    x: "read",
+    dtRaw: "read",
+    B: "read",
+    C: "read",
+    z: "read",
+    state: "update",
+    y: "write",
+  },
 } as const satisfies OpDeclaration;
 
 export interface SelectiveScanOperands {
@@ -39,13 +47,19 @@ export interface SelectiveScanOperands {
  * dt = softplus(dtRaw + dtBias); h[t] = exp(dt A) ⊙ h[t−1] + dt B[t] x[t]; y[t] = (C[t] · h[t] + D x[t]) · silu(z[t]).
  * Source: Mamba (arXiv:2312.00752) algorithm 2.
  */
-export function selectiveScan(k: Recorder, operands: Omit<SelectiveScanOperands, "y" | "length">): Tensor {
+export function selectiveScan(
+  k: Recorder,
+  operands: Omit<SelectiveScanOperands, "y" | "length">,
+): Tensor {
   const { x, dtRaw, dtBias, A, B, C, D, z, state, nGroup } = operands;
   const rows = k.batch * k.length;
   const dInner = A.rows;
   const dState = A.cols;
   if (nGroup < 1 || dInner % nGroup !== 0) {
-    throw new KernelError("shape", `selective-scan: ${nGroup} groups do not divide ${dInner} channels`);
+    throw new KernelError(
+      "shape",
+      `selective-scan: ${nGroup} groups do not divide ${dInner} channels`,
+    );
   }
   expectShape("selective-scan", "x", x, rows, dInner);
   expectShape("selective-scan", "dtRaw", dtRaw, rows, dInner);
@@ -56,6 +70,7 @@ export function selectiveScan(k: Recorder, operands: Omit<SelectiveScanOperands,
   if (D !== null) expectShape("selective-scan", "D", D, 1, dInner);
   if (z !== null) expectShape("selective-scan", "z", z, rows, dInner);
   const y = k.temporary(rows, dInner);
-  k.record(selectiveScanOp, { ...operands, length: k.length, y } satisfies SelectiveScanOperands & Record<string, unknown>);
+  k.record(selectiveScanOp, { ...operands, length: k.length, y } satisfies SelectiveScanOperands &
+    Record<string, unknown>);
   return y;
 }

@@ -5,7 +5,15 @@ import { expectShape } from "../../spec/views.ts";
 
 export const ssdOp = {
   name: "ssd",
-  access: { x: "read", dtRaw: "read", B: "read", C: "read", z: "read", state: "update", y: "write" },
+  access: {
+    x: "read",
+    dtRaw: "read",
+    B: "read",
+    C: "read",
+    z: "read",
+    state: "update",
+    y: "write",
+  },
 } as const satisfies OpDeclaration;
 
 export interface SsdOperands {
@@ -49,8 +57,17 @@ export function ssd(k: Recorder, operands: Omit<SsdOperands, "y" | "length">): T
   const rows = k.batch * k.length;
   const nHead = A.cols;
   const dState = B.cols / nGroup;
-  if (nGroup < 1 || nHead % nGroup !== 0 || x.cols % nHead !== 0 || !Number.isInteger(dState) || chunkSize < 1) {
-    throw new KernelError("shape", `ssd: ${x.cols} channels, ${nHead} heads, ${nGroup} groups, chunks of ${chunkSize} do not fit`);
+  if (
+    nGroup < 1 ||
+    nHead % nGroup !== 0 ||
+    x.cols % nHead !== 0 ||
+    !Number.isInteger(dState) ||
+    chunkSize < 1
+  ) {
+    throw new KernelError(
+      "shape",
+      `ssd: ${x.cols} channels, ${nHead} heads, ${nGroup} groups, chunks of ${chunkSize} do not fit`,
+    );
   }
   expectShape("ssd", "x", x, rows, x.cols);
   expectShape("ssd", "dtRaw", dtRaw, rows, nHead);
@@ -61,6 +78,7 @@ export function ssd(k: Recorder, operands: Omit<SsdOperands, "y" | "length">): T
   if (D !== null) expectShape("ssd", "D", D, 1, nHead);
   if (z !== null) expectShape("ssd", "z", z, rows, x.cols);
   const y = k.temporary(rows, x.cols);
-  k.record(ssdOp, { ...operands, length: k.length, y } satisfies SsdOperands & Record<string, unknown>);
+  k.record(ssdOp, { ...operands, length: k.length, y } satisfies SsdOperands &
+    Record<string, unknown>);
   return y;
 }
