@@ -14,13 +14,20 @@ export async function run(args: readonly string[]): Promise<void> {
   const documents = values.doc ?? [];
   required("--doc", documents[0]);
   const [question, ...rest] = positionals;
-  if (question === undefined || question.trim() === "" || rest.length > 0) throw new UsageError("Give the question as one argument, in quotes.");
+  if (question === undefined || question.trim() === "" || rest.length > 0)
+    throw new UsageError("Give the question as one argument, in quotes.");
   const conversation = await openConversation(common, documents);
   try {
     const { question: asked, answer } = await conversation.ask(question, (piece) => {
       if (!common.json) writeResult(piece);
     });
-    const citations = asked.passages.map(({ file, page, start, end, text }) => ({ file, page, start, end, text }));
+    const citations = asked.passages.map(({ file, page, start, end, text }) => ({
+      file,
+      page,
+      start,
+      end,
+      text,
+    }));
     if (common.json) writeJson({ answer: answer.text, citations });
     else writeResult(`\n\n${citations.map(cite).join("\n")}\n`);
   } finally {
@@ -28,7 +35,10 @@ export async function run(args: readonly string[]): Promise<void> {
   }
 }
 
-function cite({ file, page, start, end, text }: Omit<Passage, "documentId">, index: number): string {
+function cite(
+  { file, page, start, end, text }: Omit<Passage, "documentId">,
+  index: number,
+): string {
   const place = page === null ? `${start}–${end}` : `page ${page}, ${start}–${end}`;
   return `[${index + 1}] ${file}, ${place}: ${text.replaceAll(/\s+/g, " ").trim()}`;
 }

@@ -20,7 +20,10 @@ parentPort.postMessage("ready");
  */
 export async function measureReadBandwidth(bytes: number, threads: number): Promise<number> {
   const share = Math.max(1024 * 1024, Math.ceil(bytes / threads));
-  const workers = Array.from({ length: threads }, () => new Worker(reader, { eval: true, workerData: { bytes: share, ms: 300 } }));
+  const workers = Array.from(
+    { length: threads },
+    () => new Worker(reader, { eval: true, workerData: { bytes: share, ms: 300 } }),
+  );
   const next = async (worker: Worker): Promise<unknown> =>
     await new Promise((resolve, reject) => {
       worker.once("message", resolve);

@@ -31,7 +31,11 @@ interface Limit {
 }
 
 export async function run(args: readonly string[]): Promise<void> {
-  const { values } = parse(args, { prompt: { type: "string" }, decode: { type: "string" }, runs: { type: "string" } });
+  const { values } = parse(args, {
+    prompt: { type: "string" },
+    decode: { type: "string" },
+    runs: { type: "string" },
+  });
   const common = readCommon(values);
   const prompts = integers("--prompt", values.prompt ?? "512,2048", 1, 1_000_000);
   const decode = integer("--decode", values.decode ?? "128", 1, 1_000_000);
@@ -80,7 +84,11 @@ async function repeat(runs: number, time: () => Promise<number>): Promise<Rate> 
 }
 
 /** Tokens a second of one prefill; the clock stands outside the engine. */
-async function timePrefill(engine: EngineClient, model: ModelInfo, length: number): Promise<number> {
+async function timePrefill(
+  engine: EngineClient,
+  model: ModelInfo,
+  length: number,
+): Promise<number> {
   const { session } = await engine.call("create", {});
   const ids = someIds(length, model.vocabSize);
   const start = performance.now();
@@ -92,10 +100,19 @@ async function timePrefill(engine: EngineClient, model: ModelInfo, length: numbe
 
 async function timeDecode(engine: EngineClient, model: ModelInfo, count: number): Promise<number> {
   const { session } = await engine.call("create", {});
-  await engine.call("prefill", { session, ids: someIds(TOKENS_BEFORE_DECODE, model.vocabSize), chunk: null, logits: "last" });
+  await engine.call("prefill", {
+    session,
+    ids: someIds(TOKENS_BEFORE_DECODE, model.vocabSize),
+    chunk: null,
+    logits: "last",
+  });
   const start = performance.now();
   const { ids } = await engine.call("generate", {
-    session, sampler: greedySampler, stopIds: [], maxTokens: count, keepLogits: false,
+    session,
+    sampler: greedySampler,
+    stopIds: [],
+    maxTokens: count,
+    keepLogits: false,
   });
   const seconds = (performance.now() - start) / 1000;
   await engine.call("free", { session });
@@ -112,10 +129,17 @@ function someIds(length: number, vocab: number): Int32Array {
 }
 
 /** Only for the CPU: how fast a GPU reads is not measured yet. */
-async function measureLimit(model: ModelInfo, decode: Rate, threads: number): Promise<Limit | null> {
+async function measureLimit(
+  model: ModelInfo,
+  decode: Rate,
+  threads: number,
+): Promise<Limit | null> {
   if (model.device.backend !== "wasm") return null;
   const bytesPerSecond = await measureReadBandwidth(model.weightBytes, threads);
-  return { bytesPerSecond, decodeShare: (decode.tokensPerSecond * model.weightBytes) / bytesPerSecond };
+  return {
+    bytesPerSecond,
+    decodeShare: (decode.tokensPerSecond * model.weightBytes) / bytesPerSecond,
+  };
 }
 
 interface Report {
@@ -134,7 +158,10 @@ interface Report {
 
 function table(report: Report): string {
   const rows: [string, Rate][] = [
-    ...Object.entries(report.prefill).map(([length, rate]): [string, Rate] => [`prefill ${length}`, rate]),
+    ...Object.entries(report.prefill).map(([length, rate]): [string, Rate] => [
+      `prefill ${length}`,
+      rate,
+    ]),
     [`decode ${report.decode.tokens}`, report.decode],
   ];
   const cell = (value: number): string => value.toFixed(1).padStart(10);
@@ -147,7 +174,10 @@ function table(report: Report): string {
     `${report.model} on ${report.backend} (${report.device}), ${report.runs} runs`,
     "",
     `${"tokens/s".padEnd(14)}${"median".padStart(10)}${"min".padStart(10)}${"max".padStart(10)}`,
-    ...rows.map(([name, rate]) => `${name.padEnd(14)}${cell(rate.tokensPerSecond)}${cell(rate.min)}${cell(rate.max)}`),
+    ...rows.map(
+      ([name, rate]) =>
+        `${name.padEnd(14)}${cell(rate.tokensPerSecond)}${cell(rate.min)}${cell(rate.max)}`,
+    ),
     "",
     `load           ${(report.loadMs / 1000).toFixed(2)} s`,
     `peak memory    ${mebibytes(report.peakMemoryBytes)}`,

@@ -11,7 +11,8 @@ With --json the turns are read from standard input to its end, and the result is
 export async function run(args: readonly string[]): Promise<void> {
   const { values, positionals } = parse(args, { doc: { type: "string", multiple: true } });
   const common = readCommon(values);
-  if (positionals.length > 0) throw new UsageError(`"${positionals[0]}" is not an option; turns are typed into the chat.`);
+  if (positionals.length > 0)
+    throw new UsageError(`"${positionals[0]}" is not an option; turns are typed into the chat.`);
   const conversation = await openConversation(common, values.doc ?? []);
   try {
     if (common.json) writeJson(await converse(conversation, () => undefined));
@@ -26,9 +27,17 @@ interface Turn {
   readonly text: string;
 }
 
-async function converse(conversation: TerminalConversation, show: (text: string) => void): Promise<Turn[]> {
+async function converse(
+  conversation: TerminalConversation,
+  show: (text: string) => void,
+): Promise<Turn[]> {
   // The prompt is no part of the result, so it goes beside it.
-  const terminal = createInterface({ input: process.stdin, output: process.stderr, terminal: process.stdin.isTTY === true, prompt: "> " });
+  const terminal = createInterface({
+    input: process.stdin,
+    output: process.stderr,
+    terminal: process.stdin.isTTY === true,
+    prompt: "> ",
+  });
   const turns: Turn[] = [];
   let answering: AbortController | null = null;
   let ended = false;

@@ -7,17 +7,29 @@ import { note, writeResult } from "./output.ts";
 interface Command {
   readonly summary: string;
   /** Loaded when it is asked for: most commands need a fraction of the program. */
-  readonly load: () => Promise<{ readonly usage: string; run(args: readonly string[]): Promise<void> }>;
+  readonly load: () => Promise<{
+    readonly usage: string;
+    run(args: readonly string[]): Promise<void>;
+  }>;
 }
 
 const commands: Readonly<Record<string, Command>> = {
   chat: { summary: "chat in the terminal", load: () => import("./chat.ts") },
   ask: { summary: "one answer about documents, with citations", load: () => import("./ask.ts") },
-  serve: { summary: "the app in the browser, and the OpenAI-compatible API", load: () => import("./serve.ts") },
-  logits: { summary: "logits and greedy continuations of token ids, as safetensors", load: () => import("./logits.ts") },
+  serve: {
+    summary: "the app in the browser, and the OpenAI-compatible API",
+    load: () => import("./serve.ts"),
+  },
+  logits: {
+    summary: "logits and greedy continuations of token ids, as safetensors",
+    load: () => import("./logits.ts"),
+  },
   tokenize: { summary: "text to token ids", load: () => import("./tokenize.ts") },
   detokenize: { summary: "token ids to text", load: () => import("./detokenize.ts") },
-  state: { summary: "save a state as a file, or continue from one", load: () => import("./state.ts") },
+  state: {
+    summary: "save a state as a file, or continue from one",
+    load: () => import("./state.ts"),
+  },
   bench: { summary: "prefill and decode speed", load: () => import("./bench.ts") },
   inspect: { summary: "what is in a model file", load: () => import("./inspect.ts") },
   doctor: { summary: "what this machine can run", load: () => import("./doctor.ts") },
@@ -32,17 +44,24 @@ const commonUsage = `Options of every command:
 
 function overview(): string {
   const width = Math.max(...Object.keys(commands).map((name) => name.length));
-  const list = Object.entries(commands).map(([name, { summary }]) => `  ${name.padEnd(width)}  ${summary}`);
+  const list = Object.entries(commands).map(
+    ([name, { summary }]) => `  ${name.padEnd(width)}  ${summary}`,
+  );
   return `Usage: tarn COMMAND [OPTIONS]\n\n${list.join("\n")}\n\n${commonUsage}\n`;
 }
 
 async function main([name, ...args]: readonly string[]): Promise<void> {
-  if (name === undefined) throw new UsageError(`A command is missing: ${Object.keys(commands).join(", ")}.`);
+  if (name === undefined)
+    throw new UsageError(`A command is missing: ${Object.keys(commands).join(", ")}.`);
   if (name === "help" || name === "--help" || name === "-h") return writeResult(overview());
   const command = Object.hasOwn(commands, name) ? commands[name] : undefined;
-  if (command === undefined) throw new UsageError(`There is no command "${name}"; there are ${Object.keys(commands).join(", ")}.`);
+  if (command === undefined)
+    throw new UsageError(
+      `There is no command "${name}"; there are ${Object.keys(commands).join(", ")}.`,
+    );
   const { usage, run } = await command.load();
-  if (args.includes("--help") || args.includes("-h")) return writeResult(`${usage}\n\n${commonUsage}\n`);
+  if (args.includes("--help") || args.includes("-h"))
+    return writeResult(`${usage}\n\n${commonUsage}\n`);
   await run(args);
 }
 
@@ -54,8 +73,13 @@ interface Failure {
 
 function describe(error: unknown): Failure {
   if (error instanceof UsageError) return { code: "bad-request", message: error.message, data: {} };
-  if (error instanceof EngineError || error instanceof TarnError) return { code: error.code, message: error.message, data: error.data };
-  return { code: "internal", message: error instanceof Error ? error.message : String(error), data: {} };
+  if (error instanceof EngineError || error instanceof TarnError)
+    return { code: error.code, message: error.message, data: error.data };
+  return {
+    code: "internal",
+    message: error instanceof Error ? error.message : String(error),
+    data: {},
+  };
 }
 
 // Started by launch.ts, which may be killed: then the result has no reader any more.
@@ -67,7 +91,8 @@ try {
   await main(args);
 } catch (error) {
   const failure = describe(error);
-  if (process.env["TARN_DEBUG"] !== undefined) note(error instanceof Error ? (error.stack ?? error.message) : String(error));
+  if (process.env["TARN_DEBUG"] !== undefined)
+    note(error instanceof Error ? (error.stack ?? error.message) : String(error));
   note(`tarn: ${failure.message.replaceAll("\n", " ")}`);
   if (args.includes("--json")) note(JSON.stringify({ error: failure }));
   process.exitCode = error instanceof UsageError ? 2 : 1;

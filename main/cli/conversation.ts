@@ -33,7 +33,10 @@ export interface Exchange {
  * Loads the model, and reads the documents that the first question is about.
  * @throws TarnError for a model or document that cannot be used
  */
-export async function openConversation(options: CommonOptions, documents: readonly string[]): Promise<TerminalConversation> {
+export async function openConversation(
+  options: CommonOptions,
+  documents: readonly string[],
+): Promise<TerminalConversation> {
   const folder = await mkdtemp(path.join(tmpdir(), "tarn-"));
   const services = await createServices({
     dataFolder: prepareDataFolder(folder),
@@ -56,7 +59,9 @@ export async function openConversation(options: CommonOptions, documents: readon
     }
     const { info } = await services.engine.model();
     for (const notice of info.notices) note(notice);
-    const documentIds = await Promise.all(documents.map(async (file) => await importDocument(services, file)));
+    const documentIds = await Promise.all(
+      documents.map(async (file) => await importDocument(services, file)),
+    );
     const { id: chatId } = await services.handlers["chats.create"]({});
     return { ask: createAsk(services, chatId, documentIds), close };
   } catch (error) {
@@ -77,13 +82,25 @@ function listen({ events }: Services, listeners: Listeners): () => void {
 
 async function importDocument(services: Services, file: string): Promise<string> {
   const bytes = await readFile(file).catch((error: unknown) => {
-    throw new TarnError("not-found", `${file} could not be read: ${error instanceof Error ? error.message : String(error)}`, { file });
+    throw new TarnError(
+      "not-found",
+      `${file} could not be read: ${error instanceof Error ? error.message : String(error)}`,
+      { file },
+    );
   });
-  const { id } = await services.handlers["documents.import"]({ name: path.basename(file), mediaType: "", bytes: new Uint8Array(bytes) });
+  const { id } = await services.handlers["documents.import"]({
+    name: path.basename(file),
+    mediaType: "",
+    bytes: new Uint8Array(bytes),
+  });
   return id;
 }
 
-function createAsk(services: Services, chatId: string, documentIds: readonly string[]): TerminalConversation["ask"] {
+function createAsk(
+  services: Services,
+  chatId: string,
+  documentIds: readonly string[],
+): TerminalConversation["ask"] {
   let tip: string | null = null;
   return async (text, onText, signal) => {
     const pieces: { readonly messageId: string; readonly text: string }[] = [];
@@ -102,12 +119,17 @@ function createAsk(services: Services, chatId: string, documentIds: readonly str
     const stop = (): void => void services.handlers["messages.stop"]({ chatId });
     try {
       const sent = await services.handlers["messages.send"]({
-        chatId, parentId: tip, text, documentIds: tip === null ? [...documentIds] : [], reading: "search",
+        chatId,
+        parentId: tip,
+        text,
+        documentIds: tip === null ? [...documentIds] : [],
+        reading: "search",
       });
       signal?.addEventListener("abort", stop);
       if (signal?.aborted === true) stop();
       for (;;) {
-        for (const piece of pieces.splice(0)) if (piece.messageId === sent.assistantMessageId) onText(piece.text);
+        for (const piece of pieces.splice(0))
+          if (piece.messageId === sent.assistantMessageId) onText(piece.text);
         const answer = finals.get(sent.assistantMessageId);
         const question = finals.get(sent.userMessageId);
         if (answer?.status === "failed" && answer.error !== null) throw asError(answer.error);

@@ -34,7 +34,9 @@ export async function run(args: readonly string[]): Promise<void> {
 }
 
 /** One sentence; an open or broken database is a finding, not a failure of this command. */
-async function checkDatabase(file: string): Promise<{ readonly sound: boolean; readonly findings: string }> {
+async function checkDatabase(
+  file: string,
+): Promise<{ readonly sound: boolean; readonly findings: string }> {
   try {
     const store = await openStore({ file, maxPages: null });
     const result = await store.run("checkDatabase", {});
@@ -65,7 +67,11 @@ function describe(report: Report): string {
     ...report.devices.flatMap((device) => [
       `${device.backend}: ${device.name}${device.software && device.backend === "webgpu" ? " (software: only with --backend webgpu)" : ""}`,
       `  features  ${device.features.join(", ") || "none"}`,
-      `  limits    ${Object.entries(device.limits).map(([name, value]) => `${name} ${value}`).join(", ") || "none"}`,
+      `  limits    ${
+        Object.entries(device.limits)
+          .map(([name, value]) => `${name} ${value}`)
+          .join(", ") || "none"
+      }`,
     ]),
     ...report.notes.map((note) => `not there: ${note}`),
     "",

@@ -18,8 +18,16 @@ interface Target {
 const engine = ["kernels", "models", "main", "package-lock.json"];
 const targets = {
   node: { built: "out/node/cli.js", sources: engine, script: "build:node" },
-  renderer: { built: "out/renderer/index.html", sources: ["renderer", "main/contract", "package-lock.json"], script: "build:renderer" },
-  desktop: { built: "out/main/index.js", sources: [...engine, "renderer/engine-window"], script: "build:desktop" },
+  renderer: {
+    built: "out/renderer/index.html",
+    sources: ["renderer", "main/contract", "package-lock.json"],
+    script: "build:renderer",
+  },
+  desktop: {
+    built: "out/main/index.js",
+    sources: [...engine, "renderer/engine-window"],
+    script: "build:desktop",
+  },
 } satisfies Record<string, Target>;
 
 /**
@@ -28,7 +36,9 @@ const targets = {
  * @throws Error when the build fails
  */
 export async function refresh(name: keyof typeof targets): Promise<void> {
-  const isFresh = (): boolean => modified(path.join(root, targets[name].built)) >= Math.max(...targets[name].sources.map(newest));
+  const isFresh = (): boolean =>
+    modified(path.join(root, targets[name].built)) >=
+    Math.max(...targets[name].sources.map(newest));
   if (isFresh()) return;
   const unlock = await lock(path.join(root, "out", `${name}.lock`));
   try {
@@ -42,10 +52,22 @@ export async function refresh(name: keyof typeof targets): Promise<void> {
 async function build(name: keyof typeof targets): Promise<void> {
   const { script } = targets[name];
   console.error(`Building ${name} (npm run ${script}) …`);
-  const child = spawn("npm", ["run", "--silent", script], { cwd: root, stdio: ["ignore", 2, 2], shell: process.platform === "win32" });
+  const child = spawn("npm", ["run", "--silent", script], {
+    cwd: root,
+    stdio: ["ignore", 2, 2],
+    shell: process.platform === "win32",
+  });
   await new Promise<void>((resolve, reject) => {
     child.on("error", reject);
-    child.on("exit", (code) => (code === 0 ? resolve() : reject(new Error(`npm run ${script} failed with status ${code}. What it printed stands above.`))));
+    child.on("exit", (code) =>
+      code === 0
+        ? resolve()
+        : reject(
+            new Error(
+              `npm run ${script} failed with status ${code}. What it printed stands above.`,
+            ),
+          ),
+    );
   });
 }
 
@@ -84,6 +106,9 @@ function newest(source: string): number {
   const whole = path.join(root, source);
   if (path.extname(source) !== "") return modified(whole);
   return readdirSync(whole, { recursive: true, encoding: "utf8" })
-    .filter((entry) => !/\.test\.tsx?$/.test(entry) && !entry.includes("generated") && path.extname(entry) !== "")
+    .filter(
+      (entry) =>
+        !/\.test\.tsx?$/.test(entry) && !entry.includes("generated") && path.extname(entry) !== "",
+    )
     .reduce((latest, entry) => Math.max(latest, modified(path.join(whole, entry))), 0);
 }

@@ -18,7 +18,9 @@ export async function run(args: readonly string[]): Promise<void> {
     const inspection = await engine.call("inspect", { files });
     const { devices } = await engine.call("devices", {});
     // The engine's own order; software adapters and the reference only run when they are named.
-    const automatic = devices.find(({ backend, software }) => backend === "wasm" || (backend === "webgpu" && !software));
+    const automatic = devices.find(
+      ({ backend, software }) => backend === "wasm" || (backend === "webgpu" && !software),
+    );
     return { path, ...inspection, device: inspection.runs === null ? null : (automatic ?? null) };
   });
   if (common.json) writeJson(report);
@@ -27,10 +29,26 @@ export async function run(args: readonly string[]): Promise<void> {
 
 type Report = ModelInspection & { readonly path: string; readonly device: DeviceInfo | null };
 
-function describe({ path, name, format, modelType, tensors, runs, reason, device }: Report): string {
+function describe({
+  path,
+  name,
+  format,
+  modelType,
+  tensors,
+  runs,
+  reason,
+  device,
+}: Report): string {
   const mebibytes = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(2)} MiB`;
-  const columns = tensors.map((tensor) => [tensor.name, tensor.dtype, `(${tensor.shape.join(", ")})`, mebibytes(tensor.bytes)]);
-  const widths = [0, 1, 2].map((column) => Math.max(0, ...columns.map((row) => row[column]?.length ?? 0)));
+  const columns = tensors.map((tensor) => [
+    tensor.name,
+    tensor.dtype,
+    `(${tensor.shape.join(", ")})`,
+    mebibytes(tensor.bytes),
+  ]);
+  const widths = [0, 1, 2].map((column) =>
+    Math.max(0, ...columns.map((row) => row[column]?.length ?? 0)),
+  );
   const facts =
     runs === null
       ? [["runs", reason ?? "no"]]
@@ -38,7 +56,12 @@ function describe({ path, name, format, modelType, tensors, runs, reason, device
           ["layers", `${runs.nLayer}, ${runs.dModel} wide`],
           ["vocabulary", `${runs.vocabSize} tokens`],
           ["parameters", `${(runs.parameters / 1e6).toFixed(1)} million`],
-          ["weights", `${mebibytes(runs.weightBytes)}: ${Object.entries(runs.dtypes).map(([dtype, n]) => `${n} matrices ${dtype}`).join(", ")}`],
+          [
+            "weights",
+            `${mebibytes(runs.weightBytes)}: ${Object.entries(runs.dtypes)
+              .map(([dtype, n]) => `${n} matrices ${dtype}`)
+              .join(", ")}`,
+          ],
           ["state", `${mebibytes(runs.stateBytes)}, f32`],
           ["a token", `${mebibytes(runs.bytesPerToken)} read and written`],
           ["runs on", device === null ? "nothing here" : `${device.backend} (${device.name})`],

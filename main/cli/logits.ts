@@ -6,7 +6,11 @@ import { readPrompts } from "./ids.ts";
 import { withModel } from "./model.ts";
 import { integer, parse, readCommon, required } from "./options.ts";
 import { note, writeJson } from "./output.ts";
-import { createSafetensorsWriter, type SafetensorsWriter, type TensorDeclaration } from "./safetensors-writer.ts";
+import {
+  createSafetensorsWriter,
+  type SafetensorsWriter,
+  type TensorDeclaration,
+} from "./safetensors-writer.ts";
 
 export const usage = `Usage: tarn logits --model DIR_or_GGUF --ids FILE.json --out FILE.safetensors [--greedy N] [--chunk C]
 
@@ -26,7 +30,11 @@ export async function run(args: readonly string[]): Promise<void> {
   const greedy = values.greedy === undefined ? 0 : integer("--greedy", values.greedy, 0, 1_000_000);
   const chunk = values.chunk === undefined ? null : integer("--chunk", values.chunk, 1, 65_536);
   const empty = prompts.findIndex((ids) => ids.length === 0);
-  if (empty !== -1) throw new TarnError("bad-request", `${values.ids}: prompt ${empty} is empty; there are no logits of nothing.`);
+  if (empty !== -1)
+    throw new TarnError(
+      "bad-request",
+      `${values.ids}: prompt ${empty} is empty; there are no logits of nothing.`,
+    );
 
   const result = await withModel(common, async (engine, model) => {
     const writer = await createSafetensorsWriter(out, declare(prompts, greedy, model.vocabSize));
@@ -37,13 +45,25 @@ export async function run(args: readonly string[]): Promise<void> {
       await writer.discard();
       throw error;
     }
-    return { out, prompts: prompts.length, backend: model.device.backend, device: model.device.name };
+    return {
+      out,
+      prompts: prompts.length,
+      backend: model.device.backend,
+      device: model.device.name,
+    };
   });
   if (common.json) writeJson(result);
-  else note(`Wrote the logits of ${result.prompts} prompts to ${out} (${result.backend}, ${result.device}).`);
+  else
+    note(
+      `Wrote the logits of ${result.prompts} prompts to ${out} (${result.backend}, ${result.device}).`,
+    );
 }
 
-function declare(prompts: readonly Int32Array[], greedy: number, vocab: number): TensorDeclaration[] {
+function declare(
+  prompts: readonly Int32Array[],
+  greedy: number,
+  vocab: number,
+): TensorDeclaration[] {
   return prompts.flatMap((ids, k): TensorDeclaration[] => [
     { name: `logits.${k}`, dtype: "F32", shape: [ids.length, vocab] },
     ...(greedy === 0
@@ -66,7 +86,11 @@ async function runPrompt(
   await writer.append(expectLogits(prefill.logits));
   if (greedy > 0) {
     const decode = await engine.call("generate", {
-      session, sampler: greedySampler, stopIds: [], maxTokens: greedy, keepLogits: true,
+      session,
+      sampler: greedySampler,
+      stopIds: [],
+      maxTokens: greedy,
+      keepLogits: true,
     });
     await writer.append(decode.ids);
     await writer.append(expectLogits(decode.logits));
@@ -75,6 +99,7 @@ async function runPrompt(
 }
 
 function expectLogits(logits: Float32Array | null): Float32Array {
-  if (logits === null) throw new TarnError("internal", "The engine gave no logits although they were asked for.");
+  if (logits === null)
+    throw new TarnError("internal", "The engine gave no logits although they were asked for.");
   return logits;
 }

@@ -20,7 +20,11 @@ export async function modelPath({ model }: Pick<CommonOptions, "model">): Promis
   if (model !== null) return path.resolve(model);
   const names = await readdir(bundledModels).catch((): string[] => []);
   const bundled = names.find((name) => name.endsWith(".gguf"));
-  if (bundled === undefined) throw new TarnError("no-model", "No model ships with this copy of Tarn. Give one with --model.");
+  if (bundled === undefined)
+    throw new TarnError(
+      "no-model",
+      "No model ships with this copy of Tarn. Give one with --model.",
+    );
   return path.join(bundledModels, bundled);
 }
 
@@ -30,18 +34,27 @@ export async function modelPath({ model }: Pick<CommonOptions, "model">): Promis
  */
 export async function modelFiles(model: string): Promise<ModelFile[]> {
   const found = await stat(model).catch(() => null);
-  if (found === null) throw new TarnError("not-found", `There is no model at ${model}.`, { path: model });
+  if (found === null)
+    throw new TarnError("not-found", `There is no model at ${model}.`, { path: model });
   if (found.isFile()) return [{ name: path.basename(model), open: model, bytes: found.size }];
   const names = (await readdir(model)).toSorted();
-  const belonging = names.filter((name) => name.endsWith(".safetensors") || configurationNames.has(name));
+  const belonging = names.filter(
+    (name) => name.endsWith(".safetensors") || configurationNames.has(name),
+  );
   const gguf = names.filter((name) => name.endsWith(".gguf"));
   const chosen = belonging.some((name) => name.endsWith(".safetensors")) ? belonging : gguf;
   const [first, second] = gguf;
   if (chosen === gguf && first !== undefined && second !== undefined) {
-    throw new TarnError("weights", `${model} holds several GGUF files (${first}, ${second}, …). Name the one you mean.`, { path: model });
+    throw new TarnError(
+      "weights",
+      `${model} holds several GGUF files (${first}, ${second}, …). Name the one you mean.`,
+      { path: model },
+    );
   }
   if (chosen.length === 0) {
-    throw new TarnError("weights", `${model} holds neither safetensors nor a GGUF file.`, { path: model });
+    throw new TarnError("weights", `${model} holds neither safetensors nor a GGUF file.`, {
+      path: model,
+    });
   }
   return await Promise.all(
     chosen.map(async (name) => {
@@ -51,7 +64,11 @@ export async function modelFiles(model: string): Promise<ModelFile[]> {
   );
 }
 
-const configurationNames = new Set(["config.json", "generation_config.json", "model.safetensors.index.json"]);
+const configurationNames = new Set([
+  "config.json",
+  "generation_config.json",
+  "model.safetensors.index.json",
+]);
 
 /** Runs `use` with an engine that ends with it, however it ends. */
 export async function withEngine<T>(use: (engine: EngineClient) => Promise<T>): Promise<T> {
@@ -71,7 +88,12 @@ export async function withModel<T>(
   const file = await modelPath(options);
   const files = await modelFiles(file);
   return await withEngine(async (engine) => {
-    const model = await engine.call("load", { files, backend: options.backend, quantise: null, threads: options.threads });
+    const model = await engine.call("load", {
+      files,
+      backend: options.backend,
+      quantise: null,
+      threads: options.threads,
+    });
     for (const notice of model.notices) note(notice);
     return await use(engine, model, file);
   });

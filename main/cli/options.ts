@@ -35,7 +35,12 @@ type Options = NonNullable<ParseArgsConfig["options"]>;
  */
 export function parse<const O extends Options>(args: readonly string[], options: O) {
   try {
-    return parseArgs({ args: [...args], options: { ...commonOptions, ...options }, allowPositionals: true, strict: true });
+    return parseArgs({
+      args: [...args],
+      options: { ...commonOptions, ...options },
+      allowPositionals: true,
+      strict: true,
+    });
   } catch (error) {
     throw new UsageError(error instanceof Error ? firstSentence(error.message) : String(error));
   }
@@ -79,7 +84,9 @@ function backend(value: string): BackendChoice {
 export function integer(option: string, value: string, min: number, max: number): number {
   const number = /^\d+$/.test(value) ? Number(value) : Number.NaN;
   if (!(number >= min && number <= max)) {
-    throw new UsageError(`${option} is "${value}"; it must be a whole number from ${min} to ${max}.`);
+    throw new UsageError(
+      `${option} is "${value}"; it must be a whole number from ${min} to ${max}.`,
+    );
   }
   return number;
 }

@@ -19,7 +19,10 @@ export interface SafetensorsWriter {
  * Writes a safetensors file piece by piece beside its place and moves it there when it is complete, so that a
  * failure leaves no half file.
  */
-export async function createSafetensorsWriter(file: string, tensors: readonly TensorDeclaration[]): Promise<SafetensorsWriter> {
+export async function createSafetensorsWriter(
+  file: string,
+  tensors: readonly TensorDeclaration[],
+): Promise<SafetensorsWriter> {
   let end = 0;
   const header: Record<string, unknown> = {};
   for (const { name, dtype, shape } of tensors) {
@@ -44,7 +47,8 @@ export async function createSafetensorsWriter(file: string, tensors: readonly Te
     },
     async finish() {
       await handle.close();
-      if (written !== end) throw new RangeError(`${written} bytes of tensors were written, ${end} were declared`);
+      if (written !== end)
+        throw new RangeError(`${written} bytes of tensors were written, ${end} were declared`);
       await rename(partial, file);
     },
     async discard() {

@@ -15,7 +15,9 @@ const electron = electronBinary();
 if (args.includes("--no-open")) {
   await serve();
 } else if (electron === null) {
-  console.error("Electron's program is not on this machine (npx install-electron brings it), so Tarn opens in the browser.");
+  console.error(
+    "Electron's program is not on this machine (npx install-electron brings it), so Tarn opens in the browser.",
+  );
   await serve();
 } else {
   await refresh("renderer");
@@ -33,7 +35,10 @@ function electronBinary(): string | null {
   const folder = path.join(root, "node_modules/electron");
   const pointer = path.join(folder, "path.txt");
   const name = existsSync(pointer) ? readFileSync(pointer, "utf8") : "electron";
-  const binary = path.join(process.env["ELECTRON_OVERRIDE_DIST_PATH"] ?? path.join(folder, "dist"), name);
+  const binary = path.join(
+    process.env["ELECTRON_OVERRIDE_DIST_PATH"] ?? path.join(folder, "dist"),
+    name,
+  );
   return existsSync(binary) ? binary : null;
 }
 
@@ -43,7 +48,8 @@ function run(program: string, programArgs: readonly string[]): void {
     cwd: process.env["INIT_CWD"] ?? process.cwd(),
     stdio: "inherit",
   });
-  for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => void child.kill(signal));
+  for (const signal of ["SIGINT", "SIGTERM"] as const)
+    process.on(signal, () => void child.kill(signal));
   child.on("error", (error) => {
     console.error(error.message);
     process.exit(1);

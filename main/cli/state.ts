@@ -23,11 +23,15 @@ export async function run(args: readonly string[]): Promise<void> {
     greedy: { type: "string" },
   });
   const common = readCommon(values);
-  if ((values.save === undefined) === (values.load === undefined)) throw new UsageError("Give either --save FILE or --load FILE.");
+  if ((values.save === undefined) === (values.load === undefined))
+    throw new UsageError("Give either --save FILE or --load FILE.");
   if (values.save !== undefined) {
     const ids = await readIds(required("--ids", values.ids));
     const file = path.resolve(values.save);
-    const saved = await withModel(common, async (engine, _model, model) => await save(engine, model, ids, file));
+    const saved = await withModel(
+      common,
+      async (engine, _model, model) => await save(engine, model, ids, file),
+    );
     if (common.json) writeJson(saved);
     else writeResult(`${saved.file}: ${saved.position} tokens, ${saved.bytes} bytes\n`);
     return;
@@ -35,15 +39,27 @@ export async function run(args: readonly string[]): Promise<void> {
   const count = integer("--greedy", required("--greedy", values.greedy), 0, 1_000_000);
   const file = path.resolve(required("--load", values.load));
   const bytes = await readFile(file).catch((error: unknown) => {
-    throw new TarnError("not-found", `${file} could not be read: ${error instanceof Error ? error.message : String(error)}`, { file });
+    throw new TarnError(
+      "not-found",
+      `${file} could not be read: ${error instanceof Error ? error.message : String(error)}`,
+      { file },
+    );
   });
-  writeJson(await withModel(common, async (engine, _model, model) => await resume(engine, model, bytes, count)));
+  writeJson(
+    await withModel(
+      common,
+      async (engine, _model, model) => await resume(engine, model, bytes, count),
+    ),
+  );
 }
 
 async function save(engine: EngineClient, model: string, ids: Int32Array, file: string) {
   const { session } = await engine.call("create", {});
   const { position } = await engine.call("prefill", { session, ids, chunk: null, logits: "none" });
-  const { bytes } = await engine.call("snapshot", { session, tokenizerHash: await tokenizerHashOf(model) });
+  const { bytes } = await engine.call("snapshot", {
+    session,
+    tokenizerHash: await tokenizerHashOf(model),
+  });
   const partial = `${file}.${process.pid}.part`;
   try {
     await writeFile(partial, bytes);
@@ -57,10 +73,20 @@ async function save(engine: EngineClient, model: string, ids: Int32Array, file: 
 async function resume(engine: EngineClient, model: string, file: Uint8Array, count: number) {
   // A Buffer is a view into a larger pool; only the file's bytes cross the port.
   const bytes = new Uint8Array(file);
-  const { session, position } = await engine.call("restore", { bytes, tokenizerHash: await tokenizerHashOf(model) });
+  const { session, position } = await engine.call("restore", {
+    bytes,
+    tokenizerHash: await tokenizerHashOf(model),
+  });
   const generated = await engine.call("generate", {
-    session, sampler: greedySampler, stopIds: [], maxTokens: count, keepLogits: false,
+    session,
+    sampler: greedySampler,
+    stopIds: [],
+    maxTokens: count,
+    keepLogits: false,
   });
   // Whatever was run beyond the new tokens must have been the prompt.
-  return { greedy: [...generated.ids], prefilled: generated.position - position - generated.ids.length };
+  return {
+    greedy: [...generated.ids],
+    prefilled: generated.position - position - generated.ids.length,
+  };
 }

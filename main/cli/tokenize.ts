@@ -21,7 +21,11 @@ export async function run(args: readonly string[]): Promise<void> {
 /** Exact: bytes that are no UTF-8 are refused rather than replaced. */
 async function readText(file: string): Promise<string> {
   const bytes = await readFile(file).catch((error: unknown) => {
-    throw new TarnError("not-found", `${file} could not be read: ${error instanceof Error ? error.message : String(error)}`, { file });
+    throw new TarnError(
+      "not-found",
+      `${file} could not be read: ${error instanceof Error ? error.message : String(error)}`,
+      { file },
+    );
   });
   try {
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);

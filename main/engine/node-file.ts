@@ -11,7 +11,10 @@ export async function openNodeFile(file: string): Promise<RandomAccessFile> {
   const name = path.basename(file);
   const handle = await open(file, "r").catch((error: unknown) => {
     const missing = error instanceof Error && "code" in error && error.code === "ENOENT";
-    throw new WeightsError(missing ? "missing" : "io", { file, reason: missing ? "there is no such file" : reasonOf(error) });
+    throw new WeightsError(missing ? "missing" : "io", {
+      file,
+      reason: missing ? "there is no such file" : reasonOf(error),
+    });
   });
   const { size } = await handle.stat();
   return {
@@ -20,14 +23,24 @@ export async function openNodeFile(file: string): Promise<RandomAccessFile> {
     async read(offset, length) {
       // Before allocating: lengths come out of files that may lie.
       if (!(offset >= 0 && length >= 0 && offset + length <= size)) {
-        throw new WeightsError("io", { file, reason: "a read beyond the end of the file", expected: offset + length, actual: size });
+        throw new WeightsError("io", {
+          file,
+          reason: "a read beyond the end of the file",
+          expected: offset + length,
+          actual: size,
+        });
       }
       const bytes = new Uint8Array(length);
       let done = 0;
       while (done < length) {
         const { bytesRead } = await handle.read(bytes, done, length - done, offset + done);
         if (bytesRead === 0) {
-          throw new WeightsError("io", { file, reason: "the file became shorter while it was read", expected: size, actual: offset + done });
+          throw new WeightsError("io", {
+            file,
+            reason: "the file became shorter while it was read",
+            expected: size,
+            actual: offset + done,
+          });
         }
         done += bytesRead;
       }

@@ -20,7 +20,9 @@ async function open(): Promise<GPU | null> {
   try {
     dawn = await import("webgpu");
   } catch (error) {
-    console.error(`WebGPU is not available: ${error instanceof Error ? error.message.split("\n")[0] : String(error)}`);
+    console.error(
+      `WebGPU is not available: ${error instanceof Error ? error.message.split("\n")[0] : String(error)}`,
+    );
     return null;
   }
   // The constants (GPUBufferUsage, …) are globals in browsers, and kernels use them as such.

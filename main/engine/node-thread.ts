@@ -7,12 +7,14 @@ export function spawnNodeThread(): ThreadPort {
   // The engine's worker decides when the program ends, not a thread that waits for work.
   worker.unref();
   return {
-    postMessage: (message, transfer) => worker.postMessage(message, transfer === undefined ? [] : [...transfer]),
+    postMessage: (message, transfer) =>
+      worker.postMessage(message, transfer === undefined ? [] : [...transfer]),
     onMessage: (listener) => void worker.on("message", listener),
     onError(listener) {
       worker.on("error", listener);
       worker.on("exit", (code) => {
-        if (code !== 0) listener(new Error(`a thread of the WASM backend ended with status ${code}`));
+        if (code !== 0)
+          listener(new Error(`a thread of the WASM backend ended with status ${code}`));
       });
     },
     terminate: () => void worker.terminate(),

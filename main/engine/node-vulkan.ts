@@ -13,14 +13,21 @@ const KEEP_LOADED = 0x1000;
  */
 export function loadVulkan(): boolean {
   if (process.platform !== "linux") return true;
-  const manifest = (process.env["VK_DRIVER_FILES"] ?? process.env["VK_ICD_FILENAMES"])?.split(":")[0];
-  const beside = manifest === undefined ? null : path.join(path.dirname(manifest), "libvulkan.so.1");
+  const manifest = (process.env["VK_DRIVER_FILES"] ?? process.env["VK_ICD_FILENAMES"])?.split(
+    ":",
+  )[0];
+  const beside =
+    manifest === undefined ? null : path.join(path.dirname(manifest), "libvulkan.so.1");
   return open("libvulkan.so.1") || (beside !== null && existsSync(beside) && open(beside));
 }
 
 function open(library: string): boolean {
   try {
-    process.dlopen({ exports: {} }, library, constants.dlopen.RTLD_NOW | constants.dlopen.RTLD_GLOBAL | KEEP_LOADED);
+    process.dlopen(
+      { exports: {} },
+      library,
+      constants.dlopen.RTLD_NOW | constants.dlopen.RTLD_GLOBAL | KEEP_LOADED,
+    );
     return true;
   } catch (error) {
     // It is no Node addon, and Node says so; but only once it is loaded, and loaded it stays.

@@ -7,11 +7,13 @@ import { requestNodeGpu } from "./node-gpu.ts";
 import { spawnNodeThread } from "./node-thread.ts";
 
 const port = parentPort;
-if (port === null) throw new Error("node-worker.ts is the entry of a worker thread and was started as a program");
+if (port === null)
+  throw new Error("node-worker.ts is the entry of a worker thread and was started as a program");
 
 startEngine({
   port: {
-    postMessage: (message, transfer) => port.postMessage(message, transfer === undefined ? [] : [...transfer]),
+    postMessage: (message, transfer) =>
+      port.postMessage(message, transfer === undefined ? [] : [...transfer]),
     onMessage: (listener) => void port.on("message", listener),
   },
   openFile: openNodeFile,

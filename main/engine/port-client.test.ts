@@ -22,19 +22,33 @@ function port() {
     },
     close: async () => undefined,
   });
-  return { client, sent, receive: (message: unknown) => receive(message), lose: (reason: Error) => lose(reason) };
+  return {
+    client,
+    sent,
+    receive: (message: unknown) => receive(message),
+    lose: (reason: Error) => lose(reason),
+  };
 }
 
 test("answers reach their own calls, events in order before them", async () => {
   const { client, sent, receive } = port();
   const progress: number[] = [];
-  const first = client.call("prefill", { session: 1, ids: Int32Array.of(1, 2), chunk: null, logits: "none" }, {
-    onEvent: (event) => event.type === "progress" && progress.push(event.done),
-  });
+  const first = client.call(
+    "prefill",
+    { session: 1, ids: Int32Array.of(1, 2), chunk: null, logits: "none" },
+    {
+      onEvent: (event) => event.type === "progress" && progress.push(event.done),
+    },
+  );
   const second = client.call("create", {});
   receive({ id: sent[1]?.id, kind: "done", output: { session: 7 } });
-  for (const done of [1, 2]) receive({ id: sent[0]?.id, kind: "event", event: { type: "progress", done, total: 2 } });
-  receive({ id: sent[0]?.id, kind: "done", output: { position: 2, logits: null, cancelled: false, prefilled: 2 } });
+  for (const done of [1, 2])
+    receive({ id: sent[0]?.id, kind: "event", event: { type: "progress", done, total: 2 } });
+  receive({
+    id: sent[0]?.id,
+    kind: "done",
+    output: { position: 2, logits: null, cancelled: false, prefilled: 2 },
+  });
   expect(await second).toEqual({ session: 7 });
   expect((await first).position).toBe(2);
   expect(progress).toEqual([1, 2]);
@@ -55,8 +69,17 @@ test("a signal cancels its call, also one that fired before", async () => {
 test("a failure arrives with its code and data", async () => {
   const { client, sent, receive } = port();
   const call = client.call("create", {});
-  receive({ id: sent[0]?.id, kind: "failed", error: { code: "no-model", message: "No model.", data: { a: 1 } } });
-  await expect(call).rejects.toMatchObject({ name: "EngineError", code: "no-model", message: "No model.", data: { a: 1 } });
+  receive({
+    id: sent[0]?.id,
+    kind: "failed",
+    error: { code: "no-model", message: "No model.", data: { a: 1 } },
+  });
+  await expect(call).rejects.toMatchObject({
+    name: "EngineError",
+    code: "no-model",
+    message: "No model.",
+    data: { a: 1 },
+  });
 });
 
 test("what is not in the protocol is not believed", async () => {
@@ -76,6 +99,9 @@ test("when the worker is gone, every call that waits fails, and every later one"
   const { client, lose } = port();
   const call = client.call("create", {});
   lose(new Error("its thread exited with status 1"));
-  await expect(call).rejects.toMatchObject({ code: "internal", message: expect.stringContaining("status 1") });
+  await expect(call).rejects.toMatchObject({
+    code: "internal",
+    message: expect.stringContaining("status 1"),
+  });
   await expect(client.call("memory", {})).rejects.toMatchObject({ code: "internal" });
 });

@@ -1,4 +1,9 @@
-import type { EngineEvent, EngineMethod, EngineMethods, EngineReply } from "../../models/engine/protocol.ts";
+import type {
+  EngineEvent,
+  EngineMethod,
+  EngineMethods,
+  EngineReply,
+} from "../../models/engine/protocol.ts";
 import type { EngineClient } from "./client.ts";
 import { EngineError } from "./engine-error.ts";
 import { outputSchemas, replySchema } from "./reply-schemas.ts";
@@ -46,18 +51,25 @@ export function createPortClient(port: EngineClientPort): EngineClient {
   port.onMessage((message) => {
     const reply = replySchema.safeParse(message);
     if (reply.success) settle(reply.data);
-    else fail(`The engine sent a message that is not part of its protocol: ${reply.error.issues[0]?.message ?? "unreadable"}.`);
+    else
+      fail(
+        `The engine sent a message that is not part of its protocol: ${reply.error.issues[0]?.message ?? "unreadable"}.`,
+      );
   });
   port.onClosed((reason) => fail(`The engine ended unexpectedly: ${reason.message}`));
 
   async function call<M extends EngineMethod>(
     method: M,
     input: EngineMethods[M]["in"],
-    options: { readonly signal?: AbortSignal; readonly onEvent?: (event: EngineEvent) => void } = {},
+    options: {
+      readonly signal?: AbortSignal;
+      readonly onEvent?: (event: EngineEvent) => void;
+    } = {},
   ): Promise<EngineMethods[M]["out"]> {
     if (gone !== null) throw gone;
     const id = nextId++;
-    const cancel = (): void => port.postMessage({ id: nextId++, method: "cancel", input: { target: id } });
+    const cancel = (): void =>
+      port.postMessage({ id: nextId++, method: "cancel", input: { target: id } });
     try {
       const output = await new Promise<unknown>((resolve, reject) => {
         pending.set(id, { onEvent: options.onEvent, resolve, reject });

@@ -1,9 +1,24 @@
 import { z } from "zod";
-import type { EngineErrorCode, EngineMethod, EngineMethods, EngineReply } from "../../models/engine/protocol.ts";
+import type {
+  EngineErrorCode,
+  EngineMethod,
+  EngineMethods,
+  EngineReply,
+} from "../../models/engine/protocol.ts";
 
 const errorCodes = [
-  "weights", "unknown-architecture", "state", "kernel", "out-of-memory", "device-lost", "no-backend", "self-test",
-  "no-model", "no-session", "bad-request", "internal",
+  "weights",
+  "unknown-architecture",
+  "state",
+  "kernel",
+  "out-of-memory",
+  "device-lost",
+  "no-backend",
+  "self-test",
+  "no-model",
+  "no-session",
+  "bad-request",
+  "internal",
 ] as const satisfies readonly EngineErrorCode[];
 
 const count = z.number().int().nonnegative();
@@ -39,7 +54,9 @@ const inspection = z.object({
   name: z.string(),
   format: z.enum(["safetensors", "gguf"]),
   modelType: z.string(),
-  tensors: z.array(z.object({ name: z.string(), dtype: z.string(), shape: z.array(count), bytes: count })),
+  tensors: z.array(
+    z.object({ name: z.string(), dtype: z.string(), shape: z.array(count), bytes: count }),
+  ),
   runs: z
     .object({
       nLayer: count,

@@ -36,7 +36,10 @@ export function backendCandidates(host: EngineHost): readonly BackendCandidate[]
         if (gpu === null) throw new EngineFault("no-backend", "there is no WebGPU here.");
         const backend = await createWebGpuBackend({ gpu, allowSoftware });
         if (backend !== null) return backend;
-        throw new EngineFault("no-backend", allowSoftware ? "there is no WebGPU adapter." : "there is no WebGPU adapter of hardware.");
+        throw new EngineFault(
+          "no-backend",
+          allowSoftware ? "there is no WebGPU adapter." : "there is no WebGPU adapter of hardware.",
+        );
       },
     },
     {
@@ -56,8 +59,16 @@ export function backendCandidates(host: EngineHost): readonly BackendCandidate[]
  * The candidates that a choice allows, in order.
  * @throws EngineFault `no-backend`
  */
-export function chooseCandidates(candidates: readonly BackendCandidate[], choice: BackendChoice): readonly BackendCandidate[] {
-  const chosen = candidates.filter(({ name, automatic }) => (choice === "auto" ? automatic : name === choice));
-  if (chosen.length === 0) throw new EngineFault("no-backend", `There is no backend "${choice}" here.`, { backend: choice });
+export function chooseCandidates(
+  candidates: readonly BackendCandidate[],
+  choice: BackendChoice,
+): readonly BackendCandidate[] {
+  const chosen = candidates.filter(({ name, automatic }) =>
+    choice === "auto" ? automatic : name === choice,
+  );
+  if (chosen.length === 0)
+    throw new EngineFault("no-backend", `There is no backend "${choice}" here.`, {
+      backend: choice,
+    });
   return chosen;
 }

@@ -11,7 +11,10 @@ import { restoreSession, takeSnapshot } from "./snapshots.ts";
 
 export interface Engine {
   /** Works one request; the caller sees to it that there is only one at a time. */
-  handle(request: Exclude<EngineRequest, { readonly method: "cancel" }>, context: RequestContext): Promise<unknown>;
+  handle(
+    request: Exclude<EngineRequest, { readonly method: "cancel" }>,
+    context: RequestContext,
+  ): Promise<unknown>;
 }
 
 /** One model at a time, its sessions, and what the protocol asks of them. */
@@ -32,7 +35,10 @@ export function createEngine(host: EngineHost, candidates: readonly BackendCandi
     return null;
   }
 
-  async function work(request: Parameters<Engine["handle"]>[0], context: RequestContext): Promise<EngineMethods[typeof request.method]["out"]> {
+  async function work(
+    request: Parameters<Engine["handle"]>[0],
+    context: RequestContext,
+  ): Promise<EngineMethods[typeof request.method]["out"]> {
     switch (request.method) {
       case "load":
         // The old model goes first: two may not fit.
@@ -51,11 +57,25 @@ export function createEngine(host: EngineHost, candidates: readonly BackendCandi
       case "fork":
         return await fork(model(), request.input);
       case "prefill":
-        return await prefill(model(), model().sessions.get(request.input.session), request.input, context);
+        return await prefill(
+          model(),
+          model().sessions.get(request.input.session),
+          request.input,
+          context,
+        );
       case "generate":
-        return await generate(model(), model().sessions.get(request.input.session), request.input, context);
+        return await generate(
+          model(),
+          model().sessions.get(request.input.session),
+          request.input,
+          context,
+        );
       case "snapshot":
-        return await takeSnapshot(model(), model().sessions.get(request.input.session), request.input.tokenizerHash);
+        return await takeSnapshot(
+          model(),
+          model().sessions.get(request.input.session),
+          request.input.tokenizerHash,
+        );
       case "restore":
         return await restoreSession(model(), request.input);
       case "memory":
@@ -78,7 +98,10 @@ export function createEngine(host: EngineHost, candidates: readonly BackendCandi
   };
 }
 
-async function fork(model: LoadedModel, { session }: EngineMethods["fork"]["in"]): Promise<EngineMethods["fork"]["out"]> {
+async function fork(
+  model: LoadedModel,
+  { session }: EngineMethods["fork"]["in"],
+): Promise<EngineMethods["fork"]["out"]> {
   const from = model.sessions.get(session);
   const values = await model.backend.readState(from.state, 0);
   const copy = model.sessions.create(from);
@@ -87,7 +110,9 @@ async function fork(model: LoadedModel, { session }: EngineMethods["fork"]["in"]
 }
 
 /** Starts every backend for a moment, software adapters too: "doctor" shows what could be asked for by name. */
-async function listDevices(candidates: readonly BackendCandidate[]): Promise<EngineMethods["devices"]["out"]> {
+async function listDevices(
+  candidates: readonly BackendCandidate[],
+): Promise<EngineMethods["devices"]["out"]> {
   const devices: DeviceInfo[] = [];
   const notes: string[] = [];
   for (const candidate of candidates) {

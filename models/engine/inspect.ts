@@ -13,8 +13,13 @@ import type { ModelFile, ModelInspection } from "./protocol.ts";
  * Opens a model's files and reads their headers.
  * @throws WeightsError
  */
-export async function openFiles(host: EngineHost, files: readonly ModelFile[]): Promise<OpenedModel> {
-  const opening = await Promise.allSettled(files.map(async ({ open }) => await host.openFile(open)));
+export async function openFiles(
+  host: EngineHost,
+  files: readonly ModelFile[],
+): Promise<OpenedModel> {
+  const opening = await Promise.allSettled(
+    files.map(async ({ open }) => await host.openFile(open)),
+  );
   const failed = opening.find((result) => result.status === "rejected");
   const opened = opening.flatMap((result) => (result.status === "fulfilled" ? [result.value] : []));
   if (failed === undefined) return await openModel(opened);
@@ -26,7 +31,10 @@ export async function openFiles(host: EngineHost, files: readonly ModelFile[]): 
  * What the headers tell. A model of an unknown architecture is described all the same; a broken one is refused.
  * @throws WeightsError
  */
-export async function inspectModel(host: EngineHost, files: readonly ModelFile[]): Promise<ModelInspection> {
+export async function inspectModel(
+  host: EngineHost,
+  files: readonly ModelFile[],
+): Promise<ModelInspection> {
   const opened = await openFiles(host, files);
   try {
     const { tensors, config } = opened;
@@ -50,12 +58,17 @@ export async function inspectModel(host: EngineHost, files: readonly ModelFile[]
   }
 }
 
-async function describeRun({ config, tensors }: OpenedModel): Promise<NonNullable<ModelInspection["runs"]>> {
+async function describeRun({
+  config,
+  tensors,
+}: OpenedModel): Promise<NonNullable<ModelInspection["runs"]>> {
   const model = describeModel(config, tensors);
   const loader = checkingLoader(tensors, { quantise: null });
   // Weights of a checking loader have shapes but no bytes: enough to record a plan that nobody will run.
   const record = await model.load(loader);
-  const decode = recordPlan({ batch: 1, length: 1 }, model.layout, (k) => record(k, { logits: "last", phase: "decode" }));
+  const decode = recordPlan({ batch: 1, length: 1 }, model.layout, (k) =>
+    record(k, { logits: "last", phase: "decode" }),
+  );
   const { parameters, bytes, dtypes } = loader.totals();
   return {
     nLayer: model.nLayer,
@@ -65,7 +78,10 @@ async function describeRun({ config, tensors }: OpenedModel): Promise<NonNullabl
     weightBytes: bytes,
     dtypes,
     stateBytes: stateBytes(model.layout),
-    bytesPerToken: decode.calls.reduce((sum, call) => sum + weightBytesRead(call), 2 * stateBytes(model.layout)),
+    bytesPerToken: decode.calls.reduce(
+      (sum, call) => sum + weightBytesRead(call),
+      2 * stateBytes(model.layout),
+    ),
   };
 }
 
@@ -73,6 +89,8 @@ async function describeRun({ config, tensors }: OpenedModel): Promise<NonNullabl
 function weightBytesRead({ op, operands }: OpCall): number {
   return Object.values(operands).reduce((sum: number, operand) => {
     if (typeof operand !== "object" || operand === null || !("dtype" in operand)) return sum;
-    return sum + (op === "embedding" ? 1 : operand.rows) * packedRowBytes(operand.dtype, operand.cols);
+    return (
+      sum + (op === "embedding" ? 1 : operand.rows) * packedRowBytes(operand.dtype, operand.cols)
+    );
   }, 0);
 }

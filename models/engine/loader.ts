@@ -108,17 +108,26 @@ async function startBackend(
       return await startTested(candidate, options, passed);
     } catch (error) {
       const { code, message, data } = toFailure(error);
-      if (choice !== "auto") throw new EngineFault(code, `The backend "${candidate.name}" cannot be used: ${message}`, { ...data, backend: candidate.name });
+      if (choice !== "auto")
+        throw new EngineFault(code, `The backend "${candidate.name}" cannot be used: ${message}`, {
+          ...data,
+          backend: candidate.name,
+        });
       reasons.push(`${candidate.name}: ${message}`);
       // That there is no GPU is no news; that one is there and cannot be used is.
-      if (code !== "no-backend") notices.push(`The backend "${candidate.name}" was left for the next one: ${message}`);
+      if (code !== "no-backend")
+        notices.push(`The backend "${candidate.name}" was left for the next one: ${message}`);
     }
   }
   throw new EngineFault("no-backend", `No backend works on this machine (${reasons.join("; ")}).`);
 }
 
 /** The model then runs on the backend that was tested: what was compiled for the test serves it too. */
-async function startTested(candidate: BackendCandidate, options: BackendOptions, passed: Passed): Promise<Backend> {
+async function startTested(
+  candidate: BackendCandidate,
+  options: BackendOptions,
+  passed: Passed,
+): Promise<Backend> {
   const backend = await candidate.create(options);
   const key = `${candidate.name} ${backend.device.name} ${backend.device.features.join(" ")}`;
   if (passed.has(key)) return backend;

@@ -13,7 +13,12 @@ export interface PlanCache {
  * Executables by shape, the least recently used dropped beyond `most`: prompts end in pieces of every length, and
  * each executable holds its workspace.
  */
-export function createPlanCache(backend: Backend, layout: StateLayout, record: RecordRun, most = 8): PlanCache {
+export function createPlanCache(
+  backend: Backend,
+  layout: StateLayout,
+  record: RecordRun,
+  most = 8,
+): PlanCache {
   const byShape = new Map<string, Executable>();
   return {
     async get(length, options) {
@@ -21,7 +26,11 @@ export function createPlanCache(backend: Backend, layout: StateLayout, record: R
       const cached = byShape.get(shape);
       // Taken out and put in again: a Map lists the oldest first.
       byShape.delete(shape);
-      const executable = cached ?? (await backend.compile(recordPlan({ batch: 1, length }, layout, (k) => record(k, options))));
+      const executable =
+        cached ??
+        (await backend.compile(
+          recordPlan({ batch: 1, length }, layout, (k) => record(k, options)),
+        ));
       byShape.set(shape, executable);
       for (const [oldest, dropped] of byShape) {
         if (byShape.size <= most) break;

@@ -18,7 +18,9 @@ export class PrefixHash {
   /** @throws RangeError unless `hex` is 64 hexadecimal digits */
   static fromHex(hex: string): PrefixHash {
     if (!/^[0-9a-f]{64}$/.test(hex)) throw new RangeError("a prefix hash is 64 hexadecimal digits");
-    return new PrefixHash(Uint32Array.from({ length: 8 }, (_, i) => Number.parseInt(hex.slice(8 * i, 8 * i + 8), 16)));
+    return new PrefixHash(
+      Uint32Array.from({ length: 8 }, (_, i) => Number.parseInt(hex.slice(8 * i, 8 * i + 8), 16)),
+    );
   }
 
   copy(): PrefixHash {
@@ -45,7 +47,9 @@ const block = new Uint32Array(16);
 const schedule = new Uint32Array(64);
 
 /** The first 64 primes: the hash's constants are the fractional parts of their square and cube roots. */
-const primes = Array.from({ length: 312 }, (_, n) => n).filter((n) => n > 1 && !Array.from({ length: n }, (_, d) => d).some((d) => d > 1 && n % d === 0));
+const primes = Array.from({ length: 312 }, (_, n) => n).filter(
+  (n) => n > 1 && !Array.from({ length: n }, (_, d) => d).some((d) => d > 1 && n % d === 0),
+);
 const fraction = (x: number): number => Math.floor((x - Math.floor(x)) * 2 ** 32);
 const initial = Uint32Array.from(primes.slice(0, 8), (prime) => fraction(Math.sqrt(prime)));
 const constants = Uint32Array.from(primes, (prime) => fraction(Math.cbrt(prime)));
@@ -79,7 +83,16 @@ function compress(message: Uint32Array, digest: Uint32Array): void {
     const temporary1 = (h + sum1 + choice + at(constants, t) + at(schedule, t)) | 0;
     const sum0 = rotate(a, 2) ^ rotate(a, 13) ^ rotate(a, 22);
     const majority = (a & b) ^ (a & c) ^ (b & c);
-    [h, g, f, e, d, c, b, a] = [g, f, e, (d + temporary1) | 0, c, b, a, (temporary1 + sum0 + majority) | 0];
+    [h, g, f, e, d, c, b, a] = [
+      g,
+      f,
+      e,
+      (d + temporary1) | 0,
+      c,
+      b,
+      a,
+      (temporary1 + sum0 + majority) | 0,
+    ];
   }
   [a, b, c, d, e, f, g, h].forEach((word, i) => {
     digest[i] = at(initial, i) + word;

@@ -50,7 +50,12 @@ export interface ModelInspection {
   /** As the file spells it; "" where it does not say. */
   readonly modelType: string;
   /** Every tensor as it is stored. */
-  readonly tensors: readonly { readonly name: string; readonly dtype: string; readonly shape: readonly number[]; readonly bytes: number }[];
+  readonly tensors: readonly {
+    readonly name: string;
+    readonly dtype: string;
+    readonly shape: readonly number[];
+    readonly bytes: number;
+  }[];
   /** How it would run; null where it cannot, and `reason` says why. */
   readonly runs: {
     readonly nLayer: number;
@@ -97,7 +102,12 @@ export interface EngineMethods {
       /** Logits to bring back: of no row, of the last one, or of all, (T, vocab). */
       readonly logits: "none" | "last" | "all";
     };
-    out: { readonly position: number; readonly logits: Float32Array | null; readonly cancelled: boolean; readonly prefilled: number };
+    out: {
+      readonly position: number;
+      readonly logits: Float32Array | null;
+      readonly cancelled: boolean;
+      readonly prefilled: number;
+    };
   };
   /**
    * Samples from the last logits, feeds the token, and so on. Events: token, when it has been sampled.
@@ -121,18 +131,36 @@ export interface EngineMethods {
     };
   };
   /** The sequence as bytes (models/state/snapshot.ts): header, states, last logits, checksum. */
-  snapshot: { in: { readonly session: SessionId; readonly tokenizerHash: string }; out: { readonly bytes: Uint8Array } };
+  snapshot: {
+    in: { readonly session: SessionId; readonly tokenizerHash: string };
+    out: { readonly bytes: Uint8Array };
+  };
   /** Refused with StateError unless model, tokenizer, numeric version and checksum all match. */
-  restore: { in: { readonly bytes: Uint8Array; readonly tokenizerHash: string }; out: { readonly session: SessionId; readonly position: number } };
+  restore: {
+    in: { readonly bytes: Uint8Array; readonly tokenizerHash: string };
+    out: { readonly session: SessionId; readonly position: number };
+  };
   /** Bytes held now, for the status line and `bench`. */
-  memory: { in: Record<string, never>; out: { readonly weights: number; readonly states: number; readonly workspace: number } };
+  memory: {
+    in: Record<string, never>;
+    out: { readonly weights: number; readonly states: number; readonly workspace: number };
+  };
   /** What could run here, without loading a model: for `tarn doctor`. */
-  devices: { in: Record<string, never>; out: { readonly devices: readonly DeviceInfo[]; readonly notes: readonly string[] } };
+  devices: {
+    in: Record<string, never>;
+    out: { readonly devices: readonly DeviceInfo[]; readonly notes: readonly string[] };
+  };
 }
 export type EngineMethod = keyof EngineMethods;
 
 export type EngineRequest =
-  | { [M in EngineMethod]: { readonly id: number; readonly method: M; readonly input: EngineMethods[M]["in"] } }[EngineMethod]
+  | {
+      [M in EngineMethod]: {
+        readonly id: number;
+        readonly method: M;
+        readonly input: EngineMethods[M]["in"];
+      };
+    }[EngineMethod]
   /** Takes effect within one chunk or token; the cancelled request still gets its `done` with what was completed. */
   | { readonly id: number; readonly method: "cancel"; readonly input: { readonly target: number } };
 
@@ -141,8 +169,18 @@ export type EngineEvent =
   | { readonly type: "token"; readonly token: number; readonly index: number };
 
 export type EngineErrorCode =
-  | "weights" | "unknown-architecture" | "state" | "kernel" | "out-of-memory" | "device-lost" | "no-backend" | "self-test"
-  | "no-model" | "no-session" | "bad-request" | "internal";
+  | "weights"
+  | "unknown-architecture"
+  | "state"
+  | "kernel"
+  | "out-of-memory"
+  | "device-lost"
+  | "no-backend"
+  | "self-test"
+  | "no-model"
+  | "no-session"
+  | "bad-request"
+  | "internal";
 
 /** Errors cross the port as data. */
 export interface EngineFailure {

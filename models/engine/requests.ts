@@ -12,7 +12,8 @@ export interface RawRequest {
 export function readEnvelope(message: unknown): RawRequest | null {
   if (!isRecord(message)) return null;
   const { id, method, input } = message;
-  if (typeof id !== "number" || !Number.isSafeInteger(id) || typeof method !== "string") return null;
+  if (typeof id !== "number" || !Number.isSafeInteger(id) || typeof method !== "string")
+    return null;
   return { id, method, input: isRecord(input) ? input : {} };
 }
 
@@ -25,7 +26,8 @@ export function readRequest({ id, method, input }: RawRequest): EngineRequest {
   switch (method) {
     case "load":
       return {
-        id, method,
+        id,
+        method,
         input: {
           files: field("files", isFiles, "a list of files"),
           backend: field("backend", isBackendChoice, "auto, webgpu, wasm or reference"),
@@ -45,7 +47,8 @@ export function readRequest({ id, method, input }: RawRequest): EngineRequest {
       return { id, method, input: { session: field("session", isCount, "a session") } };
     case "prefill":
       return {
-        id, method,
+        id,
+        method,
         input: {
           session: field("session", isCount, "a session"),
           ids: field("ids", isIds, "an Int32Array"),
@@ -55,7 +58,8 @@ export function readRequest({ id, method, input }: RawRequest): EngineRequest {
       };
     case "generate":
       return {
-        id, method,
+        id,
+        method,
         input: {
           session: field("session", isCount, "a session"),
           sampler: field("sampler", isSampler, "sampler options, all of them finite numbers"),
@@ -66,7 +70,8 @@ export function readRequest({ id, method, input }: RawRequest): EngineRequest {
       };
     case "snapshot":
       return {
-        id, method,
+        id,
+        method,
         input: {
           session: field("session", isCount, "a session"),
           tokenizerHash: field("tokenizerHash", isHash, "a SHA-256 in hex"),
@@ -74,7 +79,8 @@ export function readRequest({ id, method, input }: RawRequest): EngineRequest {
       };
     case "restore":
       return {
-        id, method,
+        id,
+        method,
         input: {
           bytes: field("bytes", isBytes, "a Uint8Array"),
           tokenizerHash: field("tokenizerHash", isHash, "a SHA-256 in hex"),
@@ -91,7 +97,10 @@ function createReader(method: string, input: RawRequest["input"]) {
   return <T>(name: string, is: (value: unknown) => value is T, expected: string): T => {
     const value = input[name];
     if (is(value)) return value;
-    throw new EngineFault("bad-request", `${method}: "${name}" must be ${expected}.`, { method, field: name });
+    throw new EngineFault("bad-request", `${method}: "${name}" must be ${expected}.`, {
+      method,
+      field: name,
+    });
   };
 }
 
@@ -147,12 +156,24 @@ function isFiles(value: unknown): value is ModelFile[] {
   return (
     Array.isArray(value) &&
     value.length > 0 &&
-    value.every((file) => isRecord(file) && typeof file["name"] === "string" && typeof file["open"] === "string" && isCount(file["bytes"]))
+    value.every(
+      (file) =>
+        isRecord(file) &&
+        typeof file["name"] === "string" &&
+        typeof file["open"] === "string" &&
+        isCount(file["bytes"]),
+    )
   );
 }
 
 const samplerNumbers = [
-  "temperature", "topK", "topP", "minP", "repetitionPenalty", "repetitionWindow", "seed",
+  "temperature",
+  "topK",
+  "topP",
+  "minP",
+  "repetitionPenalty",
+  "repetitionWindow",
+  "seed",
 ] as const satisfies readonly (keyof SamplerOptions)[];
 
 function isSampler(value: unknown): value is SamplerOptions {

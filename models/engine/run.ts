@@ -33,14 +33,26 @@ export async function prefill(
   let done = 0;
   while (done < ids.length && !context.signal.aborted) {
     const piece = ids.subarray(done, Math.min(done + size, ids.length));
-    const rows = await feed(model, session, piece, { logits: all === null ? "last" : "all", phase: "prefill" });
+    const rows = await feed(model, session, piece, {
+      logits: all === null ? "last" : "all",
+      phase: "prefill",
+    });
     all?.set(rows, done * model.vocabSize);
     done += piece.length;
     context.emit({ type: "progress", done, total: ids.length });
     await context.yield();
   }
-  const wanted = { none: null, last: session.logits?.slice() ?? null, all: all?.subarray(0, done * model.vocabSize) ?? null };
-  return { position: session.position, logits: wanted[logits], cancelled: done < ids.length, prefilled: done };
+  const wanted = {
+    none: null,
+    last: session.logits?.slice() ?? null,
+    all: all?.subarray(0, done * model.vocabSize) ?? null,
+  };
+  return {
+    position: session.position,
+    logits: wanted[logits],
+    cancelled: done < ids.length,
+    prefilled: done,
+  };
 }
 
 /**
@@ -65,11 +77,17 @@ export async function generate(
       break;
     }
     if (session.logits === null) {
-      throw new EngineFault("bad-request", "generate: nothing was fed to this session yet, so there is nothing to sample from.");
+      throw new EngineFault(
+        "bad-request",
+        "generate: nothing was fed to this session yet, so there is nothing to sample from.",
+      );
     }
     const token = sample(session.logits);
     context.emit({ type: "token", token, index: ids.length });
-    const logits = await feed(model, session, Int32Array.of(token), { logits: "last", phase: "decode" });
+    const logits = await feed(model, session, Int32Array.of(token), {
+      logits: "last",
+      phase: "decode",
+    });
     kept?.set(logits, ids.length * model.vocabSize);
     ids.push(token);
     if (stops.has(token)) {
@@ -88,26 +106,47 @@ export async function generate(
 }
 
 /** Runs the tokens and books them; gives the run's logits. */
-async function feed(model: LoadedModel, session: Session, ids: Int32Array, options: RunOptions): Promise<Float32Array> {
+async function feed(
+  model: LoadedModel,
+  session: Session,
+  ids: Int32Array,
+  options: RunOptions,
+): Promise<Float32Array> {
   const executable = await model.plans.get(ids.length, options);
   const [logits] = await executable.run(ids, session.state, true);
-  if (logits === undefined) throw new EngineFault("internal", "a run gave no logits although they were asked for");
-  advance(session, ids, logits.length === model.vocabSize ? logits : logits.slice(-model.vocabSize));
+  if (logits === undefined)
+    throw new EngineFault("internal", "a run gave no logits although they were asked for");
+  advance(
+    session,
+    ids,
+    logits.length === model.vocabSize ? logits : logits.slice(-model.vocabSize),
+  );
   return logits;
 }
 
 function checkIds(ids: Int32Array, vocabSize: number): void {
   const at = ids.findIndex((id) => id < 0 || id >= vocabSize);
   if (at === -1) return;
-  throw new EngineFault("bad-request", `Token ${ids[at] ?? ""} at place ${at} is not in the model's vocabulary of ${vocabSize}.`, {
-    token: ids[at] ?? -1, at, vocabSize,
-  });
+  throw new EngineFault(
+    "bad-request",
+    `Token ${ids[at] ?? ""} at place ${at} is not in the model's vocabulary of ${vocabSize}.`,
+    {
+      token: ids[at] ?? -1,
+      at,
+      vocabSize,
+    },
+  );
 }
 
 function allocateLogits(rows: number, vocabSize: number): Float32Array<ArrayBuffer> {
   const bytes = rows * vocabSize * 4;
   if (bytes <= MAX_LOGITS_BYTES) return new Float32Array(rows * vocabSize);
-  throw new EngineFault("bad-request", `All logits of ${rows} tokens are ${bytes} bytes; at most ${MAX_LOGITS_BYTES} are given at once.`, {
-    bytes, most: MAX_LOGITS_BYTES,
-  });
+  throw new EngineFault(
+    "bad-request",
+    `All logits of ${rows} tokens are ${bytes} bytes; at most ${MAX_LOGITS_BYTES} are given at once.`,
+    {
+      bytes,
+      most: MAX_LOGITS_BYTES,
+    },
+  );
 }

@@ -42,13 +42,21 @@ export interface SessionTable {
 }
 
 /** @param allocateId gives an id that no session had before, of an earlier model neither */
-export function createSessionTable(backend: Backend, layout: StateLayout, allocateId: () => SessionId): SessionTable {
+export function createSessionTable(
+  backend: Backend,
+  layout: StateLayout,
+  allocateId: () => SessionId,
+): SessionTable {
   const sessions = new Map<SessionId, Session>();
 
   function get(id: SessionId): Session {
     const session = sessions.get(id);
     if (session !== undefined) return session;
-    throw new EngineFault("no-session", `There is no session ${id} in the engine; it was freed, or the model was unloaded.`, { session: id });
+    throw new EngineFault(
+      "no-session",
+      `There is no session ${id} in the engine; it was freed, or the model was unloaded.`,
+      { session: id },
+    );
   }
 
   return {

@@ -28,12 +28,25 @@ export async function restoreSession(
   model: LoadedModel,
   { bytes, tokenizerHash }: EngineMethods["restore"]["in"],
 ): Promise<EngineMethods["restore"]["out"]> {
-  const { position, prefixHash, slots, logits } = await decodeSnapshot(bytes, ownerOf(model, tokenizerHash));
-  const session = model.sessions.create({ position, prefix: PrefixHash.fromHex(prefixHash), logits, recent: [] });
+  const { position, prefixHash, slots, logits } = await decodeSnapshot(
+    bytes,
+    ownerOf(model, tokenizerHash),
+  );
+  const session = model.sessions.create({
+    position,
+    prefix: PrefixHash.fromHex(prefixHash),
+    logits,
+    recent: [],
+  });
   await model.backend.writeState(session.state, 0, slots);
   return { session: session.id, position };
 }
 
 function ownerOf({ info, model }: LoadedModel, tokenizerHash: string): StateOwner {
-  return { modelHash: info.modelHash, tokenizerHash, layout: model.layout, vocabSize: model.vocabSize };
+  return {
+    modelHash: info.modelHash,
+    tokenizerHash,
+    layout: model.layout,
+    vocabSize: model.vocabSize,
+  };
 }

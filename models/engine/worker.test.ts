@@ -7,14 +7,33 @@ import { loadGolden } from "../../kernels/testing/golden.ts";
 import { LOGITS } from "../../kernels/testing/tolerances.ts";
 import type { BackendCandidate } from "./backends.ts";
 import { EngineFault } from "./failure.ts";
-import type { EngineMethod, EngineMethods, EngineReply, ModelFile, ModelInfo, SamplerOptions } from "./protocol.ts";
+import type {
+  EngineMethod,
+  EngineMethods,
+  EngineReply,
+  ModelFile,
+  ModelInfo,
+  SamplerOptions,
+} from "./protocol.ts";
 import { memoryFile } from "./self-test/memory-file.ts";
 import { startEngine } from "./worker.ts";
 
-const greedy: SamplerOptions = { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, repetitionWindow: 0, seed: 0 };
+const greedy: SamplerOptions = {
+  temperature: 0,
+  topK: 0,
+  topP: 1,
+  minP: 0,
+  repetitionPenalty: 1,
+  repetitionWindow: 0,
+  seed: 0,
+};
 const tokenizerHash = "0".repeat(64);
 
-const reference: BackendCandidate = { name: "reference", automatic: true, create: async () => createReferenceBackend() };
+const reference: BackendCandidate = {
+  name: "reference",
+  automatic: true,
+  create: async () => createReferenceBackend(),
+};
 
 /** Right in all but one value of every run. */
 const broken: BackendCandidate = {
@@ -33,7 +52,12 @@ const broken: BackendCandidate = {
         },
       };
     };
-    return { ...backend, name: "webgpu", device: { ...backend.device, backend: "webgpu", name: "a broken driver" }, compile };
+    return {
+      ...backend,
+      name: "webgpu",
+      device: { ...backend.device, backend: "webgpu", name: "a broken driver" },
+      compile,
+    };
   },
 };
 
@@ -46,7 +70,11 @@ const absent: BackendCandidate = {
 };
 
 interface TestEngine {
-  call<M extends EngineMethod>(method: M, input: EngineMethods[M]["in"], onEvent?: (reply: EngineReply, id: number) => void): Promise<EngineMethods[M]["out"]>;
+  call<M extends EngineMethod>(
+    method: M,
+    input: EngineMethods[M]["in"],
+    onEvent?: (reply: EngineReply, id: number) => void,
+  ): Promise<EngineMethods[M]["out"]>;
   post(message: unknown): void;
 }
 
@@ -66,7 +94,13 @@ function testEngine(candidates: readonly BackendCandidate[] = [reference]): Test
           deliver = listener;
         },
       },
-      openFile: async (open) => memoryFile(open.split("/").at(-1) ?? "", new Uint8Array(readFileSync(new URL(`../../e2e/fixtures/models/${open}`, import.meta.url)))),
+      openFile: async (open) =>
+        memoryFile(
+          open.split("/").at(-1) ?? "",
+          new Uint8Array(
+            readFileSync(new URL(`../../e2e/fixtures/models/${open}`, import.meta.url)),
+          ),
+        ),
       requestGpu: async () => null,
       spawnThread: null,
       cores: 1,
@@ -91,11 +125,24 @@ function testEngine(candidates: readonly BackendCandidate[] = [reference]): Test
 }
 
 function filesOf(folder: string): ModelFile[] {
-  return ["config.json", "model.safetensors"].map((name) => ({ name, open: `${folder}/${name}`, bytes: 0 }));
+  return ["config.json", "model.safetensors"].map((name) => ({
+    name,
+    open: `${folder}/${name}`,
+    bytes: 0,
+  }));
 }
 
-async function load(engine: TestEngine, folder: string, backend: "auto" | "webgpu" | "reference" = "auto"): Promise<ModelInfo> {
-  return await engine.call("load", { files: filesOf(folder), backend, quantise: null, threads: null });
+async function load(
+  engine: TestEngine,
+  folder: string,
+  backend: "auto" | "webgpu" | "reference" = "auto",
+): Promise<ModelInfo> {
+  return await engine.call("load", {
+    files: filesOf(folder),
+    backend,
+    quantise: null,
+    threads: null,
+  });
 }
 
 describe.each(["mamba", "mamba2"])("%s", (folder) => {
@@ -108,9 +155,19 @@ describe.each(["mamba", "mamba2"])("%s", (folder) => {
     for (const chunk of [null, 7]) {
       const { session } = await engine.call("create", {});
       const prefill = await engine.call("prefill", { session, ids, chunk, logits: "all" });
-      expect(prefill).toMatchObject({ position: ids.length, prefilled: ids.length, cancelled: false });
+      expect(prefill).toMatchObject({
+        position: ids.length,
+        prefilled: ids.length,
+        cancelled: false,
+      });
       expectAllClose(prefill.logits ?? [], golden.f32("p1.logits").values, LOGITS, "prefill");
-      const decode = await engine.call("generate", { session, sampler: greedy, stopIds: [], maxTokens: 16, keepLogits: true });
+      const decode = await engine.call("generate", {
+        session,
+        sampler: greedy,
+        stopIds: [],
+        maxTokens: 16,
+        keepLogits: true,
+      });
       expect([...decode.ids]).toEqual([...golden.i32("p1.greedy")]);
       expectAllClose(decode.logits ?? [], golden.f32("p1.decode_logits").values, LOGITS, "decode");
       expect(decode).toMatchObject({ reason: "length", position: ids.length + 16 });
@@ -127,17 +184,29 @@ describe.each(["mamba", "mamba2"])("%s", (folder) => {
     const copy = await engine.call("fork", { session });
     const restored = await engine.call("restore", { bytes, tokenizerHash });
     expect(restored.position).toBe(ids.length);
-    const run = async (of: number) => await engine.call("generate", { session: of, sampler: greedy, stopIds: [], maxTokens: 8, keepLogits: true });
+    const run = async (of: number) =>
+      await engine.call("generate", {
+        session: of,
+        sampler: greedy,
+        stopIds: [],
+        maxTokens: 8,
+        keepLogits: true,
+      });
     const first = await run(session);
     for (const other of [copy.session, restored.session]) {
       const again = await run(other);
       expect(again.ids).toEqual(first.ids);
       expect(again.logits).toEqual(first.logits);
     }
-    await expect(engine.call("restore", { bytes, tokenizerHash: "1".repeat(64) })).rejects.toMatchObject({ code: "state", data: { kind: "foreign" } });
+    await expect(
+      engine.call("restore", { bytes, tokenizerHash: "1".repeat(64) }),
+    ).rejects.toMatchObject({ code: "state", data: { kind: "foreign" } });
     const changed = bytes.slice();
     changed[changed.length >> 1] = (changed[changed.length >> 1] ?? 0) ^ 1;
-    await expect(engine.call("restore", { bytes: changed, tokenizerHash })).rejects.toMatchObject({ code: "state", data: { kind: "corrupt" } });
+    await expect(engine.call("restore", { bytes: changed, tokenizerHash })).rejects.toMatchObject({
+      code: "state",
+      data: { kind: "corrupt" },
+    });
   });
 });
 
@@ -146,9 +215,20 @@ test("a stop id is fed and ends the answer", async () => {
   const engine = testEngine();
   await load(engine, "mamba");
   const { session } = await engine.call("create", {});
-  await engine.call("prefill", { session, ids: golden.i32("p0.input_ids"), chunk: null, logits: "none" });
+  await engine.call("prefill", {
+    session,
+    ids: golden.i32("p0.input_ids"),
+    chunk: null,
+    logits: "none",
+  });
   const stop = golden.i32("p0.greedy")[0] ?? -1;
-  const result = await engine.call("generate", { session, sampler: greedy, stopIds: [stop], maxTokens: 16, keepLogits: false });
+  const result = await engine.call("generate", {
+    session,
+    sampler: greedy,
+    stopIds: [stop],
+    maxTokens: 16,
+    keepLogits: false,
+  });
   expect(result).toMatchObject({ reason: "stop", position: 14 });
   expect([...result.ids]).toEqual([stop]);
 });
@@ -162,11 +242,19 @@ test("a cancel takes effect within a chunk or a token, and what was completed co
     const count = reply.event.type === "progress" ? reply.event.done : reply.event.index + 1;
     if (count === after) engine.post({ id: 1000 + id, method: "cancel", input: { target: id } });
   };
-  const prefill = await engine.call("prefill", { session, ids: new Int32Array(200).fill(5), chunk: 10, logits: "last" }, cancelAt(30));
+  const prefill = await engine.call(
+    "prefill",
+    { session, ids: new Int32Array(200).fill(5), chunk: 10, logits: "last" },
+    cancelAt(30),
+  );
   expect(prefill.cancelled).toBe(true);
   expect(prefill.prefilled).toBeLessThanOrEqual(50);
   expect(prefill.position).toBe(prefill.prefilled);
-  const answer = await engine.call("generate", { session, sampler: greedy, stopIds: [], maxTokens: 500, keepLogits: false }, cancelAt(3));
+  const answer = await engine.call(
+    "generate",
+    { session, sampler: greedy, stopIds: [], maxTokens: 500, keepLogits: false },
+    cancelAt(3),
+  );
   expect(answer.reason).toBe("cancelled");
   expect(answer.ids.length).toBeLessThanOrEqual(6);
   expect(answer.position).toBe(prefill.position + answer.ids.length);
@@ -180,7 +268,9 @@ describe("a backend that computes garbage", () => {
   });
 
   test("is an error when it was asked for by name", async () => {
-    await expect(load(testEngine([broken, reference]), "mamba", "webgpu")).rejects.toMatchObject({ code: "self-test" });
+    await expect(load(testEngine([broken, reference]), "mamba", "webgpu")).rejects.toMatchObject({
+      code: "self-test",
+    });
   });
 
   test("a backend that is not there is no news", async () => {
@@ -195,21 +285,42 @@ test("requests that make no sense fail typed and change nothing", async () => {
   await expect(engine.call("create", {})).rejects.toMatchObject({ code: "no-model" });
   await load(engine, "mamba");
   const { session } = await engine.call("create", {});
-  const prefill = (ids: number[]) => engine.call("prefill", { session, ids: Int32Array.from(ids), chunk: null, logits: "none" });
-  await expect(prefill([1, 112])).rejects.toMatchObject({ code: "bad-request", data: { token: 112, at: 1 } });
+  const prefill = (ids: number[]) =>
+    engine.call("prefill", { session, ids: Int32Array.from(ids), chunk: null, logits: "none" });
+  await expect(prefill([1, 112])).rejects.toMatchObject({
+    code: "bad-request",
+    data: { token: 112, at: 1 },
+  });
   await expect(prefill([-1])).rejects.toMatchObject({ code: "bad-request" });
-  await expect(engine.call("generate", { session, sampler: greedy, stopIds: [], maxTokens: 1, keepLogits: false })).rejects.toMatchObject({ code: "bad-request" });
+  await expect(
+    engine.call("generate", {
+      session,
+      sampler: greedy,
+      stopIds: [],
+      maxTokens: 1,
+      keepLogits: false,
+    }),
+  ).rejects.toMatchObject({ code: "bad-request" });
   await expect(engine.call("free", { session: 99 })).rejects.toMatchObject({ code: "no-session" });
-  await expect(engine.call("prefill", { session, ids: Int32Array.of(1), chunk: 0, logits: "none" })).rejects.toMatchObject({ code: "bad-request", data: { field: "chunk" } });
+  await expect(
+    engine.call("prefill", { session, ids: Int32Array.of(1), chunk: 0, logits: "none" }),
+  ).rejects.toMatchObject({ code: "bad-request", data: { field: "chunk" } });
   expect((await prefill([1])).position).toBe(1);
   await engine.call("unload", {});
   await expect(prefill([1])).rejects.toMatchObject({ code: "no-model" });
 });
 
 test("inspect tells what the headers say, and what a token costs", async () => {
-  const { runs, tensors, modelType } = await testEngine().call("inspect", { files: filesOf("mamba2") });
+  const { runs, tensors, modelType } = await testEngine().call("inspect", {
+    files: filesOf("mamba2"),
+  });
   expect(modelType).toBe("mamba2");
-  expect(tensors).toContainEqual({ name: "lm_head.weight", dtype: "f32", shape: [112, 48], bytes: 112 * 48 * 4 });
+  expect(tensors).toContainEqual({
+    name: "lm_head.weight",
+    dtype: "f32",
+    shape: [112, 48],
+    bytes: 112 * 48 * 4,
+  });
   // 3 layers of a (128, 3) conv state and 4 heads of 24 × 16.
   const stateBytes = 3 * 4 * (128 * 3 + 4 * 24 * 16);
   expect(runs).toMatchObject({ nLayer: 3, dModel: 48, vocabSize: 112, stateBytes });

@@ -13,13 +13,17 @@ type WorkRequest = Exclude<EngineRequest, { readonly method: "cancel" }>;
  * the other in the order of their arrival; only `cancel` overtakes.
  * @param candidates the backends, best first; tests pass a broken one
  */
-export function startEngine(host: EngineHost, candidates: readonly BackendCandidate[] = backendCandidates(host)): void {
+export function startEngine(
+  host: EngineHost,
+  candidates: readonly BackendCandidate[] = backendCandidates(host),
+): void {
   const engine = createEngine(host, candidates);
   const open = new Map<number, AbortController>();
   const letMessagesIn = createYield();
   let last: Promise<void> = Promise.resolve();
 
-  const reply = (message: EngineReply, transfer?: readonly ArrayBuffer[]): void => host.port.postMessage(message, transfer);
+  const reply = (message: EngineReply, transfer?: readonly ArrayBuffer[]): void =>
+    host.port.postMessage(message, transfer);
 
   async function work(request: WorkRequest, controller: AbortController): Promise<void> {
     try {
@@ -58,5 +62,7 @@ export function startEngine(host: EngineHost, candidates: readonly BackendCandid
 /** Logits and snapshots are fresh arrays: they move to the client instead of being copied. */
 function transferable(output: unknown): ArrayBuffer[] {
   if (typeof output !== "object" || output === null) return [];
-  return Object.values(output).flatMap((value) => (ArrayBuffer.isView(value) && value.buffer instanceof ArrayBuffer ? [value.buffer] : []));
+  return Object.values(output).flatMap((value) =>
+    ArrayBuffer.isView(value) && value.buffer instanceof ArrayBuffer ? [value.buffer] : [],
+  );
 }

@@ -25,7 +25,10 @@ export function selfTestAssets(): readonly SelfTestAsset[] {
 function asset(name: string, config: string, weights: string, golden: string): SelfTestAsset {
   return {
     name,
-    files: { "config.json": new TextEncoder().encode(config), "model.safetensors": fromDataUrl(weights) },
+    files: {
+      "config.json": new TextEncoder().encode(config),
+      "model.safetensors": fromDataUrl(weights),
+    },
     golden: fromDataUrl(golden),
   };
 }

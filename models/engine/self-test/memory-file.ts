@@ -8,7 +8,12 @@ export function memoryFile(name: string, bytes: Uint8Array): RandomAccessFile {
     bytes: bytes.byteLength,
     async read(offset, length) {
       if (offset + length > bytes.byteLength) {
-        throw new WeightsError("io", { file: name, reason: "a read beyond the end", expected: offset + length, actual: bytes.byteLength });
+        throw new WeightsError("io", {
+          file: name,
+          reason: "a read beyond the end",
+          expected: offset + length,
+          actual: bytes.byteLength,
+        });
       }
       return bytes.slice(offset, offset + length);
     },

@@ -25,14 +25,18 @@ export async function runSelfTest(backend: Backend): Promise<void> {
 
 async function runAsset(backend: Backend, asset: SelfTestAsset): Promise<void> {
   const golden = await openSafetensors(memoryFile("golden.safetensors", asset.golden));
-  const opened = await openModel(Object.entries(asset.files).map(([name, bytes]) => memoryFile(name, bytes)));
+  const opened = await openModel(
+    Object.entries(asset.files).map(([name, bytes]) => memoryFile(name, bytes)),
+  );
   const options = { quantise: null };
   const { model } = await checkModel(opened, options);
   const record = await uploadModel(model, opened, options, backend);
   const state = backend.createState(model.layout, 1);
   const prompt = Int32Array.from(await golden.readF32("p0.input_ids"));
   const compile = async (length: number, logits: "all" | "last", phase: "prefill" | "decode") =>
-    await backend.compile(recordPlan({ batch: 1, length }, model.layout, (k) => record(k, { logits, phase })));
+    await backend.compile(
+      recordPlan({ batch: 1, length }, model.layout, (k) => record(k, { logits, phase })),
+    );
   const prefill = await compile(prompt.length, "all", "prefill");
   const decode = await compile(1, "last", "decode");
   try {
@@ -42,7 +46,12 @@ async function runAsset(backend: Backend, asset: SelfTestAsset): Promise<void> {
     const greedy = await golden.readF32("p0.greedy");
     for (const [index, token] of greedy.entries()) {
       const [step] = await decode.run(Int32Array.of(token), state, true);
-      compare(asset.name, `decode ${index}`, step, expected.subarray(index * model.vocabSize, (index + 1) * model.vocabSize));
+      compare(
+        asset.name,
+        `decode ${index}`,
+        step,
+        expected.subarray(index * model.vocabSize, (index + 1) * model.vocabSize),
+      );
     }
   } finally {
     prefill.release();
@@ -51,9 +60,19 @@ async function runAsset(backend: Backend, asset: SelfTestAsset): Promise<void> {
   }
 }
 
-function compare(model: string, step: string, actual: Float32Array | undefined, expected: Float32Array): void {
+function compare(
+  model: string,
+  step: string,
+  actual: Float32Array | undefined,
+  expected: Float32Array,
+): void {
   // NaN is not within any tolerance: the comparison is written so that it fails.
-  const at = actual?.length === expected.length ? expected.findIndex((value, i) => !(Math.abs((actual[i] ?? Number.NaN) - value) <= TOLERANCE)) : 0;
+  const at =
+    actual?.length === expected.length
+      ? expected.findIndex(
+          (value, i) => !(Math.abs((actual[i] ?? Number.NaN) - value) <= TOLERANCE),
+        )
+      : 0;
   if (at === -1) return;
   throw new EngineFault(
     "self-test",
