@@ -84,7 +84,8 @@ export class TarnApp {
   }
 
   static async open(browser: Browser, address: string): Promise<TarnApp> {
-    const app = new TarnApp(await browser.newPage({ viewport: { width: 1180, height: 800 }, colorScheme: "light" }));
+    const context = await browser.newContext({ viewport: { width: 1180, height: 800 }, colorScheme: "light" });
+    const app = new TarnApp(await context.newPage());
     await app.page.goto(address);
     await app.message.waitFor();
     return app;

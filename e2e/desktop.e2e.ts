@@ -2,7 +2,7 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { type Browser, chromium, type Page } from "playwright";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import type { Api } from "../main/contract/contract.ts";
 import { dataFolder, TarnApp } from "./app.ts";
 import type { Report } from "./electron-double/report.ts";
@@ -144,7 +144,7 @@ async function reported<K extends Report["kind"]>(kind: K): Promise<Extract<Repo
 }
 
 async function until(holds: () => boolean): Promise<void> {
-  await expect.poll(holds, { timeout: 60_000, interval: 50 }).toBe(true);
+  await vi.waitUntil(holds, { timeout: 60_000, interval: 50 });
 }
 
 async function pageOf(origin: string): Promise<Page> {
