@@ -10,6 +10,8 @@ const SOFTWARE = /swiftshader|llvmpipe|lavapipe|softpipe|software|basic render|w
 /** A device with what the backend must know of it, and the one place where its failures arrive. */
 export interface GpuDevice {
   readonly device: GPUDevice;
+  /** Kept with the device: Dawn under Node crashes if its entry point is collected while a device lives. */
+  readonly gpu: GPU;
   readonly info: DeviceInfo;
   /** Lanes of a subgroup where all subgroups have the same number; else null. */
   readonly subgroupSize: number | null;
@@ -48,6 +50,7 @@ export async function requestGpuDevice(
   });
   const { subgroupMinSize, subgroupMaxSize } = adapter.info;
   return watch(device, {
+    gpu,
     info: {
       backend: "webgpu",
       name: nameOf(adapter.info),
@@ -81,7 +84,7 @@ function nameOf(info: GPUAdapterInfo): string {
 
 function watch(
   device: GPUDevice,
-  facts: Pick<GpuDevice, "info" | "subgroupSize" | "maxBindingBytes">,
+  facts: Pick<GpuDevice, "gpu" | "info" | "subgroupSize" | "maxBindingBytes">,
 ): GpuDevice {
   let lost: KernelError | null = null;
   let uncaptured: KernelError | null = null;
