@@ -24,6 +24,39 @@ export function horizontalSums(a: v128, b: v128, c: v128, d: v128): v128 {
   return f32x4.add(v128.shuffle<f32>(ab, cd, 0, 1, 4, 5), v128.shuffle<f32>(ab, cd, 2, 3, 6, 7));
 }
 
+// Constants of inner loops. V8 builds a v128.const anew wherever it is used, three instructions on x64 of which two need
+// the one shuffle port; a global that is assigned is one load.
+let lowest: v128 = i32x4.splat(0);
+let highest: v128 = i32x4.splat(0);
+let log2E: v128 = i32x4.splat(0);
+let magic: v128 = i32x4.splat(0);
+let ln2High: v128 = i32x4.splat(0);
+let ln2Low: v128 = i32x4.splat(0);
+let p5: v128 = i32x4.splat(0);
+let p4: v128 = i32x4.splat(0);
+let p3: v128 = i32x4.splat(0);
+let p2: v128 = i32x4.splat(0);
+let p1: v128 = i32x4.splat(0);
+let p0: v128 = i32x4.splat(0);
+let one: v128 = i32x4.splat(0);
+
+/** Sets the constants; every thread calls it once, before all else. */
+export function prepareMath(): void {
+  lowest = f32x4.splat(-87.33654);
+  highest = f32x4.splat(88.8);
+  log2E = f32x4.splat(1.44269504088896341);
+  magic = f32x4.splat(12582912);
+  ln2High = f32x4.splat(-0.693359375);
+  ln2Low = f32x4.splat(2.12194440e-4);
+  p5 = f32x4.splat(1.9875691500e-4);
+  p4 = f32x4.splat(1.3981999507e-3);
+  p3 = f32x4.splat(8.3334519073e-3);
+  p2 = f32x4.splat(4.1665795894e-2);
+  p1 = f32x4.splat(1.6666665459e-1);
+  p0 = f32x4.splat(5.0000001201e-1);
+  one = f32x4.splat(1);
+}
+
 /**
  * e^x within 2 ulp; 0 below −87.3, Infinity above 88.4, NaN stays NaN. x = n ln 2 + r with |r| ≤ ln 2 / 2, then the
  * degree-7 minimax polynomial of Cephes' expf. Adding 1.5 · 2^23 rounds to an integer and leaves it in the low bits.
@@ -31,20 +64,20 @@ export function horizontalSums(a: v128, b: v128, c: v128, d: v128): v128 {
 // @ts-ignore: decorator
 @inline
 export function exp(x: v128): v128 {
-  const lowest = f32x4.splat(-87.33654);
   // pmax and pmin in this order keep a NaN and are one instruction each on x64.
-  const clamped = f32x4.pmin(f32x4.pmax(x, lowest), f32x4.splat(88.8));
-  const shifted = madd(clamped, f32x4.splat(1.44269504088896341), f32x4.splat(12582912));
-  const n = f32x4.sub(shifted, f32x4.splat(12582912));
-  let r = madd(n, f32x4.splat(-0.693359375), clamped);
-  r = madd(n, f32x4.splat(2.12194440e-4), r);
-  let p = madd(f32x4.splat(1.9875691500e-4), r, f32x4.splat(1.3981999507e-3));
-  p = madd(p, r, f32x4.splat(8.3334519073e-3));
-  p = madd(p, r, f32x4.splat(4.1665795894e-2));
-  p = madd(p, r, f32x4.splat(1.6666665459e-1));
-  p = madd(p, r, f32x4.splat(5.0000001201e-1));
-  p = f32x4.add(madd(p, f32x4.mul(r, r), r), f32x4.splat(1));
-  const power = i32x4.add(i32x4.shl(shifted, 23), i32x4.splat(0x3f800000));
+  const clamped = f32x4.pmin(f32x4.pmax(x, lowest), highest);
+  const shifted = madd(clamped, log2E, magic);
+  const n = f32x4.sub(shifted, magic);
+  let r = madd(n, ln2High, clamped);
+  r = madd(n, ln2Low, r);
+  let p = madd(p5, r, p4);
+  p = madd(p, r, p3);
+  p = madd(p, r, p2);
+  p = madd(p, r, p1);
+  p = madd(p, r, p0);
+  p = f32x4.add(madd(p, f32x4.mul(r, r), r), one);
+  // 2^n: its exponent is n + 127, that of 1 being 127.
+  const power = i32x4.add(i32x4.shl(shifted, 23), one);
   return v128.andnot(f32x4.mul(p, power), f32x4.lt(x, lowest));
 }
 
@@ -52,7 +85,7 @@ export function exp(x: v128): v128 {
 // @ts-ignore: decorator
 @inline
 export function silu(x: v128): v128 {
-  return f32x4.div(x, f32x4.add(f32x4.splat(1), exp(f32x4.neg(x))));
+  return f32x4.div(x, f32x4.add(one, exp(f32x4.neg(x))));
 }
 
 /** ln(1 + e^x) = max(x, 0) + ln(1 + u), u = e^−|x|; ln(1 + u) = 2 artanh(u / (2 + u)) by its series, exact for small u. */

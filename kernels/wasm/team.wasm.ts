@@ -33,7 +33,8 @@
 let thread: i32 = 0;
 let threads: i32 = 1;
 
-export function join(index: i32, count: i32): void {
+/** Says which of how many threads this is. */
+export function joinTeam(index: i32, count: i32): void {
   thread = index;
   threads = count;
 }

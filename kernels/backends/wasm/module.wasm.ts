@@ -3,13 +3,21 @@ import { causalConv1d } from "../../ops/causal-conv1d/causal-conv1d.wasm";
 import { embedding } from "../../ops/embedding/embedding.wasm";
 import { gatedRmsNorm } from "../../ops/gated-rms-norm/gated-rms-norm.wasm";
 import { linear, quantize } from "../../ops/linear/linear.wasm";
-import { packRows } from "../../ops/linear/packed.wasm";
+import { packRows, preparePacked } from "../../ops/linear/packed.wasm";
 import { rmsNorm } from "../../ops/rms-norm/rms-norm.wasm";
 import { selectiveScan } from "../../ops/selective-scan/selective-scan.wasm";
 import { ssdScan, ssdScores, ssdStep } from "../../ops/ssd/ssd.wasm";
-import { barrier, call, commandedPlan, isLeader, join, nextCommand, teamSize } from "../../wasm/team.wasm";
+import { prepareMath } from "../../wasm/math.wasm";
+import { barrier, call, commandedPlan, isLeader, joinTeam, nextCommand, teamSize } from "../../wasm/team.wasm";
 
-export { join, packRows };
+export { packRows };
+
+/** Must be called before all else. */
+export function join(thread: i32, threads: i32): void {
+  joinTeam(thread, threads);
+  prepareMath();
+  preparePacked();
+}
 
 // Milliseconds; only called while a profile is taken.
 // @ts-ignore: decorator

@@ -107,12 +107,21 @@ export function highF16(bits: v128): v128 {
   return halves(highBf16(bits));
 }
 
-/** From an f16 in the upper half of each lane: its fields in f32's places, then the biases' difference (127 − 15 = 112). */
+// See wasm/math.wasm.ts for why these are no constants.
+let f16Fields: v128 = i32x4.splat(0);
+let f16Power: v128 = i32x4.splat(0);
+
+/** Sets the constants; every thread calls it once, before all else. */
+export function preparePacked(): void {
+  f16Fields = i32x4.splat(0x8fffe000);
+  f16Power = i32x4.splat(0x77800000);
+}
+
+/** From an f16 in the upper half of each lane: its fields in f32's places, times 2^112 for the biases (127 − 15). */
 // @ts-ignore: decorator
 @inline
 function halves(bits: v128): v128 {
-  const fields = v128.and(i32x4.shr_s(bits, 3), i32x4.splat(0x8fffe000));
-  return f32x4.mul(fields, f32x4.splat(reinterpret<f32>(0x77800000)));
+  return f32x4.mul(v128.and(i32x4.shr_s(bits, 3), f16Fields), f16Power);
 }
 
 /** A group of f16 or bf16 as [column][8] f32. */
