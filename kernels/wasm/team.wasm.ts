@@ -1,6 +1,6 @@
 // The threads of one backend: they share the memory, run the same instructions, take their pieces of each from a common
-// counter and meet at a barrier after it. The control words lie at fixed addresses, a cache line apart; control.ts names
-// the same addresses for JavaScript.
+// counter and meet at a barrier after it. The control words lie at fixed addresses, a cache line apart; backends/wasm/module.ts names
+// those that JavaScript touches.
 
 // @ts-ignore: decorator
 @inline const ARRIVED: usize = 1024;

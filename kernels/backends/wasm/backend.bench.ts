@@ -20,19 +20,39 @@ const random = seeded(3);
 const backend = await createWasmBackend({ threads, spawnThread: spawnTestThread });
 afterAll(() => backend.release());
 
-async function upload(dtype: WeightDType, rows: number, cols: number, use: "matrix" | "vector" = "matrix"): Promise<Weight> {
+async function upload(
+  dtype: WeightDType,
+  rows: number,
+  cols: number,
+  use: "matrix" | "vector" = "matrix",
+): Promise<Weight> {
   const bytes = randomPacked(random, dtype, rows, cols, 1 / Math.sqrt(cols));
   // Vectors are A and D here: A must be negative for the states to stay finite.
-  if (use === "vector") new Float32Array(bytes.buffer).forEach((value, index, all) => void (all[index] = -Math.abs(value)));
+  if (use === "vector")
+    new Float32Array(bytes.buffer).forEach(
+      (value, index, all) => void (all[index] = -Math.abs(value)),
+    );
   const rowBytes = bytes.byteLength / rows;
-  return backend.uploadWeight({ name: "weight", dtype, rows, cols, use }, async (first, count) => bytes.slice(first * rowBytes, (first + count) * rowBytes));
+  return backend.uploadWeight({ name: "weight", dtype, rows, cols, use }, async (first, count) =>
+    bytes.slice(first * rowBytes, (first + count) * rowBytes),
+  );
 }
 
 /** Times one op alone, on inputs that are states, so that no other op is needed to fill them; prints the best of 20 runs. */
-async function time(name: string, amount: { count: number; unit: string }, length: number, layout: StateLayout, build: (k: Recorder) => void): Promise<void> {
+async function time(
+  name: string,
+  amount: { count: number; unit: string },
+  length: number,
+  layout: StateLayout,
+  build: (k: Recorder) => void,
+): Promise<void> {
   const executable = await backend.compile(recordPlan({ batch: 1, length }, layout, build));
   const state = backend.createState(layout, 1);
-  await backend.writeState(state, 0, layout.map((slot) => random.normal(slotSize(slot))));
+  await backend.writeState(
+    state,
+    0,
+    layout.map((slot) => random.normal(slotSize(slot))),
+  );
   const ids = new Int32Array(length);
   const run = async (): Promise<number> => {
     const start = performance.now();
@@ -43,7 +63,9 @@ async function time(name: string, amount: { count: number; unit: string }, lengt
   for (let i = 0; i < 300 && (await run()) < 100; i++);
   let best = Infinity;
   for (let i = 0; i < 20; i++) best = Math.min(best, await run());
-  console.log(`${name}: ${(best * 1000).toFixed(0)} µs, ${(amount.count / best / 1e6).toFixed(1)} ${amount.unit}`);
+  console.log(
+    `${name}: ${(best * 1000).toFixed(0)} µs, ${(amount.count / best / 1e6).toFixed(1)} ${amount.unit}`,
+  );
   expect(best).toBeLessThan(Infinity);
   state.release();
   executable.release();
@@ -55,13 +77,23 @@ function rows(k: Recorder, index: number, length: number): Tensor {
   return { ...all, rows: length, cols: all.cols / length, stride: all.cols / length };
 }
 
-test.each([
-  { K: 512, R: 2320 }, { K: 1024, R: 512 }, { K: 768, R: 3352 },
-].flatMap((size) => (["q8_0", "f16", "f32"] as const).map((dtype) => ({ ...size, dtype }))))("linear $dtype $K → $R", async ({ K, R, dtype }) => {
+test.each(
+  [
+    { K: 512, R: 2320 },
+    { K: 1024, R: 512 },
+    { K: 768, R: 3352 },
+  ].flatMap((size) => (["q8_0", "f16", "f32"] as const).map((dtype) => ({ ...size, dtype }))),
+)("linear $dtype $K → $R", async ({ K, R, dtype }) => {
   const weight = await upload(dtype, R, K);
   for (const T of [1, 128]) {
     const amount = { count: T * K * R, unit: "G multiply-adds/s" };
-    await time(`${dtype} ${T} × ${K} → ${R}`, amount, T, [{ name: "x", shape: [T, K] }], (k) => void linear(k, rows(k, 0, T), weight));
+    await time(
+      `${dtype} ${T} × ${K} → ${R}`,
+      amount,
+      T,
+      [{ name: "x", shape: [T, K] }],
+      (k) => void linear(k, rows(k, 0, T), weight),
+    );
   }
 });
 
@@ -76,13 +108,31 @@ test.each([{ heads: 16 }, { heads: 24 }])("ssd with $heads heads", async ({ head
       { name: "BC", shape: [T, 2 * dState] },
       { name: "dt", shape: [T, heads] },
     ];
-    await time(`${T} tokens`, { count: T * dInner * dState, unit: "G state values/s" }, T, layout, (k) => {
-      const [B, C] = [columns(rows(k, 2, T), 0, dState), columns(rows(k, 2, T), dState, dState)];
-      ssd(k, {
-        x: rows(k, 1, T), dtRaw: rows(k, 3, T), dtBias: null, dtSoftplus: true, dtMin: 0, dtMax: Infinity, A, B, C, D: null, z: null,
-        state: k.state(0), nGroup: 1, chunkSize: 256,
-      });
-    });
+    await time(
+      `${T} tokens`,
+      { count: T * dInner * dState, unit: "G state values/s" },
+      T,
+      layout,
+      (k) => {
+        const [B, C] = [columns(rows(k, 2, T), 0, dState), columns(rows(k, 2, T), dState, dState)];
+        ssd(k, {
+          x: rows(k, 1, T),
+          dtRaw: rows(k, 3, T),
+          dtBias: null,
+          dtSoftplus: true,
+          dtMin: 0,
+          dtMax: Infinity,
+          A,
+          B,
+          C,
+          D: null,
+          z: null,
+          state: k.state(0),
+          nGroup: 1,
+          chunkSize: 256,
+        });
+      },
+    );
   }
 });
 
@@ -96,9 +146,27 @@ test("selective-scan", async () => {
       { name: "dt", shape: [T, dInner] },
       { name: "BC", shape: [T, 2 * dState] },
     ];
-    await time(`${T} tokens`, { count: T * dInner * dState, unit: "G state values/s" }, T, layout, (k) => {
-      const [B, C] = [columns(rows(k, 3, T), 0, dState), columns(rows(k, 3, T), dState, dState)];
-      selectiveScan(k, { x: rows(k, 1, T), dtRaw: rows(k, 2, T), dtBias: null, dtSoftplus: true, A, B, C, D: null, z: null, state: k.state(0), nGroup: 1 });
-    });
+    await time(
+      `${T} tokens`,
+      { count: T * dInner * dState, unit: "G state values/s" },
+      T,
+      layout,
+      (k) => {
+        const [B, C] = [columns(rows(k, 3, T), 0, dState), columns(rows(k, 3, T), dState, dState)];
+        selectiveScan(k, {
+          x: rows(k, 1, T),
+          dtRaw: rows(k, 2, T),
+          dtBias: null,
+          dtSoftplus: true,
+          A,
+          B,
+          C,
+          D: null,
+          z: null,
+          state: k.state(0),
+          nGroup: 1,
+        });
+      },
+    );
   }
 });

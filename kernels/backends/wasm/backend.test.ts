@@ -28,7 +28,11 @@ async function open(threads: number, relaxed = true): Promise<Backend> {
 }
 
 // Odd sizes on purpose: nothing is a multiple of a tile but the width that q8_0 asks for.
-const D_MODEL = 64, HEADS = 3, HEAD_DIM = 22, D_STATE = 13, VOCAB = 75;
+const D_MODEL = 64,
+  HEADS = 3,
+  HEAD_DIM = 22,
+  D_STATE = 13,
+  VOCAB = 75;
 const D_INNER = HEADS * HEAD_DIM;
 const CHANNELS = D_INNER + 2 * D_STATE;
 const LAYOUT: StateLayout = [
@@ -37,14 +41,36 @@ const LAYOUT: StateLayout = [
 ];
 
 /** Runs a small Mamba-2 block with random weights: a prompt of T tokens, then one more token. */
-async function runBlock(backend: Backend, dtype: WeightDType, batch = 2, length = 37): Promise<Float32Array[]> {
+async function runBlock(
+  backend: Backend,
+  dtype: WeightDType,
+  batch = 2,
+  length = 37,
+): Promise<Float32Array[]> {
   const random = seeded(11);
-  const upload = async (rows: number, cols: number, kind: WeightDType | "vector", spread: number): Promise<Weight> => {
-    const bytes = kind === "vector" ? new Uint8Array(random.normal(rows * cols).map((v) => v * spread).buffer) : randomPacked(random, kind, rows, cols, spread);
+  const upload = async (
+    rows: number,
+    cols: number,
+    kind: WeightDType | "vector",
+    spread: number,
+  ): Promise<Weight> => {
+    const bytes =
+      kind === "vector"
+        ? new Uint8Array(random.normal(rows * cols).map((v) => v * spread).buffer)
+        : randomPacked(random, kind, rows, cols, spread);
     const view = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     const rowBytes = view.byteLength / rows;
-    const spec = { name: "w", rows, cols, ...(kind === "vector" ? { dtype: "f32", use: "vector" } as const : { dtype: kind, use: "matrix" } as const) };
-    return backend.uploadWeight(spec, async (first, count) => view.slice(first * rowBytes, (first + count) * rowBytes));
+    const spec = {
+      name: "w",
+      rows,
+      cols,
+      ...(kind === "vector"
+        ? ({ dtype: "f32", use: "vector" } as const)
+        : ({ dtype: kind, use: "matrix" } as const)),
+    };
+    return backend.uploadWeight(spec, async (first, count) =>
+      view.slice(first * rowBytes, (first + count) * rowBytes),
+    );
   };
   const table = await upload(VOCAB, D_MODEL, dtype, 1);
   const norm = await upload(1, D_MODEL, "vector", 1);
@@ -58,16 +84,42 @@ async function runBlock(backend: Backend, dtype: WeightDType, batch = 2, length 
   for (const T of [length, 1]) {
     const plan = recordPlan({ batch, length: T }, LAYOUT, (k) => {
       const x = embedding(k, table);
-      const [z, xBC, dtRaw] = split(linear(k, rmsNorm(k, { x, weight: norm, eps: 1e-5 }), project), [D_INNER, CHANNELS, HEADS]);
-      if (z === undefined || xBC === undefined || dtRaw === undefined) throw new Error("no projection");
-      const mixed = causalConv1d(k, { x: xBC, weight: conv, bias: null, state: k.state(0), silu: true });
+      const [z, xBC, dtRaw] = split(
+        linear(k, rmsNorm(k, { x, weight: norm, eps: 1e-5 }), project),
+        [D_INNER, CHANNELS, HEADS],
+      );
+      if (z === undefined || xBC === undefined || dtRaw === undefined)
+        throw new Error("no projection");
+      const mixed = causalConv1d(k, {
+        x: xBC,
+        weight: conv,
+        bias: null,
+        state: k.state(0),
+        silu: true,
+      });
       const [value, B, C] = split(mixed, [D_INNER, D_STATE, D_STATE]);
-      if (value === undefined || B === undefined || C === undefined) throw new Error("no convolution");
+      if (value === undefined || B === undefined || C === undefined)
+        throw new Error("no convolution");
       const y = ssd(k, {
-        x: value, dtRaw, dtBias: null, dtSoftplus: true, dtMin: 0, dtMax: Infinity, A, B, C, D: null, z: null, state: k.state(1), nGroup: 1, chunkSize: 16,
+        x: value,
+        dtRaw,
+        dtBias: null,
+        dtSoftplus: true,
+        dtMin: 0,
+        dtMax: Infinity,
+        A,
+        B,
+        C,
+        D: null,
+        z: null,
+        state: k.state(1),
+        nGroup: 1,
+        chunkSize: 16,
       });
       const gated = gatedRmsNorm(k, { x: y, z, weight: gateNorm, eps: 1e-5, groupSize: D_INNER });
-      linear(k, linear(k, gated, out, { residual: x }), table, { into: k.output(batch * T, VOCAB) });
+      linear(k, linear(k, gated, out, { residual: x }), table, {
+        into: k.output(batch * T, VOCAB),
+      });
     });
     const executable = await backend.compile(plan);
     const ids = Int32Array.from({ length: batch * T }, (_, at) => (at * 31 + 5) % VOCAB);
@@ -80,10 +132,14 @@ async function runBlock(backend: Backend, dtype: WeightDType, batch = 2, length 
 }
 
 describe("threads", () => {
-  test.each(["f32", "f16", "bf16", "q8_0"] as const)("give bit for bit what one thread gives: %s", async (dtype) => {
-    const alone = await runBlock(await open(1), dtype);
-    for (const threads of [2, 5]) expect(await runBlock(await open(threads), dtype)).toEqual(alone);
-  });
+  test.each(["f32", "f16", "bf16", "q8_0"] as const)(
+    "give bit for bit what one thread gives: %s",
+    async (dtype) => {
+      const alone = await runBlock(await open(1), dtype);
+      for (const threads of [2, 5])
+        expect(await runBlock(await open(threads), dtype)).toEqual(alone);
+    },
+  );
 
   test("give the same in every run, also right after each other", async () => {
     const backend = await open(3);
@@ -101,7 +157,10 @@ describe("threads", () => {
         terminate: () => {},
       };
     };
-    await expect(createWasmBackend({ threads: 2, spawnThread })).rejects.toMatchObject({ code: "backend", message: expect.stringContaining("no such file") });
+    await expect(createWasmBackend({ threads: 2, spawnThread })).rejects.toMatchObject({
+      code: "backend",
+      message: expect.stringContaining("no such file"),
+    });
   });
 
   test("that die later make every run a typed error, and no hang", async () => {
@@ -113,7 +172,10 @@ describe("threads", () => {
     const backend = await createWasmBackend({ threads: 2, spawnThread });
     opened.push(backend);
     for (const report of reports) report(new Error("killed by the system"));
-    await expect(runBlock(backend, "f32")).rejects.toMatchObject({ code: "device-lost", message: expect.stringContaining("killed by the system") });
+    await expect(runBlock(backend, "f32")).rejects.toMatchObject({
+      code: "device-lost",
+      message: expect.stringContaining("killed by the system"),
+    });
   });
 });
 
@@ -121,19 +183,31 @@ test.each([
   { dtype: "f32", tolerance: 2e-4 },
   // One activation that is rounded to the other side is a step of 1/32767.
   { dtype: "q8_0", tolerance: 2e-3 },
-] as const)("the kernels without relaxed SIMD agree with those that use it: $dtype", async ({ dtype, tolerance }) => {
-  const backend = await open(2, false);
-  expect(backend.device.features).not.toContain("relaxed-simd");
-  const plain = await runBlock(backend, dtype);
-  const relaxed = await runBlock(await open(2), dtype);
-  plain.forEach((values, index) => expectAllClose(values, relaxed[index] ?? [], { absolute: tolerance, relative: tolerance }, `array ${index}`));
-});
+] as const)(
+  "the kernels without relaxed SIMD agree with those that use it: $dtype",
+  async ({ dtype, tolerance }) => {
+    const backend = await open(2, false);
+    expect(backend.device.features).not.toContain("relaxed-simd");
+    const plain = await runBlock(backend, dtype);
+    const relaxed = await runBlock(await open(2), dtype);
+    plain.forEach((values, index) =>
+      expectAllClose(
+        values,
+        relaxed[index] ?? [],
+        { absolute: tolerance, relative: tolerance },
+        `array ${index}`,
+      ),
+    );
+  },
+);
 
 test("counts what it holds, and gives back what is released", async () => {
   const backend = await open(1);
   expect(backend.memory()).toEqual({ weights: 0, states: 0, workspace: 0 });
   const state = backend.createState(LAYOUT, 4);
-  expect(backend.memory().states).toBeGreaterThanOrEqual(4 * 4 * (CHANNELS * 3 + D_INNER * D_STATE));
+  expect(backend.memory().states).toBeGreaterThanOrEqual(
+    4 * 4 * (CHANNELS * 3 + D_INNER * D_STATE),
+  );
   state.release();
   state.release();
   expect(backend.memory().states).toBe(0);
@@ -155,7 +229,9 @@ describe("what does not fit", () => {
     ["more than WebAssembly can address", { ...spec, rows: 2 ** 30 }, 0, "out-of-memory"],
   ])("is refused: %s", async (_, weight, bytes, code) => {
     const backend = await open(1);
-    await expect(backend.uploadWeight(weight, async () => new Uint8Array(bytes))).rejects.toMatchObject({ name: "KernelError", code });
+    await expect(
+      backend.uploadWeight(weight, async () => new Uint8Array(bytes)),
+    ).rejects.toMatchObject({ name: "KernelError", code });
     expect(backend.memory().weights).toBe(0);
   });
 
@@ -163,7 +239,9 @@ describe("what does not fit", () => {
     const backend = await open(1);
     const bytes = new Uint8Array(34 * 8);
     bytes[1] = 0x7c;
-    await expect(backend.uploadWeight(spec, async () => bytes)).rejects.toMatchObject({ code: "dtype" });
+    await expect(backend.uploadWeight(spec, async () => bytes)).rejects.toMatchObject({
+      code: "dtype",
+    });
   });
 
   test("is refused: another backend's states, a released state, other sizes", async () => {
@@ -171,10 +249,16 @@ describe("what does not fit", () => {
     const plan = recordPlan({ batch: 1, length: 1 }, LAYOUT, () => {});
     const executable = await mine.compile(plan);
     const foreign = other.createState(LAYOUT, 1);
-    await expect(executable.run(new Int32Array(1), foreign, true)).rejects.toMatchObject({ code: "backend" });
-    await expect(executable.run(new Int32Array(2), mine.createState(LAYOUT, 1), true)).rejects.toMatchObject({ code: "shape" });
+    await expect(executable.run(new Int32Array(1), foreign, true)).rejects.toMatchObject({
+      code: "backend",
+    });
+    await expect(
+      executable.run(new Int32Array(2), mine.createState(LAYOUT, 1), true),
+    ).rejects.toMatchObject({ code: "shape" });
     const state = mine.createState(LAYOUT, 1);
-    await expect(mine.writeState(state, 0, [new Float32Array(1)])).rejects.toMatchObject({ code: "shape" });
+    await expect(mine.writeState(state, 0, [new Float32Array(1)])).rejects.toMatchObject({
+      code: "shape",
+    });
     await expect(mine.readState(state, 1)).rejects.toMatchObject({ code: "shape" });
     state.release();
     await expect(mine.readState(state, 0)).rejects.toMatchObject({ code: "backend" });

@@ -1,13 +1,26 @@
 import { plain, relaxed } from "virtual:wasm-kernels";
-import type { Backend, DeviceInfo, Executable, StateBuffers, ThreadPort } from "../../spec/backend.ts";
+import type {
+  Backend,
+  DeviceInfo,
+  Executable,
+  StateBuffers,
+  ThreadPort,
+} from "../../spec/backend.ts";
 import { packedRowBytes, Q8_0_BLOCK } from "../../spec/dtype.ts";
 import { KernelError } from "../../spec/errors.ts";
 import type { Plan } from "../../spec/op.ts";
-import { type ReadRows, slotSize, type StateLayout, type Weight, type WeightSpec } from "../../spec/tensor.ts";
+import {
+  type ReadRows,
+  slotSize,
+  type StateLayout,
+  type Weight,
+  type WeightSpec,
+} from "../../spec/tensor.ts";
 import { encodePlan, GROUP } from "./encode.ts";
 import { assemble, countWords, DTYPES, OPCODES, type StatePatch } from "./instructions.ts";
 import { SharedArena } from "./memory.ts";
 import { CONTROL, instantiate, isAborted, type KernelExports, PROFILE } from "./module.ts";
+import { WasmState } from "./state.ts";
 import { startThreads, type Team } from "./team.ts";
 
 export interface WasmBackendOptions {
@@ -36,7 +49,10 @@ const PIECE_BYTES = 4 << 20;
 export async function createWasmBackend(options: WasmBackendOptions): Promise<WasmBackend> {
   const isRelaxed = options.relaxed !== false && WebAssembly.validate(relaxed);
   if (!isRelaxed && !WebAssembly.validate(plain)) {
-    throw new KernelError("unsupported", "this JavaScript engine lacks WebAssembly SIMD or atomics");
+    throw new KernelError(
+      "unsupported",
+      "this JavaScript engine lacks WebAssembly SIMD or atomics",
+    );
   }
   if (!Number.isInteger(options.threads) || options.threads < 1) {
     throw new KernelError("backend", `${options.threads} threads: at least one is needed`);
@@ -49,12 +65,22 @@ export async function createWasmBackend(options: WasmBackendOptions): Promise<Wa
   const kernels = await instantiate(module, arena.memory);
   kernels.join(0, threads);
   if (options.profile === true) kernels.setProfile(PROFILE);
-  const team = await startThreads({ module, memory: arena.memory, threads, spawnThread: options.spawnThread });
+  const team = await startThreads({
+    module,
+    memory: arena.memory,
+    threads,
+    spawnThread: options.spawnThread,
+  });
   const device: DeviceInfo = {
     backend: "wasm",
     name: `${threads} ${threads === 1 ? "thread" : "threads"}, ${isRelaxed ? "relaxed SIMD" : "SIMD"}`,
     software: false,
-    features: ["simd", ...(isRelaxed ? ["relaxed-simd"] : []), ...(threads > 1 ? ["threads"] : []), "int16-activations"],
+    features: [
+      "simd",
+      ...(isRelaxed ? ["relaxed-simd"] : []),
+      ...(threads > 1 ? ["threads"] : []),
+      "int16-activations",
+    ],
     limits: { threads, maxMemoryBytes: 2 ** 32 },
   };
   return new Wasm(device, arena, kernels, team);
@@ -87,12 +113,20 @@ class Wasm implements WasmBackend {
     const { name, dtype, rows, cols, use } = spec;
     this.#expectUsable();
     if (!isCount(rows) || !isCount(cols) || (dtype === "q8_0" && cols % Q8_0_BLOCK !== 0)) {
-      throw new KernelError("shape", `${name}: (${rows}, ${cols}) cannot be ${dtype}`, { rows, cols, dtype });
+      throw new KernelError("shape", `${name}: (${rows}, ${cols}) cannot be ${dtype}`, {
+        rows,
+        cols,
+        dtype,
+      });
     }
     if (use === "vector" && dtype !== "f32") {
       throw new KernelError("dtype", `${name}: a vector must be f32, it is ${dtype}`, { dtype });
     }
-    const address = this.#allocate("weights", use === "vector" ? rows * cols * 4 : groupBytes(dtype, cols) * Math.ceil(rows / GROUP), name);
+    const address = this.#allocate(
+      "weights",
+      use === "vector" ? rows * cols * 4 : groupBytes(dtype, cols) * Math.ceil(rows / GROUP),
+      name,
+    );
     try {
       await this.#readWeight(spec, address, read);
     } catch (error) {
@@ -104,16 +138,26 @@ class Wasm implements WasmBackend {
     return weight;
   }
 
-  async #readWeight({ name, dtype, rows, cols, use }: WeightSpec, address: number, read: ReadRows): Promise<void> {
+  async #readWeight(
+    { name, dtype, rows, cols, use }: WeightSpec,
+    address: number,
+    read: ReadRows,
+  ): Promise<void> {
     const rowBytes = packedRowBytes(dtype, cols);
     const pieceRows = Math.max(GROUP, Math.floor(PIECE_BYTES / rowBytes / GROUP) * GROUP);
-    const staging = use === "matrix" ? this.#allocate("workspace", Math.min(pieceRows, rows) * rowBytes, name) : null;
+    const staging =
+      use === "matrix"
+        ? this.#allocate("workspace", Math.min(pieceRows, rows) * rowBytes, name)
+        : null;
     try {
       for (let row = 0; row < rows; row += pieceRows) {
         const count = Math.min(pieceRows, rows - row);
         const bytes = await read(row, count);
         if (bytes.byteLength !== count * rowBytes) {
-          throw new KernelError("shape", `${name}: rows ${row}…${row + count - 1} have ${bytes.byteLength} bytes, expected ${count * rowBytes}`);
+          throw new KernelError(
+            "shape",
+            `${name}: rows ${row}…${row + count - 1} have ${bytes.byteLength} bytes, expected ${count * rowBytes}`,
+          );
         }
         this.#expectUsable();
         if (staging === null) {
@@ -123,7 +167,10 @@ class Wasm implements WasmBackend {
         this.#arena.bytes(staging, bytes.byteLength).set(bytes);
         const to = address + (row / GROUP) * groupBytes(dtype, cols);
         if (this.#kernels.packRows(staging, to, count, DTYPES[dtype], cols) !== 0) {
-          throw new KernelError("dtype", `${name}: rows ${row}…${row + count - 1} hold an infinity or NaN: the file is damaged`);
+          throw new KernelError(
+            "dtype",
+            `${name}: rows ${row}…${row + count - 1} hold an infinity or NaN: the file is damaged`,
+          );
         }
       }
     } finally {
@@ -150,15 +197,21 @@ class Wasm implements WasmBackend {
       const bufferAt = { temporary: temporaries, output: outputs, input: [ids] };
       const words = countWords(encoded.instructions);
       const program = hold(words * 4, "a plan");
-      const patches = assemble(encoded.instructions, {
-        weight: (weight) => this.#addressOf(weight),
-        workspace: (region) => (region === "quantized" ? quantized : scores),
-        buffer: ({ buffer }) => {
-          const address = buffer.kind === "state" ? undefined : bufferAt[buffer.kind][buffer.index];
-          if (address === undefined) throw new KernelError("backend", `the plan has no ${buffer.kind} ${buffer.index}`);
-          return address;
+      const patches = assemble(
+        encoded.instructions,
+        {
+          weight: (weight) => this.#addressOf(weight),
+          workspace: (region) => (region === "quantized" ? quantized : scores),
+          buffer: ({ buffer }) => {
+            const address =
+              buffer.kind === "state" ? undefined : bufferAt[buffer.kind][buffer.index];
+            if (address === undefined)
+              throw new KernelError("backend", `the plan has no ${buffer.kind} ${buffer.index}`);
+            return address;
+          },
         },
-      }, this.#arena.words(program, words));
+        this.#arena.words(program, words),
+      );
       return this.#executable(plan, { program, words, patches, ids, outputs, held });
     } catch (error) {
       for (const address of held) this.#free("workspace", address);
@@ -171,16 +224,22 @@ class Wasm implements WasmBackend {
     const run = (ids: Int32Array, state: StateBuffers, readback: boolean): Float32Array[] => {
       this.#expectUsable();
       if (!isHeld) throw new KernelError("backend", "the plan was released");
-      if (!(state instanceof WasmState) || state.backend !== this) throw new KernelError("backend", "the states belong to another backend");
+      if (!(state instanceof WasmState) || state.backend !== this)
+        throw new KernelError("backend", "the states belong to another backend");
       if (ids.length !== plan.batch * plan.length || state.batch !== plan.batch) {
-        throw new KernelError("shape", `the plan takes ${plan.batch} sequences of ${plan.length}; there are ${ids.length} ids and ${state.batch} states`);
+        throw new KernelError(
+          "shape",
+          `the plan takes ${plan.batch} sequences of ${plan.length}; there are ${ids.length} ids and ${state.batch} states`,
+        );
       }
       this.#arena.words(code.ids, ids.length).set(ids);
       const words = this.#arena.words(code.program, code.words);
       for (const { word, slot, offset } of code.patches) words[word] = state.address(slot) + offset;
       if (this.#kernels.run(code.program) !== 0) this.#expectUsable();
       if (!readback) return [];
-      return plan.outputs.map((size, index) => this.#arena.floats(code.outputs[index] ?? 0, size).slice());
+      return plan.outputs.map((size, index) =>
+        this.#arena.floats(code.outputs[index] ?? 0, size).slice(),
+      );
     };
     return {
       plan,
@@ -198,7 +257,8 @@ class Wasm implements WasmBackend {
     this.#expectUsable();
     const addresses: number[] = [];
     try {
-      for (const slot of layout) addresses.push(this.#allocate("states", batch * slotSize(slot) * 4, slot.name));
+      for (const slot of layout)
+        addresses.push(this.#allocate("states", batch * slotSize(slot) * 4, slot.name));
     } catch (error) {
       for (const address of addresses) this.#free("states", address);
       throw error;
@@ -212,11 +272,20 @@ class Wasm implements WasmBackend {
     return this.#sequence(state, sequence).map((values) => values.slice());
   }
 
-  async writeState(state: StateBuffers, sequence: number, values: readonly Float32Array[]): Promise<void> {
+  async writeState(
+    state: StateBuffers,
+    sequence: number,
+    values: readonly Float32Array[],
+  ): Promise<void> {
     const slots = this.#sequence(state, sequence);
-    const fits = values.length === slots.length && slots.every((slot, index) => slot.length === values[index]?.length);
+    const fits =
+      values.length === slots.length &&
+      slots.every((slot, index) => slot.length === values[index]?.length);
     if (!fits) {
-      throw new KernelError("shape", `a state of ${values.map((v) => v.length).join(", ")} values, expected ${slots.map((s) => s.length).join(", ")}`);
+      throw new KernelError(
+        "shape",
+        `a state of ${values.map((v) => v.length).join(", ")} values, expected ${slots.map((s) => s.length).join(", ")}`,
+      );
     }
     slots.forEach((slot, index) => slot.set(values[index] ?? []));
   }
@@ -224,7 +293,8 @@ class Wasm implements WasmBackend {
   /** One view a slot. */
   #sequence(state: StateBuffers, sequence: number): Float32Array[] {
     this.#expectUsable();
-    if (!(state instanceof WasmState) || state.backend !== this) throw new KernelError("backend", "the states belong to another backend");
+    if (!(state instanceof WasmState) || state.backend !== this)
+      throw new KernelError("backend", "the states belong to another backend");
     if (!Number.isInteger(sequence) || sequence < 0 || sequence >= state.batch) {
       throw new KernelError("shape", `sequence ${sequence} of ${state.batch}`);
     }
@@ -256,7 +326,8 @@ class Wasm implements WasmBackend {
 
   #addressOf(weight: Weight): number {
     const held = this.#weights.get(weight.id);
-    if (held?.weight !== weight) throw new KernelError("backend", `weight ${weight.id} belongs to another backend`);
+    if (held?.weight !== weight)
+      throw new KernelError("backend", `weight ${weight.id} belongs to another backend`);
     return held.address;
   }
 
@@ -285,7 +356,10 @@ class Wasm implements WasmBackend {
   #expectUsable(): void {
     if (this.#released) throw new KernelError("backend", "the backend was released");
     if (isAborted(this.#arena.memory)) {
-      throw new KernelError("device-lost", `a WASM thread failed: ${this.#team.failure() ?? "it stopped, or did not answer for a minute"}`);
+      throw new KernelError(
+        "device-lost",
+        `a WASM thread failed: ${this.#team.failure() ?? "it stopped, or did not answer for a minute"}`,
+      );
     }
   }
 }
@@ -298,35 +372,6 @@ interface Program {
   readonly outputs: readonly number[];
   /** Everything to free with the plan. */
   readonly held: readonly number[];
-}
-
-class WasmState implements StateBuffers {
-  readonly backend: Backend;
-  readonly layout: StateLayout;
-  readonly batch: number;
-  readonly #addresses: readonly number[];
-  #free: (() => void) | null;
-
-  constructor(backend: Backend, layout: StateLayout, batch: number, addresses: readonly number[], free: () => void) {
-    this.backend = backend;
-    this.layout = layout;
-    this.batch = batch;
-    this.#addresses = addresses;
-    this.#free = free;
-  }
-
-  address(slot: number): number {
-    const address = this.#addresses[slot];
-    if (this.#free === null || address === undefined) {
-      throw new KernelError("backend", this.#free === null ? "the states were released" : `the states have no slot ${slot}`);
-    }
-    return address;
-  }
-
-  release(): void {
-    this.#free?.();
-    this.#free = null;
-  }
 }
 
 /** Bytes of a group of 8 rows, as ops/linear/packed.wasm.ts lays them out. */

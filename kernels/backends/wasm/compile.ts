@@ -13,11 +13,25 @@ const entry = join("kernels", "backends", "wasm", "module.wasm.ts");
 const cache = join(root, "node_modules", ".cache", "tarn-wasm-kernels");
 
 /** Both forms of the one module: `plain` needs fixed-width SIMD and threads, `relaxed` also relaxed SIMD. */
-const VARIANTS = { plain: ["simd", "threads"], relaxed: ["simd", "threads", "relaxed-simd"] } as const;
+const VARIANTS = {
+  plain: ["simd", "threads"],
+  relaxed: ["simd", "threads", "relaxed-simd"],
+} as const;
 
 const OPTIONS = [
-  "-O3", "--converge", "--noAssert", "--runtime", "stub", "--use", "abort=",
-  "--importMemory", "--sharedMemory", "--initialMemory", "1", "--maximumMemory", "65536",
+  "-O3",
+  "--converge",
+  "--noAssert",
+  "--runtime",
+  "stub",
+  "--use",
+  "abort=",
+  "--importMemory",
+  "--sharedMemory",
+  "--initialMemory",
+  "1",
+  "--maximumMemory",
+  "65536",
 ] as const;
 
 /**
@@ -47,7 +61,9 @@ export function wasmKernels(): Plugin {
 }
 
 async function readSources(): Promise<Map<string, string>> {
-  const names = (await readdir(kernels, { recursive: true })).filter((name) => name.endsWith(".wasm.ts")).sort();
+  const names = (await readdir(kernels, { recursive: true }))
+    .filter((name) => name.endsWith(".wasm.ts"))
+    .sort();
   const entries = await Promise.all(
     names.map(async (name) => {
       const path = join(kernels, name);
@@ -57,8 +73,13 @@ async function readSources(): Promise<Map<string, string>> {
   return new Map(entries);
 }
 
-async function compileCached(sources: ReadonlyMap<string, string>, features: readonly string[]): Promise<Buffer> {
-  const hash = createHash("sha256").update(JSON.stringify([asc.version, OPTIONS, features, ...sources]));
+async function compileCached(
+  sources: ReadonlyMap<string, string>,
+  features: readonly string[],
+): Promise<Buffer> {
+  const hash = createHash("sha256").update(
+    JSON.stringify([asc.version, OPTIONS, features, ...sources]),
+  );
   const file = join(cache, `${hash.digest("hex").slice(0, 32)}.wasm`);
   try {
     return await readFile(file);
@@ -76,7 +97,15 @@ async function compile(features: readonly string[]): Promise<Buffer> {
   let bytes: Uint8Array | undefined;
   const stderr = asc.createMemoryStream();
   const { error } = await asc.main(
-    [entry, "--baseDir", root, "--outFile", "kernels.wasm", ...OPTIONS, ...features.flatMap((name) => ["--enable", name])],
+    [
+      entry,
+      "--baseDir",
+      root,
+      "--outFile",
+      "kernels.wasm",
+      ...OPTIONS,
+      ...features.flatMap((name) => ["--enable", name]),
+    ],
     {
       stderr,
       writeFile(_name, contents) {
@@ -84,6 +113,7 @@ async function compile(features: readonly string[]): Promise<Buffer> {
       },
     },
   );
-  if (error !== null || bytes === undefined) throw new Error(`the WebAssembly kernels do not compile:\n${stderr.toString()}`);
+  if (error !== null || bytes === undefined)
+    throw new Error(`the WebAssembly kernels do not compile:\n${stderr.toString()}`);
   return Buffer.from(bytes);
 }

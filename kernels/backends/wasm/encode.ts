@@ -8,7 +8,15 @@ import type { SsdOperands } from "../../ops/ssd/ssd.ts";
 import { Q8_0_BLOCK } from "../../spec/dtype.ts";
 import type { OpCall, Operands, Plan } from "../../spec/op.ts";
 import {
-  DTYPES, float, type Instruction, integer, tensorWords, unknownOp, weightWord, type Word, type WorkspaceRegion,
+  DTYPES,
+  float,
+  type Instruction,
+  integer,
+  tensorWords,
+  unknownOp,
+  weightWord,
+  type Word,
+  type WorkspaceRegion,
 } from "./instructions.ts";
 
 /** A plan as instructions, and the bytes it needs besides its buffers. */
@@ -35,7 +43,10 @@ export function encodePlan(plan: Plan, threads: number): EncodedPlan {
     parts.reduce((most, part) => Math.max(most, of(part) ?? 0), 0);
   return {
     instructions: parts.flatMap((part) => part.instructions),
-    workspace: { quantized: largest((part) => part.quantized), scores: largest((part) => part.scores) },
+    workspace: {
+      quantized: largest((part) => part.quantized),
+      scores: largest((part) => part.scores),
+    },
     scratchBytes: largest((part) => part.scratch),
   };
 }
@@ -77,45 +88,91 @@ function operandsOf<T>(call: OpCall): T & Operands {
 function embedding({ ids, table, y }: EmbeddingOperands): Part {
   const [idsAddress] = tensorWords(ids);
   const words = [
-    integer(y.rows), integer(table.cols), integer(DTYPES[table.dtype]), idsAddress, weightWord(table), ...tensorWords(y),
+    integer(y.rows),
+    integer(table.cols),
+    integer(DTYPES[table.dtype]),
+    idsAddress,
+    weightWord(table),
+    ...tensorWords(y),
   ];
   return { instructions: [{ opcode: "embedding", words }] };
 }
 
 function rmsNorm({ x, weight, eps, y }: RmsNormOperands): Part {
-  const words = [integer(x.rows), integer(x.cols), ...tensorWords(x), weightWord(weight), float(eps), ...tensorWords(y)];
+  const words = [
+    integer(x.rows),
+    integer(x.cols),
+    ...tensorWords(x),
+    weightWord(weight),
+    float(eps),
+    ...tensorWords(y),
+  ];
   return { instructions: [{ opcode: "rmsNorm", words }] };
 }
 
 function gatedRmsNorm({ x, z, weight, eps, groupSize, y }: GatedRmsNormOperands): Part {
   const words = [
-    integer(x.rows), integer(x.cols), integer(groupSize), ...tensorWords(x), ...tensorWords(z), weightWord(weight),
-    float(eps), ...tensorWords(y),
+    integer(x.rows),
+    integer(x.cols),
+    integer(groupSize),
+    ...tensorWords(x),
+    ...tensorWords(z),
+    weightWord(weight),
+    float(eps),
+    ...tensorWords(y),
   ];
   return { instructions: [{ opcode: "gatedRmsNorm", words }] };
 }
 
 function linear({ x, weight, bias, residual, y }: LinearOperands): Part {
   const words = (quantized: Word): Word[] => [
-    integer(x.rows), integer(x.cols), integer(weight.rows), integer(DTYPES[weight.dtype]), ...tensorWords(x),
-    weightWord(weight), weightWord(bias), ...tensorWords(residual), ...tensorWords(y), quantized,
+    integer(x.rows),
+    integer(x.cols),
+    integer(weight.rows),
+    integer(DTYPES[weight.dtype]),
+    ...tensorWords(x),
+    weightWord(weight),
+    weightWord(bias),
+    ...tensorWords(residual),
+    ...tensorWords(y),
+    quantized,
   ];
   if (weight.dtype !== "q8_0") {
     // Room for one group of weights as f32.
-    return { instructions: [{ opcode: "linear", words: words(integer(0)) }], scratch: GROUP * x.cols * 4 };
+    return {
+      instructions: [{ opcode: "linear", words: words(integer(0)) }],
+      scratch: GROUP * x.cols * 4,
+    };
   }
   const bytes = x.rows * (x.cols * 2 + (x.cols / Q8_0_BLOCK) * 4);
   if (x.rows * x.cols <= QUANTIZE_ALONE) {
     return { instructions: [{ opcode: "linear", words: words(integer(0)) }], scratch: bytes };
   }
   const shared = words({ kind: "workspace", region: "quantized" });
-  return { instructions: [{ opcode: "quantize", words: shared }, { opcode: "linear", words: shared }], quantized: bytes };
+  return {
+    instructions: [
+      { opcode: "quantize", words: shared },
+      { opcode: "linear", words: shared },
+    ],
+    quantized: bytes,
+  };
 }
 
-function causalConv1d({ x, weight, bias, state, silu, length, y }: CausalConv1dOperands, batch: number): Part {
+function causalConv1d(
+  { x, weight, bias, state, silu, length, y }: CausalConv1dOperands,
+  batch: number,
+): Part {
   const words = [
-    integer(batch), integer(length), integer(weight.rows), integer(weight.cols), ...tensorWords(x), weightWord(weight),
-    weightWord(bias), ...tensorWords(state), integer(Number(silu)), ...tensorWords(y),
+    integer(batch),
+    integer(length),
+    integer(weight.rows),
+    integer(weight.cols),
+    ...tensorWords(x),
+    weightWord(weight),
+    weightWord(bias),
+    ...tensorWords(state),
+    integer(Number(silu)),
+    ...tensorWords(y),
   ];
   return { instructions: [{ opcode: "causalConv1d", words }] };
 }
@@ -123,32 +180,84 @@ function causalConv1d({ x, weight, bias, state, silu, length, y }: CausalConv1dO
 function selectiveScan(operands: SelectiveScanOperands, batch: number): Part {
   const { x, dtRaw, dtBias, dtSoftplus, A, B, C, D, z, state, nGroup, length, y } = operands;
   const words = [
-    integer(batch), integer(length), integer(A.rows), integer(A.cols), integer(nGroup), integer(Number(dtSoftplus)),
-    ...tensorWords(x), ...tensorWords(dtRaw), weightWord(dtBias), weightWord(A), ...tensorWords(B), ...tensorWords(C),
-    weightWord(D), ...tensorWords(z), ...tensorWords(state), ...tensorWords(y),
+    integer(batch),
+    integer(length),
+    integer(A.rows),
+    integer(A.cols),
+    integer(nGroup),
+    integer(Number(dtSoftplus)),
+    ...tensorWords(x),
+    ...tensorWords(dtRaw),
+    weightWord(dtBias),
+    weightWord(A),
+    ...tensorWords(B),
+    ...tensorWords(C),
+    weightWord(D),
+    ...tensorWords(z),
+    ...tensorWords(state),
+    ...tensorWords(y),
   ];
   return { instructions: [{ opcode: "selectiveScan", words }] };
 }
 
 function ssd(operands: SsdOperands, batch: number, threads: number): Part {
-  const { x, dtRaw, dtBias, dtSoftplus, dtMin, dtMax, A, B, C, D, z, state, nGroup, chunkSize, length, y } = operands;
+  const {
+    x,
+    dtRaw,
+    dtBias,
+    dtSoftplus,
+    dtMin,
+    dtMax,
+    A,
+    B,
+    C,
+    D,
+    z,
+    state,
+    nGroup,
+    chunkSize,
+    length,
+    y,
+  } = operands;
   const heads = A.cols;
   const headDim = x.cols / heads;
   const dState = B.cols / nGroup;
   // The cut into chunks changes no result beyond rounding, so the model's chunk size is only an upper bound.
   const chunk = roundUp(Math.min(chunkSize, LONGEST_CHUNK, length), 8);
   const words = (slice: number, scores: Word): Word[] => [
-    integer(batch), integer(length), integer(heads), integer(headDim), integer(dState), integer(nGroup), integer(chunk),
-    integer(slice), integer(Number(dtSoftplus)), float(dtMin), float(dtMax), ...tensorWords(x), ...tensorWords(dtRaw),
-    weightWord(dtBias), weightWord(A), ...tensorWords(B), ...tensorWords(C), weightWord(D), ...tensorWords(z),
-    ...tensorWords(state), ...tensorWords(y), scores,
+    integer(batch),
+    integer(length),
+    integer(heads),
+    integer(headDim),
+    integer(dState),
+    integer(nGroup),
+    integer(chunk),
+    integer(slice),
+    integer(Number(dtSoftplus)),
+    float(dtMin),
+    float(dtMax),
+    ...tensorWords(x),
+    ...tensorWords(dtRaw),
+    weightWord(dtBias),
+    weightWord(A),
+    ...tensorWords(B),
+    ...tensorWords(C),
+    weightWord(D),
+    ...tensorWords(z),
+    ...tensorWords(state),
+    ...tensorWords(y),
+    scores,
   ];
-  if (length === 1) return { instructions: [{ opcode: "ssdStep", words: words(STEP_SLICE, integer(0)) }] };
+  if (length === 1)
+    return { instructions: [{ opcode: "ssdStep", words: words(STEP_SLICE, integer(0)) }] };
   const slice = sliceOf(headDim, batch * heads, threads);
   const scanWords = words(slice, { kind: "workspace", region: "scores" });
   const scanValues = dState * slice + 3 * chunk * slice + chunk * chunk + 2 * chunk;
   return {
-    instructions: [{ opcode: "ssdScores", words: scanWords }, { opcode: "ssdScan", words: scanWords }],
+    instructions: [
+      { opcode: "ssdScores", words: scanWords },
+      { opcode: "ssdScan", words: scanWords },
+    ],
     scores: batch * Math.ceil(length / chunk) * nGroup * chunk * chunk * 4,
     scratch: Math.max(scanValues, dState * chunk) * 4,
   };
@@ -157,7 +266,8 @@ function ssd(operands: SsdOperands, batch: number, threads: number): Part {
 /** A whole head, or parts of one (multiples of 8 channels) where there are fewer heads than would keep all threads busy. */
 function sliceOf(headDim: number, heads: number, threads: number): number {
   let slice = roundUp(headDim, 8);
-  while (slice > 16 && heads * Math.ceil(headDim / slice) < 4 * threads) slice = roundUp(slice / 2, 8);
+  while (slice > 16 && heads * Math.ceil(headDim / slice) < 4 * threads)
+    slice = roundUp(slice / 2, 8);
   return slice;
 }
 

@@ -3,8 +3,17 @@ import type { Tensor, Weight } from "../../spec/tensor.ts";
 
 /** What module.wasm.ts calls for each number. */
 export const OPCODES = {
-  end: 0, embedding: 1, rmsNorm: 2, gatedRmsNorm: 3, quantize: 4, linear: 5, causalConv1d: 6, selectiveScan: 7,
-  ssdStep: 8, ssdScores: 9, ssdScan: 10,
+  end: 0,
+  embedding: 1,
+  rmsNorm: 2,
+  gatedRmsNorm: 3,
+  quantize: 4,
+  linear: 5,
+  causalConv1d: 6,
+  selectiveScan: 7,
+  ssdStep: 8,
+  ssdScores: 9,
+  ssdScan: 10,
 } as const;
 export type Opcode = keyof typeof OPCODES;
 
@@ -37,7 +46,9 @@ export function float(value: number): Word {
 
 /** Address and stride, in that order; two zeros for null. */
 export function tensorWords(tensor: Tensor | null): readonly [Word, Word] {
-  return tensor === null ? [integer(0), integer(0)] : [{ kind: "buffer", tensor }, integer(tensor.stride)];
+  return tensor === null
+    ? [integer(0), integer(0)]
+    : [{ kind: "buffer", tensor }, integer(tensor.stride)];
 }
 
 /** Address, or zero for null. */
@@ -66,7 +77,11 @@ export function countWords(instructions: readonly Instruction[]): number {
 }
 
 /** Writes the instructions with their addresses; returns what to fill in before each run. */
-export function assemble(instructions: readonly Instruction[], addresses: Addresses, into: Int32Array): StatePatch[] {
+export function assemble(
+  instructions: readonly Instruction[],
+  addresses: Addresses,
+  into: Int32Array,
+): StatePatch[] {
   const patches: StatePatch[] = [];
   const bits = new DataView(new ArrayBuffer(4));
   let at = 0;
@@ -90,7 +105,8 @@ export function assemble(instructions: readonly Instruction[], addresses: Addres
           break;
         case "buffer": {
           const { buffer, offset } = word.tensor;
-          if (buffer.kind === "state") patches.push({ word: at, slot: buffer.index, offset: offset * 4 });
+          if (buffer.kind === "state")
+            patches.push({ word: at, slot: buffer.index, offset: offset * 4 });
           else into[at] = addresses.buffer(word.tensor) + offset * 4;
           break;
         }

@@ -3,7 +3,10 @@ import { SharedArena } from "./memory.ts";
 
 test("hands out aligned, zeroed pieces that do not overlap", () => {
   const arena = new SharedArena();
-  const pieces = [1, 64, 65, 200_000].map((bytes) => ({ bytes, address: arena.allocate(bytes, "a piece") }));
+  const pieces = [1, 64, 65, 200_000].map((bytes) => ({
+    bytes,
+    address: arena.allocate(bytes, "a piece"),
+  }));
   for (const { bytes, address } of pieces) {
     expect(address % 64).toBe(0);
     expect(arena.bytes(address, bytes).every((value) => value === 0)).toBe(true);
@@ -31,7 +34,9 @@ test("uses freed neighbours as one piece again, without growing, and zeroed", ()
 
 test("refuses what WebAssembly cannot address, and stays usable", () => {
   const arena = new SharedArena();
-  expect(() => arena.allocate(5 * 2 ** 30, "a large model")).toThrow(expect.objectContaining({ name: "KernelError", code: "out-of-memory" }));
+  expect(() => arena.allocate(5 * 2 ** 30, "a large model")).toThrow(
+    expect.objectContaining({ name: "KernelError", code: "out-of-memory" }),
+  );
   expect(arena.allocate(64, "a small one")).toBeGreaterThan(0);
 });
 

@@ -34,7 +34,8 @@ export class SharedArena {
       this.#grow(wanted, what);
       piece = this.#free.find((free) => free.bytes >= wanted);
     }
-    if (piece === undefined) throw new KernelError("out-of-memory", `${what}: no piece of ${wanted} bytes after growing`);
+    if (piece === undefined)
+      throw new KernelError("out-of-memory", `${what}: no piece of ${wanted} bytes after growing`);
     const address = piece.address;
     piece.address += wanted;
     piece.bytes -= wanted;
@@ -94,7 +95,8 @@ export class SharedArena {
     const merged: { address: number; bytes: number }[] = [];
     for (const piece of this.#free) {
       const last = merged.at(-1);
-      if (last !== undefined && last.address + last.bytes === piece.address) last.bytes += piece.bytes;
+      if (last !== undefined && last.address + last.bytes === piece.address)
+        last.bytes += piece.bytes;
       else merged.push(piece);
     }
     this.#free = merged;
@@ -110,5 +112,8 @@ function reserve(): WebAssembly.Memory {
       if (!(error instanceof RangeError)) throw error;
     }
   }
-  throw new KernelError("out-of-memory", "the system refuses address space for 1 GiB of WebAssembly memory");
+  throw new KernelError(
+    "out-of-memory",
+    "the system refuses address space for 1 GiB of WebAssembly memory",
+  );
 }

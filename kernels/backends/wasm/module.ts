@@ -12,23 +12,46 @@ export interface KernelExports {
 }
 
 /** Addresses of the words that the threads share, in bytes; wasm/team.wasm.ts has the same. */
-export const CONTROL = { generation: 1088, aborted: 1280, command: 1344, plan: 1408, scratch: 1412, scratchBytes: 1416 } as const;
+export const CONTROL = {
+  generation: 1088,
+  aborted: 1280,
+  command: 1344,
+  plan: 1408,
+  scratch: 1412,
+  scratchBytes: 1416,
+} as const;
 /** Where the f64 of each opcode's milliseconds lie. */
 export const PROFILE = 2048;
 /** What a plan, a weight or a state may use starts here. */
 export const FIRST_FREE = 4096;
 
 /** Makes the kernels of one thread over the common memory. */
-export async function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memory): Promise<KernelExports> {
-  const instance = await WebAssembly.instantiate(module, { env: { memory }, host: { now: () => performance.now() } });
+export async function instantiate(
+  module: WebAssembly.Module,
+  memory: WebAssembly.Memory,
+): Promise<KernelExports> {
+  const instance = await WebAssembly.instantiate(module, {
+    env: { memory },
+    host: { now: () => performance.now() },
+  });
   if (!isKernelExports(instance.exports)) {
-    throw new KernelError("backend", `the WebAssembly module exports ${Object.keys(instance.exports).join(", ")}`);
+    throw new KernelError(
+      "backend",
+      `the WebAssembly module exports ${Object.keys(instance.exports).join(", ")}`,
+    );
   }
   return instance.exports;
 }
 
 function isKernelExports(exports: object): exports is KernelExports {
-  const names: readonly (keyof KernelExports)[] = ["join", "packRows", "run", "serve", "dismiss", "setProfile"];
+  const names: readonly (keyof KernelExports)[] = [
+    "join",
+    "packRows",
+    "run",
+    "serve",
+    "dismiss",
+    "setProfile",
+  ];
   return names.every((name) => name in exports);
 }
 

@@ -30,7 +30,9 @@ export async function startThreads(options: {
       const fail = (reason: string): void => {
         failure ??= reason;
         abort(memory);
-        reject(new KernelError("backend", `WASM thread ${thread} of ${threads} does not run: ${reason}`));
+        reject(
+          new KernelError("backend", `WASM thread ${thread} of ${threads} does not run: ${reason}`),
+        );
       };
       port.onError((error) => fail(error.message));
       port.onMessage((message) => {
@@ -46,7 +48,9 @@ export async function startThreads(options: {
   };
   if (spawnThread === undefined) return team;
   try {
-    await Promise.all(Array.from({ length: threads - 1 }, (_, index) => start(index + 1, spawnThread)));
+    await Promise.all(
+      Array.from({ length: threads - 1 }, (_, index) => start(index + 1, spawnThread)),
+    );
   } catch (error) {
     team.terminate();
     throw error;

@@ -11,7 +11,9 @@ export interface ThreadStart {
 }
 
 /** What a thread answers. */
-export type ThreadReply = { readonly kind: "ready" } | { readonly kind: "failed"; readonly message: string };
+export type ThreadReply =
+  | { readonly kind: "ready" }
+  | { readonly kind: "failed"; readonly message: string };
 
 /** The life of one helping thread. A host's thread entry calls this with the thread's own end of the port. */
 export function runWasmThread(port: Pick<ThreadPort, "postMessage" | "onMessage">): void {
@@ -33,13 +35,17 @@ async function serve(port: Pick<ThreadPort, "postMessage">, start: ThreadStart):
 }
 
 function isThreadStart(message: unknown): message is ThreadStart {
-  return typeof message === "object" && message !== null && "kind" in message && message.kind === "start";
+  return (
+    typeof message === "object" && message !== null && "kind" in message && message.kind === "start"
+  );
 }
 
 /** Whether a message is a thread's answer. */
 export function isThreadReply(message: unknown): message is ThreadReply {
   return (
-    typeof message === "object" && message !== null && "kind" in message &&
+    typeof message === "object" &&
+    message !== null &&
+    "kind" in message &&
     (message.kind === "ready" || message.kind === "failed")
   );
 }
