@@ -32,6 +32,8 @@ export default defineConfig({
     sourcemap: true,
     rolldownOptions: {
       input: entries,
+      // Compiling the WebAssembly kernels takes its time, and is not to be complained about.
+      checks: { pluginTimings: false },
       output: { format: "es", entryFileNames: "[name].js", chunkFileNames: "[name].js" },
     },
   },
