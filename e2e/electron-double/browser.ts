@@ -29,9 +29,12 @@ export async function openBrowser(rules: SessionRules): Promise<Browser> {
     executablePath: CHROMIUM,
     args: [...CHROMIUM_ARGS, `--remote-debugging-port=${debuggingPort}`],
     headless: true,
+    // The program ends by `quit`, as Electron's does; a signal must not leave it half alive.
+    handleSIGTERM: false,
+    handleSIGINT: false,
+    handleSIGHUP: false,
     viewport: { width: 1180, height: 800 },
   });
-  process.on("exit", () => void context.close());
   return {
     context,
     debuggingPort,

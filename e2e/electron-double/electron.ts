@@ -27,12 +27,13 @@ const paths = new Map<string, string>([["userData", mkdtempSync(path.join(tmpdir
 const ready = openBrowser(rules).then((browser) => {
   useBrowser(browser, rules, appEvents);
   tell({ kind: "browser", port: browser.debuggingPort });
+  return browser;
 });
 
 function leave(code: number): void {
   appEvents.emit("will-quit", { preventDefault: () => undefined });
   tell({ kind: "exit", code });
-  process.exit(code);
+  void ready.then(({ context }) => context.close()).finally(() => process.exit(code));
 }
 
 export const app = Object.assign(appEvents, {
@@ -42,7 +43,7 @@ export const app = Object.assign(appEvents, {
     appendSwitch: (name: string, value?: string) => tell({ kind: "switch", name, value: value ?? null }),
   } satisfies Pick<Electron.CommandLine, "appendSwitch">,
   ...({
-    whenReady: () => ready,
+    whenReady: async () => void (await ready),
     requestSingleInstanceLock: () => true,
     getPath: (name) => paths.get(name) ?? tmpdir(),
     setPath: (name, value) => void paths.set(name, value),
@@ -107,7 +108,9 @@ function labels(item: Electron.MenuItemConstructorOptions): string[] {
   return [item.label ?? item.role ?? "", ...(Array.isArray(item.submenu) ? item.submenu.flatMap(labels) : [])].filter((label) => label !== "");
 }
 
-/** The test's questions: what main would answer when a page asks for a permission. */
-process.on("message", (question: { readonly permission: string }) => {
-  rules.permissionRequest?.(null, question.permission, (granted) => tell({ kind: "permission", permission: question.permission, granted, checked: rules.permissionCheck?.() ?? true }));
+/** What the test asks: what main would answer when a page wants a permission, and to quit as from the menu. */
+process.on("message", (asked: { readonly permission: string } | { readonly quit: true }) => {
+  if ("quit" in asked) return app.quit();
+  const { permission } = asked;
+  rules.permissionRequest?.(null, permission, (granted) => tell({ kind: "permission", permission, granted, checked: rules.permissionCheck?.() ?? true }));
 });

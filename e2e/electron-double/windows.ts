@@ -114,7 +114,9 @@ class ContentsDouble extends EventEmitter {
       cancelled = true;
       tell({ kind: "denied-request", url });
     });
-    await (cancelled ? route.abort() : route.continue());
+    // An answer without content leaves the page where it is, as a prevented navigation does.
+    if (denied) await route.fulfill({ status: 204 });
+    else await (cancelled ? route.abort() : route.continue());
   }
 }
 

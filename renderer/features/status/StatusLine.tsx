@@ -30,7 +30,7 @@ const BACKEND = { webgpu: "WebGPU", wasm: "CPU", reference: "Reference" } as con
 export function StatusLine({ status, link }: StatusLineProps) {
   return (
     <>
-      <footer className="status" role="status" aria-live="off" aria-label="Engine">
+      <div className="status" role="status" aria-live="off" aria-label="Engine">
         <span className="row">
           <i className={`dot ${link === "open" ? (status === null ? "n" : DOT[status.phase]) : "w"}`} />
           <span>{conditionOf(status, link)}</span>
@@ -58,7 +58,7 @@ export function StatusLine({ status, link }: StatusLineProps) {
           <span className="sep hide-n" />
           <span className="row hide-n" style={{ gap: 5 }}><WifiOff className="i s" />No network</span>
         </span>
-      </footer>
+      </div>
       {/* Only changes of condition are spoken; the numbers above tick silently. */}
       <div className="sr" aria-live="polite">{conditionOf(status, link)}</div>
     </>
