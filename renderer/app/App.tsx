@@ -1,9 +1,11 @@
-import { useCallback, useEffect, useState } from "react";
+import { useCallback, useEffect, useRef, useState } from "react";
 import { PanelLeft } from "lucide-react";
 import type { ChatSummary, DocumentInfo, ModelEntry, Settings } from "../../main/contract/dto.ts";
 import { toTarnError } from "../client/check.ts";
 import type { Client } from "../client/connect.ts";
 import { useApi, useApiEvent, useApiValue } from "../client/context.tsx";
+import { importDocument } from "../client/import-document.ts";
+import { ChatHeader } from "../features/chat/ChatHeader.tsx";
 import { ChatView } from "../features/chat/ChatView.tsx";
 import { DocumentPanel, type OpenPlace } from "../features/documents/DocumentPanel.tsx";
 import { DocumentsView } from "../features/documents/DocumentsView.tsx";
@@ -24,8 +26,11 @@ export function App({ client }: { readonly client: Client }) {
   const [place, setPlace] = useState<Place>("chat");
   const [chatId, setChatId] = useState<string | null>(null);
   const [query, setQuery] = useState("");
-  const [sidebarOpen, setSidebarOpen] = useState(false);
+  /** Where there is little room the sidebar is a drawer, closed at first; elsewhere it is shown until it is hidden. */
+  const [sidebar, setSidebar] = useState<"usual" | "open" | "folded">("usual");
+  const opener = useRef<HTMLElement | null>(null);
   const [openPlace, setOpenPlace] = useState<OpenPlace | null>(null);
+  const [attached, setAttached] = useState<DocumentInfo | null>(null);
   const [link, setLink] = useState<Link>("connecting");
 
   const [chats, reloadChats] = useApiValue("chats.list", { query }, fail);
@@ -55,27 +60,39 @@ export function App({ client }: { readonly client: Client }) {
     else document.documentElement.dataset["theme"] = theme;
   }, [theme]);
 
-  const title = place === "chat" ? (chats?.find(({ id }) => id === chatId)?.title ?? TITLE.chat) : TITLE[place];
+  const chat = chats?.find(({ id }) => id === chatId);
+  const title = place === "chat" ? (chat?.title ?? TITLE.chat) : TITLE[place];
   useEffect(() => {
     document.title = `${title} · Tarn`;
   }, [title]);
 
   const go = useCallback((next: Place) => {
     setPlace(next);
-    setSidebarOpen(false);
+    setSidebar((before) => (before === "open" ? "usual" : before));
     if (next !== "chat") setOpenPlace(null);
   }, []);
   const openChat = useCallback((id: string | null) => {
     setChatId(id);
+    setAttached(null);
     setOpenPlace(null);
     go("chat");
   }, [go]);
+  const askDocument = useCallback((document: DocumentInfo) => {
+    openChat(null);
+    setAttached(document);
+  }, [openChat]);
   const openDocument = useCallback((documentId: string, at: { page: number | null; start: number; end: number } | null) => {
+    if (document.activeElement instanceof HTMLElement) opener.current = document.activeElement;
     setOpenPlace({ documentId, page: at?.page ?? null, mark: at });
+  }, []);
+  const closeDocument = useCallback(() => {
+    setOpenPlace(null);
+    opener.current?.focus();
   }, []);
 
   useEffect(() => {
     function onKey(event: KeyboardEvent): void {
+      if (event.key === "Escape") setSidebar((before) => (before === "open" ? "usual" : before));
       if (!(event.ctrlKey || event.metaKey) || event.altKey) return;
       const act = { k: () => document.querySelector<HTMLElement>("input[type=search]")?.focus(), ",": () => go("settings"), n: () => openChat(null) }[event.key];
       if (act === undefined) return;
@@ -101,6 +118,18 @@ export function App({ client }: { readonly client: Client }) {
     reloadChats();
     tell(`“${chat.title}” was deleted.`, { action: { label: "Undo", run: () => void attempt(() => api.call("chats.restore", { chatId: chat.id })).then(reloadChats) } });
   }
+  async function pinChat(chat: ChatSummary): Promise<void> {
+    await attempt(() => api.call("chats.pin", { chatId: chat.id, pinned: !chat.pinned }));
+    reloadChats();
+  }
+  async function renameChat(chat: ChatSummary, next: string): Promise<void> {
+    await attempt(() => api.call("chats.rename", { chatId: chat.id, title: next }));
+    reloadChats();
+  }
+  async function addDocuments(files: readonly File[]): Promise<void> {
+    for (const file of files) await attempt(() => importDocument(api, file));
+    reloadDocuments();
+  }
   async function removeDocument({ id, name }: DocumentInfo): Promise<void> {
     if (!(await attempt(() => api.call("documents.remove", { documentId: id })))) return;
     setOpenPlace(null);
@@ -121,25 +150,38 @@ export function App({ client }: { readonly client: Client }) {
   }
 
   return (
-    <div className={`app ${sidebarOpen ? "open" : ""}`}>
+    <div className={`app ${sidebar}`}>
       <a className="skip" href="#main">Skip to content</a>
       <Sidebar
         chats={chats ?? []} chatId={chatId} place={place} query={query} documentCount={documents?.length ?? null}
-        onQuery={setQuery} onNewChat={() => openChat(null)} onOpenChat={openChat} onPlace={go}
-        onPin={(chat) => void attempt(() => api.call("chats.pin", { chatId: chat.id, pinned: !chat.pinned })).then(reloadChats)}
+        onHide={() => setSidebar("folded")} onQuery={setQuery} onNewChat={() => openChat(null)} onOpenChat={openChat} onPlace={go}
         onDelete={(chat) => void deleteChat(chat)}
       />
+      {sidebar === "open" && <button type="button" className="scrim only-n" aria-label="Close sidebar" onClick={() => setSidebar("usual")} />}
       <main className="main" id="main" tabIndex={-1}>
-        <header className="bar">
-          <span className="only-n"><IconButton label={sidebarOpen ? "Hide sidebar" : "Show sidebar"} icon={<PanelLeft className="i s flip" />} onClick={() => setSidebarOpen(!sidebarOpen)} /></span>
-          <h1 className="strong cut" style={{ fontSize: "var(--fs-body)" }} dir="auto">{title}</h1>
+        <header className={`bar ${place === "chat" || sidebar === "folded" ? "" : "only-n"}`}>
+          <span className={sidebar === "folded" ? "" : "only-n"}>
+            <IconButton label="Show sidebar" icon={<PanelLeft className="i s flip" />} onClick={() => setSidebar("open")} />
+          </span>
+          {place === "chat" && (
+            <ChatHeader
+              chat={chat}
+              title={title}
+              onRename={(next) => chat !== undefined && void renameChat(chat, next)}
+              onPin={() => chat !== undefined && void pinChat(chat)}
+              onDelete={() => chat !== undefined && void deleteChat(chat)}
+            />
+          )}
         </header>
         <div className="main-columns">
-          {place === "chat" && <ChatView chatId={chatId} status={status} announce={settings?.announce ?? "paragraphs"} onOpenChat={openChat} openDocument={openDocument} />}
-          {place === "documents" && <DocumentsView documents={documents ?? []} onOpen={(id) => openDocument(id, null)} onRemove={(document) => void removeDocument(document)} />}
+          {/* Hidden, not gone, while one looks elsewhere: what is being written in it stays. */}
+          <div className={place === "chat" ? "contents" : "hidden"}>
+            <ChatView chatId={chatId} status={status} announce={settings?.announce ?? "paragraphs"} attached={attached} onOpenChat={openChat} openDocument={openDocument} />
+          </div>
+          {place === "documents" && <DocumentsView documents={documents ?? []} onAdd={addDocuments} onAsk={askDocument} onOpen={(id) => openDocument(id, null)} onRemove={(document) => void removeDocument(document)} />}
           {place === "models" && <ModelsView models={models ?? []} modelId={status?.modelId ?? null} onUse={(model) => void switchModel(model)} onAdd={addModel} />}
           {place === "settings" && settings !== null && <SettingsView settings={settings} dataFolder={info?.dataFolder ?? null} onChange={(change) => void changeSettings(change)} />}
-          {openPlace !== null && <DocumentPanel place={openPlace} document={documents?.find(({ id }) => id === openPlace.documentId)} onClose={() => setOpenPlace(null)} />}
+          {openPlace !== null && <DocumentPanel place={openPlace} document={documents?.find(({ id }) => id === openPlace.documentId)} onClose={closeDocument} />}
         </div>
       </main>
       <StatusLine status={status} link={link} />

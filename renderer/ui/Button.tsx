@@ -16,12 +16,11 @@ export function Button({ kind = "plain", icon, cost, className = "", children, .
     <button
       type="button"
       className={`${KIND[kind]} ${className}`}
-      {...(cost === undefined ? {} : { "aria-description": cost, "aria-label": typeof children === "string" ? children : undefined })}
+      {...(cost === undefined ? {} : { "aria-description": cost, "aria-label": typeof children === "string" ? children : undefined, "data-quiet": cost })}
       {...rest}
     >
       {icon}
       <span>{children}</span>
-      {cost !== undefined && <span className="cost" aria-hidden="true">{cost}</span>}
     </button>
   );
 }

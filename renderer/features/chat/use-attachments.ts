@@ -48,7 +48,7 @@ export function useAttachments(): Attachments {
   const addKnown = useCallback((document: DocumentInfo) => {
     const one = { key: nextKey.current++, name: document.name, state: "ready", document } as const;
     running.current.set(one.key, Promise.resolve(one));
-    setAll((shown) => [...shown, one]);
+    setAll((shown) => [...shown.filter((other) => other.state !== "ready" || other.document.id !== document.id), one]);
   }, []);
 
   const remove = useCallback((key: number) => {
@@ -64,7 +64,8 @@ export function useAttachments(): Attachments {
   const settled = useCallback(async () => {
     const done = await Promise.all(running.current.values());
     const ready = done.filter((one) => one.state === "ready").map(({ document }) => document);
-    return ready.length === done.length ? ready : null;
+    const once = new Map(ready.map((document) => [document.id, document]));
+    return ready.length === done.length ? [...once.values()] : null;
   }, []);
 
   return { all, add, addKnown, remove, clear, settled };

@@ -26,6 +26,7 @@ export function DocumentPanel({ place, document, onClose }: DocumentPanelProps) 
   const [shown, setShown] = useState<DocumentPage | null>(null);
   const [problem, setProblem] = useState<string | null>(null);
   const passage = useRef<HTMLElement>(null);
+  const region = useRef<HTMLDivElement>(null);
 
   useEffect(() => setPage(place.page ?? (pages === null ? null : 1)), [place, pages]);
   useEffect(() => {
@@ -42,6 +43,7 @@ export function DocumentPanel({ place, document, onClose }: DocumentPanelProps) 
   useEffect(() => {
     passage.current?.scrollIntoView({ block: "center" });
   }, [shown, place]);
+  useEffect(() => region.current?.focus({ preventScroll: true }), [place]);
 
   const text = shown?.text ?? "";
   const clamp = (offset: number): number => Math.min(Math.max(offset - (shown?.start ?? 0), 0), text.length);
@@ -61,7 +63,7 @@ export function DocumentPanel({ place, document, onClose }: DocumentPanelProps) 
         )}
         <IconButton label="Close document" icon={<X className="i s" />} onClick={onClose} />
       </div>
-      <div className="scroll" tabIndex={0} role="region" aria-label="Page">
+      <div className="scroll" ref={region} tabIndex={0} role="region" aria-label="Page">
         {problem !== null && <p className="danger" role="alert" style={{ padding: 16 }}>{problem}</p>}
         <div className="document-text" dir="auto">
           {text.slice(0, from)}

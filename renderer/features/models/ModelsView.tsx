@@ -1,5 +1,5 @@
 import { useState } from "react";
-import { Cpu, Plus } from "lucide-react";
+import { Check, Cpu, Plus } from "lucide-react";
 import type { ModelEntry } from "../../../main/contract/dto.ts";
 import { Button } from "../../ui/Button.tsx";
 import { formatBytes } from "../../ui/format.ts";
@@ -18,27 +18,32 @@ export function ModelsView({ models, modelId, onUse, onAdd }: ModelsViewProps) {
   return (
     <div className="scroll" tabIndex={-1}>
       <div className="page">
-        <h1>Models</h1>
-        <p className="q" style={{ margin: "6px 0 16px" }}>Mamba and Mamba-2, as a GGUF file or as a Hugging Face folder with safetensors.</p>
-        <ul className="card">
+        <div className="row" style={{ gap: 12, flexWrap: "wrap" }}>
+          <h1 className="title">Models</h1>
+          <span className="q grow">Mamba and Mamba-2: a GGUF file, or a folder with safetensors.</span>
+        </div>
+        <ul className="entries" style={{ marginBlockStart: 16 }}>
           {models.map((model) => (
-            <li key={model.id} className="table-row">
+            <li key={model.id} className="entry">
               <Cpu className="i" style={{ color: "var(--ink-3)" }} />
               <div className="grow">
                 <div className="row">
                   <span className="strong cut">{model.name}</span>
                   {model.bundled && <span className="tag">Ships with Tarn</span>}
-                  {model.id === modelId && <span className="tag k">In use</span>}
                 </div>
                 <div className="small q">{model.supported ? [model.modelType, model.format === "gguf" ? "GGUF" : "safetensors", formatBytes(model.bytes)].join(", ") : (model.reason ?? "Not supported.")}</div>
               </div>
-              <Button disabled={!model.supported || model.id === modelId} aria-label={`Use ${model.name}`} onClick={() => onUse(model)}>Use</Button>
+              {model.id === modelId ? (
+                <span className="tag k"><Check className="i s" />In use</span>
+              ) : (
+                <Button disabled={!model.supported} aria-label={`Use ${model.name}`} onClick={() => onUse(model)}>Use</Button>
+              )}
             </li>
           ))}
         </ul>
+        <h2 className="hd">Add a model from this computer</h2>
         <form
           className="row"
-          style={{ marginBlockStart: 16 }}
           onSubmit={(event) => {
             event.preventDefault();
             if (path.trim() !== "") void onAdd(path.trim()).then((added) => added && setPath(""));

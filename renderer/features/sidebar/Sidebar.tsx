@@ -1,4 +1,4 @@
-import { Cpu, Files, Pin, Plus, Search, SlidersHorizontal, Trash2 } from "lucide-react";
+import { Cpu, Files, PanelLeft, Pin, Plus, Search, SlidersHorizontal, Trash2 } from "lucide-react";
 import type { ChatSummary } from "../../../main/contract/dto.ts";
 import { IconButton } from "../../ui/IconButton.tsx";
 import { Mark } from "../../ui/Mark.tsx";
@@ -11,17 +11,17 @@ interface SidebarProps {
   readonly place: Place;
   readonly query: string;
   readonly documentCount: number | null;
+  onHide(): void;
   onQuery(query: string): void;
   onNewChat(): void;
   onOpenChat(chatId: string): void;
   onPlace(place: Place): void;
-  onPin(chat: ChatSummary): void;
   onDelete(chat: ChatSummary): void;
 }
 
 /** Where things are: new chat, search, places, chats. */
 export function Sidebar(props: SidebarProps) {
-  const { chats, chatId, place, query, documentCount, onQuery, onNewChat, onOpenChat, onPlace, onPin, onDelete } = props;
+  const { chats, chatId, place, query, documentCount, onHide, onQuery, onNewChat, onOpenChat, onPlace, onDelete } = props;
   const groups = [
     { title: "Pinned", chats: chats.filter(({ pinned }) => pinned) },
     { title: "Recent", chats: chats.filter(({ pinned }) => !pinned) },
@@ -31,7 +31,8 @@ export function Sidebar(props: SidebarProps) {
       <div className="brand">
         <Mark size={20} />
         <span className="grow">Tarn</span>
-        <IconButton label="New chat" icon={<Plus className="i" />} onClick={onNewChat} />
+        <IconButton label="Hide sidebar" icon={<PanelLeft className="i s flip" />} onClick={onHide} />
+        <IconButton label="New chat" icon={<Plus className="i s" />} onClick={onNewChat} />
       </div>
       <label className="field sm">
         <Search className="i s" />
@@ -39,9 +40,8 @@ export function Sidebar(props: SidebarProps) {
         <kbd aria-hidden="true">Ctrl K</kbd>
       </label>
       <nav className="nav" aria-label="Places">
-        <button type="button" aria-label="Documents" className={place === "documents" ? "on" : ""} aria-current={place === "documents" ? "page" : undefined} onClick={() => onPlace("documents")}>
+        <button type="button" aria-label="Documents" data-quiet={documentCount !== null && documentCount > 0 ? documentCount : undefined} className={place === "documents" ? "on" : ""} aria-current={place === "documents" ? "page" : undefined} onClick={() => onPlace("documents")}>
           <Files className="i" /><span>Documents</span>
-          {documentCount !== null && documentCount > 0 && <span className="end" aria-hidden="true">{documentCount}</span>}
         </button>
         <button type="button" aria-label="Models" className={place === "models" ? "on" : ""} aria-current={place === "models" ? "page" : undefined} onClick={() => onPlace("models")}>
           <Cpu className="i" /><span>Models</span>
@@ -58,7 +58,7 @@ export function Sidebar(props: SidebarProps) {
                   const on = place === "chat" && chat.id === chatId;
                   return (
                     <div key={chat.id} className="chat-item" role="listitem">
-                      <button type="button" className={on ? "on" : ""} aria-current={on ? "page" : undefined} onClick={() => onOpenChat(chat.id)} onDoubleClick={() => onPin(chat)}>
+                      <button type="button" className={on ? "on" : ""} aria-current={on ? "page" : undefined} onClick={() => onOpenChat(chat.id)}>
                         {chat.pinned && <Pin className="i s" />}
                         <span className="cut" dir="auto">{chat.title}</span>
                       </button>
@@ -74,8 +74,8 @@ export function Sidebar(props: SidebarProps) {
         </div>
       </div>
       <div className="nav" style={{ padding: 8, borderBlockStart: "1px solid var(--line)" }}>
-        <button type="button" aria-label="Settings" className={place === "settings" ? "on" : ""} aria-current={place === "settings" ? "page" : undefined} onClick={() => onPlace("settings")}>
-          <SlidersHorizontal className="i" /><span>Settings</span><span className="end" aria-hidden="true"><kbd>Ctrl ,</kbd></span>
+        <button type="button" aria-label="Settings" aria-keyshortcuts="Control+," data-quiet="Ctrl ," className={place === "settings" ? "on" : ""} aria-current={place === "settings" ? "page" : undefined} onClick={() => onPlace("settings")}>
+          <SlidersHorizontal className="i" /><span>Settings</span>
         </button>
       </div>
     </aside>
