@@ -1,7 +1,7 @@
 import type { ReactNode } from "react";
 import { DropdownMenu } from "radix-ui";
 
-export interface MenuItem {
+interface MenuItem {
   readonly label: string;
   readonly icon: ReactNode;
   /** Takes something away. */
