@@ -24,11 +24,15 @@ export interface Server {
 
 /** What `npm start -- --data DIR --no-open` starts, in a process group of its own. */
 export async function startServer(data: string): Promise<Server> {
-  const child = spawn(process.execPath, [path.join(root, "main/cli/start.ts"), "--data", data, "--no-open"], {
-    cwd: root,
-    detached: true,
-    stdio: ["ignore", "pipe", "inherit"],
-  });
+  const child = spawn(
+    process.execPath,
+    [path.join(root, "main/cli/start.ts"), "--data", data, "--no-open"],
+    {
+      cwd: root,
+      detached: true,
+      stdio: ["ignore", "pipe", "inherit"],
+    },
+  );
   const stdout: string[] = [];
   const gone = new Promise<void>((resolve) => child.on("exit", () => resolve()));
   const address = await new Promise<string>((resolve, reject) => {
@@ -37,14 +41,17 @@ export async function startServer(data: string): Promise<Server> {
       const found = /^Tarn is at (http:\/\/127\.0\.0\.1:\d+\/\?token=\S+)$/.exec(line)?.[1];
       if (found !== undefined) resolve(found);
     });
-    child.on("exit", (code) => reject(new Error(`The server ended with status ${code} before it printed an address.`)));
+    child.on("exit", (code) =>
+      reject(new Error(`The server ended with status ${code} before it printed an address.`)),
+    );
   });
   return {
     address,
     stdout,
     process: child,
     async kill() {
-      if (child.pid !== undefined && child.exitCode === null && child.signalCode === null) process.kill(-child.pid, "SIGKILL");
+      if (child.pid !== undefined && child.exitCode === null && child.signalCode === null)
+        process.kill(-child.pid, "SIGKILL");
       await gone;
     },
   };
@@ -72,7 +79,12 @@ export class TarnApp {
     this.page = page;
     page.on("request", (request) => {
       const { protocol, hostname } = new URL(request.url());
-      if (/^(?:https?|wss?):$/.test(protocol) && hostname !== "127.0.0.1" && hostname !== "localhost") this.outside.push(request.url());
+      if (
+        /^(?:https?|wss?):$/.test(protocol) &&
+        hostname !== "127.0.0.1" &&
+        hostname !== "localhost"
+      )
+        this.outside.push(request.url());
     });
     page.on("websocket", (socket) => {
       if (new URL(socket.url()).hostname !== "127.0.0.1") this.outside.push(socket.url());
@@ -84,7 +96,10 @@ export class TarnApp {
   }
 
   static async open(browser: Browser, address: string): Promise<TarnApp> {
-    const context = await browser.newContext({ viewport: { width: 1180, height: 800 }, colorScheme: "light" });
+    const context = await browser.newContext({
+      viewport: { width: 1180, height: 800 },
+      colorScheme: "light",
+    });
     const app = new TarnApp(await context.newPage());
     await app.page.goto(address);
     await app.message.waitFor();
@@ -145,7 +160,8 @@ export class TarnApp {
   /** Tokens that this answer's turn ran before its first new one. */
   async prefilled(answer: Locator): Promise<number> {
     const value = await answer.getAttribute("data-prefilled");
-    if (value === null || !/^\d+$/.test(value)) throw new Error(`The answer has data-prefilled="${value}", expected a number.`);
+    if (value === null || !/^\d+$/.test(value))
+      throw new Error(`The answer has data-prefilled="${value}", expected a number.`);
     return Number(value);
   }
 
@@ -154,7 +170,9 @@ export class TarnApp {
     // Names are promised exactly ("Documents", "Regenerate"); the count or cost that stands beside them is a description.
     const axe = new AxeBuilder({ page: this.page }).disableRules(["label-content-name-mismatch"]);
     const { violations } = await axe.analyze();
-    return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 160)).join(" | ")}`);
+    return violations.map(
+      ({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 160)).join(" | ")}`,
+    );
   }
 
   async screenshot(name: string): Promise<void> {

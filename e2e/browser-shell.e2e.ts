@@ -42,8 +42,13 @@ test("shows nothing without the token, and answers no foreign host", async () =>
   bare.searchParams.set("token", "wrong");
   const page = await browser.newPage();
   await page.goto(bare.href);
-  await page.getByText(/token|address/i).first().waitFor();
-  expect(await page.getByRole("list", { name: "Chats", exact: true }).getByRole("listitem").count()).toBe(0);
+  await page
+    .getByText(/token|address/i)
+    .first()
+    .waitFor();
+  expect(
+    await page.getByRole("list", { name: "Chats", exact: true }).getByRole("listitem").count(),
+  ).toBe(0);
   await page.close();
   expect(await statusAs("tarn.example")).toBeGreaterThanOrEqual(400);
   expect(await statusAs(bare.host)).toBe(200);
@@ -84,7 +89,13 @@ test("is still there after SIGKILL, and the next turn reads its own tokens only"
   await app.page.close();
   server = await startServer(data.path);
   app = await TarnApp.open(browser, server.address);
-  await app.chats.getByRole("listitem").first().getByRole("button").or(app.chats.getByRole("listitem").first().getByRole("link")).first().click();
+  await app.chats
+    .getByRole("listitem")
+    .first()
+    .getByRole("button")
+    .or(app.chats.getByRole("listitem").first().getByRole("link"))
+    .first()
+    .click();
   await app.answers.first().waitFor();
   expect(await app.answers.last().innerText()).toBe(before);
 
@@ -97,7 +108,9 @@ test("is still there after SIGKILL, and the next turn reads its own tokens only"
 
 test("regenerates from the stored state: nothing is read", async () => {
   await app.button("Regenerate").last().click();
-  await expect.poll(() => app.answers.last().getAttribute("data-prefilled"), { timeout: 30_000 }).toBe("0");
+  await expect
+    .poll(() => app.answers.last().getAttribute("data-prefilled"), { timeout: 30_000 })
+    .toBe("0");
   await app.settled();
 });
 
@@ -128,7 +141,19 @@ async function turnTokens(text: string): Promise<number> {
   const file = path.join(data.path, "turn.txt");
   await writeFile(file, `<|user|> ${text}<|end|><|assistant|>`);
   const model = path.join(root, "resources/models/tarn-default-25m-Q8_0.gguf");
-  const { stdout } = await promisify(execFile)(process.execPath, [path.join(root, "main/cli/launch.ts"), "tokenize", "--model", model, "--text", file, "--no-special"], { cwd: root });
+  const { stdout } = await promisify(execFile)(
+    process.execPath,
+    [
+      path.join(root, "main/cli/launch.ts"),
+      "tokenize",
+      "--model",
+      model,
+      "--text",
+      file,
+      "--no-special",
+    ],
+    { cwd: root },
+  );
   const ids: unknown = JSON.parse(stdout);
   if (!Array.isArray(ids)) throw new Error(`tarn tokenize printed ${stdout}`);
   return ids.length;

@@ -4,7 +4,10 @@ import { existsSync } from "node:fs";
 /** Chromium's executable. */
 export const CHROMIUM = installed("/usr/bin/chromium", "TARN_CHROMIUM");
 /** The Vulkan driver manifest of SwiftShader, for Dawn under Node. */
-export const SWIFTSHADER = installed("/usr/lib/chromium/vk_swiftshader_icd.json", "TARN_SWIFTSHADER_ICD");
+export const SWIFTSHADER = installed(
+  "/usr/lib/chromium/vk_swiftshader_icd.json",
+  "TARN_SWIFTSHADER_ICD",
+);
 
 export const CHROMIUM_ARGS: string[] = [
   "--enable-unsafe-webgpu",
@@ -29,5 +32,7 @@ export const ISOLATION = {
 function installed(usual: string, variable: string): string {
   const file = process.env[variable] ?? usual;
   if (existsSync(file)) return file;
-  throw new Error(`The tests need ${file}, which the Debian package "chromium" brings: apt-get install chromium (or name another place in ${variable}).`);
+  throw new Error(
+    `The tests need ${file}, which the Debian package "chromium" brings: apt-get install chromium (or name another place in ${variable}).`,
+  );
 }

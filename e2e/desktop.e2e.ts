@@ -48,7 +48,14 @@ test("asks for a sandbox, an isolated context and no Node in every window", () =
   const windows = all("window");
   expect(windows.map(({ show }) => show)).toEqual([false, false]);
   for (const { preferences } of windows) {
-    expect(preferences).toMatchObject({ sandbox: true, contextIsolation: true, nodeIntegration: false, nodeIntegrationInWorker: false, webSecurity: true, webviewTag: false });
+    expect(preferences).toMatchObject({
+      sandbox: true,
+      contextIsolation: true,
+      nodeIntegration: false,
+      nodeIntegrationInWorker: false,
+      webSecurity: true,
+      webviewTag: false,
+    });
   }
 });
 
@@ -70,17 +77,29 @@ test("answers from the engine in the hidden window's worker", async () => {
 
 test("regenerates from the stored state: nothing is read", async () => {
   await app.button("Regenerate").last().click();
-  await expect.poll(() => app.answers.last().getAttribute("data-prefilled"), { timeout: 30_000 }).toBe("0");
+  await expect
+    .poll(() => app.answers.last().getAttribute("data-prefilled"), { timeout: 30_000 })
+    .toBe("0");
   await app.settled();
 });
 
 test("lets http, https and mailto out through one gate, and nothing else", async () => {
   expect(await call("shell.openLink", { url: "https://example.org/a?b=c" })).toBeNull();
   expect(await call("shell.openLink", { url: "mailto:someone@example.org" })).toBeNull();
-  for (const url of ["file:///etc/passwd", "javascript:alert(1)", "smb://host/share", "vscode://x", "not a link", "http:"]) {
+  for (const url of [
+    "file:///etc/passwd",
+    "javascript:alert(1)",
+    "smb://host/share",
+    "vscode://x",
+    "not a link",
+    "http:",
+  ]) {
     expect(await call("shell.openLink", { url })).toMatchObject({ code: "bad-request" });
   }
-  expect(all("opened").map(({ url }) => url)).toEqual(["https://example.org/a?b=c", "mailto:someone@example.org"]);
+  expect(all("opened").map(({ url }) => url)).toEqual([
+    "https://example.org/a?b=c",
+    "mailto:someone@example.org",
+  ]);
 });
 
 test("denies new windows, navigation and permissions", async () => {
@@ -89,7 +108,8 @@ test("denies new windows, navigation and permissions", async () => {
   await page.evaluate(() => void (window.location.href = "https://example.org/away"));
   await until(() => all("denied-navigation").some(({ url }) => url === "https://example.org/away"));
   await expect.poll(() => app.message.isVisible()).toBe(true);
-  for (const permission of ["media", "geolocation", "notifications", "clipboard-read"]) program.send({ permission });
+  for (const permission of ["media", "geolocation", "notifications", "clipboard-read"])
+    program.send({ permission });
   await until(() => all("permission").length === 4);
   expect(all("permission").every(({ granted, checked }) => !granted && !checked)).toBe(true);
 });
@@ -100,22 +120,35 @@ test("refuses calls that the contract does not know, and inputs that do not fit 
 });
 
 test("keeps the page under its policy: no written script, no other host", async () => {
-  expect(await page.evaluate(async () => {
-    const script = document.createElement("script");
-    script.textContent = "document.documentElement.dataset.ran = 'yes'";
-    document.head.append(script);
-    const fetched = await fetch("https://example.org/").then(() => "loaded", () => "refused");
-    return [document.documentElement.dataset["ran"] ?? "refused", fetched];
-  })).toEqual(["refused", "refused"]);
+  expect(
+    await page.evaluate(async () => {
+      const script = document.createElement("script");
+      script.textContent = "document.documentElement.dataset.ran = 'yes'";
+      document.head.append(script);
+      const fetched = await fetch("https://example.org/").then(
+        () => "loaded",
+        () => "refused",
+      );
+      return [document.documentElement.dataset["ran"] ?? "refused", fetched];
+    }),
+  ).toEqual(["refused", "refused"]);
 });
 
 test("has a menu with the places that people look for", () => {
-  expect(all("menu")[0]?.labels).toEqual(expect.arrayContaining(["New chat", "Settings", "Search chats", "copy", "paste", "zoomIn"]));
+  expect(all("menu")[0]?.labels).toEqual(
+    expect.arrayContaining(["New chat", "Settings", "Search chats", "copy", "paste", "zoomIn"]),
+  );
 });
 
 test("turns on WebGPU, and turns off Chromium's own errands", () => {
   const names = all("switch").map(({ name }) => name);
-  expect(names).toEqual(expect.arrayContaining(["enable-dawn-features", "disable-background-networking", "disable-component-update"]));
+  expect(names).toEqual(
+    expect.arrayContaining([
+      "enable-dawn-features",
+      "disable-background-networking",
+      "disable-component-update",
+    ]),
+  );
 });
 
 test("quits once the services have saved and closed", async () => {
@@ -126,11 +159,16 @@ test("quits once the services have saved and closed", async () => {
 
 /** A call as the window makes it, whatever its name; a refusal comes back as the value that it rejects with. */
 function call(name: string, input: unknown): Promise<unknown> {
-  return page.evaluate(async ([name, input]) => {
-    const { tarn } = window;
-    if (tarn === undefined) throw new Error("The preload has put no bridge on the window.");
-    return (tarn.call as (name: string, input: unknown) => Promise<unknown>)(name, input).catch((error: unknown) => error);
-  }, [name, input] as const);
+  return page.evaluate(
+    async ([name, input]) => {
+      const { tarn } = window;
+      if (tarn === undefined) throw new Error("The preload has put no bridge on the window.");
+      return (tarn.call as (name: string, input: unknown) => Promise<unknown>)(name, input).catch(
+        (error: unknown) => error,
+      );
+    },
+    [name, input] as const,
+  );
 }
 
 function all<K extends Report["kind"]>(kind: K): Extract<Report, { kind: K }>[] {
@@ -149,7 +187,11 @@ async function until(holds: () => boolean): Promise<void> {
 }
 
 async function pageOf(origin: string): Promise<Page> {
-  const open = (): Page | undefined => browser.contexts().flatMap((context) => context.pages()).find((one) => new URL(one.url()).hostname === `${origin}.localhost`);
+  const open = (): Page | undefined =>
+    browser
+      .contexts()
+      .flatMap((context) => context.pages())
+      .find((one) => new URL(one.url()).hostname === `${origin}.localhost`);
   await until(() => open() !== undefined);
   const found = open();
   if (found === undefined) throw new Error(`There is no window at ${origin}.`);

@@ -11,16 +11,24 @@ const FILLER = [
 ];
 
 /** A PDF of `pages` pages of minutes. `facts`: page number (1-based) → a sentence that stands there and nowhere else. */
-export async function minutes(pages: number, facts: Readonly<Record<number, string>>): Promise<Uint8Array> {
+export async function minutes(
+  pages: number,
+  facts: Readonly<Record<number, string>>,
+): Promise<Uint8Array> {
   const pdf = await PDFDocument.create();
   const font = await pdf.embedFont(StandardFonts.TimesRoman);
   for (let number = 1; number <= pages; number++) {
     const page = pdf.addPage([595, 842]);
-    const lines = Array.from({ length: 24 }, (_, line) => FILLER[(number * 5 + line * 7) % FILLER.length] ?? "");
+    const lines = Array.from(
+      { length: 24 },
+      (_, line) => FILLER[(number * 5 + line * 7) % FILLER.length] ?? "",
+    );
     const fact = facts[number];
     if (fact !== undefined) lines.splice(11, 0, fact);
     page.drawText(`Minutes, page ${number}`, { x: 60, y: 780, size: 16, font });
-    lines.forEach((line, index) => page.drawText(line, { x: 60, y: 740 - index * 26, size: 10, font }));
+    lines.forEach((line, index) =>
+      page.drawText(line, { x: 60, y: 740 - index * 26, size: 10, font }),
+    );
   }
   return pdf.save();
 }

@@ -9,13 +9,21 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { z } from "zod";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
-const reportSchema = z.object({ diagnostics: z.array(z.object({ filename: z.string(), code: z.string() })) });
+const reportSchema = z.object({
+  diagnostics: z.array(z.object({ filename: z.string(), code: z.string() })),
+});
 
 /** File → the files it imports. Every layer once, with imports that its line in `.oxlintrc.json` allows. */
 const clean: Readonly<Record<string, readonly string[]>> = {
   "main/contract/contract.ts": ["zod"],
   "main/store/chats.ts": ["node:fs", "../contract/contract.ts"],
-  "main/services/chats.ts": ["node:path", "../contract/contract.ts", "../store/chats.ts", "../engine/client.ts", "../../models/weights/gguf.ts"],
+  "main/services/chats.ts": [
+    "node:path",
+    "../contract/contract.ts",
+    "../store/chats.ts",
+    "../engine/client.ts",
+    "../../models/weights/gguf.ts",
+  ],
   "main/engine/client.ts": ["../../models/engine/protocol.ts"],
   "main/engine/node-host.ts": ["./client.ts", "../../models/engine/worker.ts"],
   "main/server/server.ts": ["../services/chats.ts", "../engine/node-host.ts"],
@@ -29,22 +37,42 @@ const clean: Readonly<Record<string, readonly string[]>> = {
   "kernels/ops/ssd/ssd.ts": ["../../spec/op.ts", "../../wgsl/reduce.ts"],
   "kernels/ops/linear/linear.ts": ["../../spec/op.ts"],
   "kernels/ops/index.ts": ["./ssd/ssd.ts", "./linear/linear.ts"],
-  "kernels/backends/wasm/wasm.ts": ["../../spec/op.ts", "../../plan/recorder.ts", "../../ops/index.ts"],
+  "kernels/backends/wasm/wasm.ts": [
+    "../../spec/op.ts",
+    "../../plan/recorder.ts",
+    "../../ops/index.ts",
+  ],
   "kernels/backends/webgpu/webgpu.ts": ["../../spec/op.ts"],
   "kernels/testing/all-close.ts": ["../backends/wasm/wasm.ts"],
   "kernels/ops/ssd/ssd.test.ts": ["./ssd.ts", "../../testing/all-close.ts", "node:fs"],
   "models/weights/gguf.ts": ["../../kernels/spec/op.ts"],
   "models/tokenizer/gguf.ts": [],
   "models/state/snapshot.ts": ["../../kernels/spec/op.ts"],
-  "models/arch/mamba.ts": ["../../kernels/ops/ssd/ssd.ts", "../state/snapshot.ts", "../weights/gguf.ts"],
+  "models/arch/mamba.ts": [
+    "../../kernels/ops/ssd/ssd.ts",
+    "../state/snapshot.ts",
+    "../weights/gguf.ts",
+  ],
   "models/generate/decode.ts": ["../arch/mamba.ts", "../state/snapshot.ts"],
-  "models/testing/fixture-model.ts": ["node:fs", "../arch/mamba.ts", "../../kernels/testing/all-close.ts"],
+  "models/testing/fixture-model.ts": [
+    "node:fs",
+    "../arch/mamba.ts",
+    "../../kernels/testing/all-close.ts",
+  ],
   "models/engine/protocol.ts": [],
-  "models/engine/worker.ts": ["./protocol.ts", "../generate/decode.ts", "../../kernels/backends/wasm/wasm.ts"],
+  "models/engine/worker.ts": [
+    "./protocol.ts",
+    "../generate/decode.ts",
+    "../../kernels/backends/wasm/wasm.ts",
+  ],
   "renderer/engine-window/page.ts": ["../../models/engine/worker.ts"],
   "renderer/client/client.ts": ["../../main/contract/contract.ts"],
   "renderer/ui/Button.tsx": ["react"],
-  "renderer/features/chat/Chat.tsx": ["../../ui/Button.tsx", "../../client/client.ts", "../../../main/contract/contract.ts"],
+  "renderer/features/chat/Chat.tsx": [
+    "../../ui/Button.tsx",
+    "../../client/client.ts",
+    "../../../main/contract/contract.ts",
+  ],
   "renderer/features/models/Models.tsx": ["../../ui/Button.tsx"],
   "renderer/app/main.tsx": ["../features/chat/Chat.tsx", "../client/client.ts"],
 };
@@ -101,7 +129,18 @@ beforeAll(async () => {
   tree = await mkdtemp(join(tmpdir(), "tarn-layers-"));
   await cp(join(root, ".oxlintrc.json"), join(tree, ".oxlintrc.json"));
   await symlink(join(root, "node_modules"), join(tree, "node_modules"));
-  await writeFile(join(tree, "tsconfig.json"), JSON.stringify({ compilerOptions: { jsx: "react-jsx", allowImportingTsExtensions: true, noEmit: true, module: "ESNext", moduleResolution: "bundler" } }));
+  await writeFile(
+    join(tree, "tsconfig.json"),
+    JSON.stringify({
+      compilerOptions: {
+        jsx: "react-jsx",
+        allowImportingTsExtensions: true,
+        noEmit: true,
+        module: "ESNext",
+        moduleResolution: "bundler",
+      },
+    }),
+  );
   for (const [file, imports] of Object.entries(clean)) await plant(file, imports);
 });
 
@@ -114,16 +153,20 @@ test("finds nothing in the clean layout", async () => {
 test("finds every planted violation, and nothing else", async () => {
   for (const [file, imported] of planted) await plant(file, imported === "" ? [] : [imported]);
   const found = await lint();
-  const missed = planted.filter(([file, , rule]) => !found.some((f) => f.filename === file && f.code.includes(rule)));
+  const missed = planted.filter(
+    ([file, , rule]) => !found.some((f) => f.filename === file && f.code.includes(rule)),
+  );
   expect(missed).toEqual([]);
   const innocent = found.filter((f) => !planted.some(([file]) => file === f.filename));
   expect(innocent).toEqual([]);
 });
 
 async function plant(file: string, imports: readonly string[]): Promise<void> {
-  const lines = imports.map((from, i) => from.startsWith("type ")
-    ? `export type * as imported${i} from "${from.slice(5)}";`
-    : `export * as imported${i} from "${from}";`);
+  const lines = imports.map((from, i) =>
+    from.startsWith("type ")
+      ? `export type * as imported${i} from "${from.slice(5)}";`
+      : `export * as imported${i} from "${from}";`,
+  );
   await mkdir(join(tree, dirname(file)), { recursive: true });
   await writeFile(join(tree, file), [...lines, "export const here = 1;", ""].join("\n"));
 }
@@ -131,8 +174,15 @@ async function plant(file: string, imports: readonly string[]): Promise<void> {
 /** @returns what the linter says about the tree, file by file */
 async function lint(): Promise<{ filename: string; code: string }[]> {
   const cli = join(root, "node_modules/oxlint/bin/oxlint");
-  const run = promisify(execFile)(process.execPath, [cli, "--format", "json"], { cwd: tree, maxBuffer: 1 << 26 });
+  const run = promisify(execFile)(process.execPath, [cli, "--format", "json"], {
+    cwd: tree,
+    maxBuffer: 1 << 26,
+  });
   // A linter that finds something exits with 1; what it found is on stdout all the same.
-  const { stdout } = await run.catch((error: unknown) => z.object({ stdout: z.string() }).parse(error));
-  return reportSchema.parse(JSON.parse(stdout)).diagnostics.map(({ filename, code }) => ({ filename, code }));
+  const { stdout } = await run.catch((error: unknown) =>
+    z.object({ stdout: z.string() }).parse(error),
+  );
+  return reportSchema
+    .parse(JSON.parse(stdout))
+    .diagnostics.map(({ filename, code }) => ({ filename, code }));
 }

@@ -32,7 +32,18 @@ export default defineConfig({
         extends: true,
         server: { headers: ISOLATION },
         // Named here, they are prepared in one go: found one by one, they would bring a second React into a running test.
-        optimizeDeps: { include: ["react", "react-dom", "react-dom/client", "react/jsx-dev-runtime", "react-markdown", "remark-gfm", "lucide-react", "zod"] },
+        optimizeDeps: {
+          include: [
+            "react",
+            "react-dom",
+            "react-dom/client",
+            "react/jsx-dev-runtime",
+            "react-markdown",
+            "remark-gfm",
+            "lucide-react",
+            "zod",
+          ],
+        },
         test: {
           name: "chromium",
           include: ["{kernels,models,renderer}/**/*.browser.test.ts", "renderer/**/*.test.tsx"],
@@ -40,7 +51,9 @@ export default defineConfig({
             enabled: true,
             headless: true,
             screenshotFailures: false,
-            provider: playwright({ launchOptions: { executablePath: CHROMIUM, args: CHROMIUM_ARGS } }),
+            provider: playwright({
+              launchOptions: { executablePath: CHROMIUM, args: CHROMIUM_ARGS },
+            }),
             instances: [{ browser: "chromium" }],
           },
         },

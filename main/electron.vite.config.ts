@@ -19,7 +19,11 @@ export default defineConfig({
       sourcemap: true,
       rolldownOptions: {
         // Worker threads are found by name beside the file that starts them, so the bundles lie flat in one folder.
-        input: { index: "main/index.ts", "store.worker": "main/store/store.worker.ts", "extract.worker": "main/services/documents/extract.worker.ts" },
+        input: {
+          index: "main/index.ts",
+          "store.worker": "main/store/store.worker.ts",
+          "extract.worker": "main/services/documents/extract.worker.ts",
+        },
         output: { format: "es", entryFileNames: "[name].js", chunkFileNames: "[name]-[hash].js" },
       },
     },

@@ -18,7 +18,10 @@ if (allowOneInstance()) {
     .then(() => startDesktop(dataFolder))
     .catch((error: unknown) => {
       // Typed errors are full sentences: another Tarn has the folder, the disk is full, the database is damaged.
-      dialog.showErrorBox("Tarn could not start", error instanceof Error ? error.message : String(error));
+      dialog.showErrorBox(
+        "Tarn could not start",
+        error instanceof Error ? error.message : String(error),
+      );
       app.exit(1);
     });
 }

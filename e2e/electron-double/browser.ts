@@ -25,16 +25,19 @@ export async function openBrowser(rules: SessionRules): Promise<Browser> {
   const port = await listen(server);
   server.unref();
   const debuggingPort = await freePort();
-  const context = await chromium.launchPersistentContext(mkdtempSync(path.join(tmpdir(), "tarn-double-chromium-")), {
-    executablePath: CHROMIUM,
-    args: [...CHROMIUM_ARGS, `--remote-debugging-port=${debuggingPort}`],
-    headless: true,
-    // The program ends by `quit`, as Electron's does; a signal must not leave it half alive.
-    handleSIGTERM: false,
-    handleSIGINT: false,
-    handleSIGHUP: false,
-    viewport: { width: 1180, height: 800 },
-  });
+  const context = await chromium.launchPersistentContext(
+    mkdtempSync(path.join(tmpdir(), "tarn-double-chromium-")),
+    {
+      executablePath: CHROMIUM,
+      args: [...CHROMIUM_ARGS, `--remote-debugging-port=${debuggingPort}`],
+      headless: true,
+      // The program ends by `quit`, as Electron's does; a signal must not leave it half alive.
+      handleSIGTERM: false,
+      handleSIGINT: false,
+      handleSIGHUP: false,
+      viewport: { width: 1180, height: 800 },
+    },
+  );
   return {
     context,
     debuggingPort,
@@ -43,12 +46,18 @@ export async function openBrowser(rules: SessionRules): Promise<Browser> {
   };
 }
 
-async function answer(rules: SessionRules, request: IncomingMessage, response: ServerResponse): Promise<void> {
+async function answer(
+  rules: SessionRules,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
   const host = /^([a-z]+)\.localhost/.exec(request.headers.host ?? "")?.[1];
   if (host === undefined || rules.appHandler === null) return void response.writeHead(404).end();
   const headers = new Headers();
   if (request.headers.range !== undefined) headers.set("range", request.headers.range);
-  const answered = await rules.appHandler(new Request(`app://${host}${request.url ?? "/"}`, { method: request.method ?? "GET", headers }));
+  const answered = await rules.appHandler(
+    new Request(`app://${host}${request.url ?? "/"}`, { method: request.method ?? "GET", headers }),
+  );
   response.writeHead(answered.status, Object.fromEntries(answered.headers));
   response.end(new Uint8Array(await answered.arrayBuffer()));
 }
@@ -56,7 +65,8 @@ async function answer(rules: SessionRules, request: IncomingMessage, response: S
 async function listen(server: ReturnType<typeof createServer>): Promise<number> {
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const address = server.address();
-  if (address === null || typeof address === "string") throw new Error("The double's server has no port.");
+  if (address === null || typeof address === "string")
+    throw new Error("The double's server has no port.");
   return address.port;
 }
 

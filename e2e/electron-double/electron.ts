@@ -19,9 +19,17 @@ import { BrowserWindow as Window, useBrowser } from "./windows.ts";
 export { Window as BrowserWindow };
 export { MessageChannelMain } from "./ports.ts";
 
-const rules: SessionRules = { appHandler: null, permissionRequest: null, permissionCheck: null, beforeRequest: null, invoke: new Map() };
+const rules: SessionRules = {
+  appHandler: null,
+  permissionRequest: null,
+  permissionCheck: null,
+  beforeRequest: null,
+  invoke: new Map(),
+};
 const appEvents = new EventEmitter();
-const paths = new Map<string, string>([["userData", mkdtempSync(path.join(tmpdir(), "tarn-double-"))]]);
+const paths = new Map<string, string>([
+  ["userData", mkdtempSync(path.join(tmpdir(), "tarn-double-"))],
+]);
 
 /** Resolves as Electron's does: once windows can be made. */
 const ready = openBrowser(rules).then((browser) => {
@@ -40,7 +48,8 @@ export const app = Object.assign(appEvents, {
   name: "Tarn",
   isPackaged: false,
   commandLine: {
-    appendSwitch: (name: string, value?: string) => tell({ kind: "switch", name, value: value ?? null }),
+    appendSwitch: (name: string, value?: string) =>
+      tell({ kind: "switch", name, value: value ?? null }),
   } satisfies Pick<Electron.CommandLine, "appendSwitch">,
   ...({
     whenReady: async () => void (await ready),
@@ -55,7 +64,17 @@ export const app = Object.assign(appEvents, {
       if (!stopped) leave(0);
     },
     exit: (code = 0) => leave(code),
-  } satisfies Pick<Electron.App, "whenReady" | "requestSingleInstanceLock" | "getPath" | "setPath" | "getAppPath" | "getVersion" | "quit" | "exit">),
+  } satisfies Pick<
+    Electron.App,
+    | "whenReady"
+    | "requestSingleInstanceLock"
+    | "getPath"
+    | "setPath"
+    | "getAppPath"
+    | "getVersion"
+    | "quit"
+    | "exit"
+  >),
 });
 
 export const protocol = {
@@ -70,29 +89,41 @@ const defaultSession = Object.assign(new EventEmitter(), {
     },
   } satisfies Pick<Electron.Protocol, "handle">,
   webRequest: {
-    onBeforeRequest: (listener: Parameters<Electron.WebRequest["onBeforeRequest"]>[0]) => void (rules.beforeRequest = listener as unknown as SessionRules["beforeRequest"]),
+    onBeforeRequest: (listener: Parameters<Electron.WebRequest["onBeforeRequest"]>[0]) =>
+      void (rules.beforeRequest = listener as unknown as SessionRules["beforeRequest"]),
   },
   ...({
-    setPermissionRequestHandler: (handler) => void (rules.permissionRequest = handler as SessionRules["permissionRequest"]),
-    setPermissionCheckHandler: (handler) => void (rules.permissionCheck = handler as SessionRules["permissionCheck"]),
+    setPermissionRequestHandler: (handler) =>
+      void (rules.permissionRequest = handler as SessionRules["permissionRequest"]),
+    setPermissionCheckHandler: (handler) =>
+      void (rules.permissionCheck = handler as SessionRules["permissionCheck"]),
     setDevicePermissionHandler: () => undefined,
-  } satisfies Pick<Electron.Session, "setPermissionRequestHandler" | "setPermissionCheckHandler" | "setDevicePermissionHandler">),
+  } satisfies Pick<
+    Electron.Session,
+    "setPermissionRequestHandler" | "setPermissionCheckHandler" | "setDevicePermissionHandler"
+  >),
 });
 export const session = { defaultSession };
 
 export const ipcMain = {
   handle: (channel: string, handler: InvokeHandler) => {
-    if (rules.invoke.has(channel)) throw new Error(`Attempted to register a second handler for '${channel}'`);
+    if (rules.invoke.has(channel))
+      throw new Error(`Attempted to register a second handler for '${channel}'`);
     rules.invoke.set(channel, handler);
   },
   removeHandler: (channel) => void rules.invoke.delete(channel),
-} satisfies Pick<Electron.IpcMain, "removeHandler"> & { handle(channel: string, handler: InvokeHandler): void };
+} satisfies Pick<Electron.IpcMain, "removeHandler"> & {
+  handle(channel: string, handler: InvokeHandler): void;
+};
 
 export const shell = {
   openExternal: async (url) => tell({ kind: "opened", url }),
 } satisfies Pick<Electron.Shell, "openExternal">;
 
-export const nativeTheme = { shouldUseDarkColors: false } satisfies Pick<Electron.NativeTheme, "shouldUseDarkColors">;
+export const nativeTheme = { shouldUseDarkColors: false } satisfies Pick<
+  Electron.NativeTheme,
+  "shouldUseDarkColors"
+>;
 
 export const Menu = {
   buildFromTemplate: (template: Electron.MenuItemConstructorOptions[]) => template,
@@ -105,12 +136,17 @@ export const dialog = {
 } satisfies Pick<Electron.Dialog, "showErrorBox">;
 
 function labels(item: Electron.MenuItemConstructorOptions): string[] {
-  return [item.label ?? item.role ?? "", ...(Array.isArray(item.submenu) ? item.submenu.flatMap(labels) : [])].filter((label) => label !== "");
+  return [
+    item.label ?? item.role ?? "",
+    ...(Array.isArray(item.submenu) ? item.submenu.flatMap(labels) : []),
+  ].filter((label) => label !== "");
 }
 
 /** What the test asks: what main would answer when a page wants a permission, and to quit as from the menu. */
 process.on("message", (asked: { readonly permission: string } | { readonly quit: true }) => {
   if ("quit" in asked) return app.quit();
   const { permission } = asked;
-  rules.permissionRequest?.(null, permission, (granted) => tell({ kind: "permission", permission, granted, checked: rules.permissionCheck?.() ?? true }));
+  rules.permissionRequest?.(null, permission, (granted) =>
+    tell({ kind: "permission", permission, granted, checked: rules.permissionCheck?.() ?? true }),
+  );
 });

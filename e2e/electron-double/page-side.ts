@@ -32,11 +32,13 @@ function pageSide(preload: Module): void {
   const electron = {
     ipcRenderer: {
       invoke: (channel: string, ...args: unknown[]) => page.__electronInvoke(channel, args),
-      on: (channel: string, listener: Listener) => void listeners.set(channel, (listeners.get(channel) ?? new Set()).add(listener)),
+      on: (channel: string, listener: Listener) =>
+        void listeners.set(channel, (listeners.get(channel) ?? new Set()).add(listener)),
       off: (channel: string, listener: Listener) => void listeners.get(channel)?.delete(listener),
     },
     contextBridge: {
-      exposeInMainWorld: (key: string, value: unknown) => Object.defineProperty(window, key, { value, enumerable: true }),
+      exposeInMainWorld: (key: string, value: unknown) =>
+        Object.defineProperty(window, key, { value, enumerable: true }),
     },
   };
   page.__electron = {

@@ -2,7 +2,10 @@ import { EventEmitter } from "node:events";
 import type * as Electron from "electron";
 
 /** One end of a channel in the main process. The other end is a port like this, until a window takes it. */
-export class PortDouble extends EventEmitter implements Pick<Electron.MessagePortMain, "postMessage" | "start" | "close"> {
+export class PortDouble
+  extends EventEmitter
+  implements Pick<Electron.MessagePortMain, "postMessage" | "start" | "close">
+{
   /** Where messages go; set when the peer is known. */
   deliver: (message: unknown) => void = () => undefined;
   private started = false;

@@ -2,8 +2,16 @@
 export type Report =
   | { readonly kind: "browser"; readonly port: number }
   | { readonly kind: "switch"; readonly name: string; readonly value: string | null }
-  | { readonly kind: "schemes"; readonly schemes: readonly { readonly scheme: string; readonly privileges?: object }[] }
-  | { readonly kind: "window"; readonly id: number; readonly show: boolean; readonly preferences: Readonly<Record<string, unknown>> }
+  | {
+      readonly kind: "schemes";
+      readonly schemes: readonly { readonly scheme: string; readonly privileges?: object }[];
+    }
+  | {
+      readonly kind: "window";
+      readonly id: number;
+      readonly show: boolean;
+      readonly preferences: Readonly<Record<string, unknown>>;
+    }
   | { readonly kind: "loaded"; readonly id: number; readonly url: string }
   | { readonly kind: "shown"; readonly id: number }
   | { readonly kind: "menu"; readonly labels: readonly string[] }
@@ -11,7 +19,12 @@ export type Report =
   | { readonly kind: "denied-window"; readonly url: string }
   | { readonly kind: "denied-navigation"; readonly url: string }
   | { readonly kind: "denied-request"; readonly url: string }
-  | { readonly kind: "permission"; readonly permission: string; readonly granted: boolean; readonly checked: boolean }
+  | {
+      readonly kind: "permission";
+      readonly permission: string;
+      readonly granted: boolean;
+      readonly checked: boolean;
+    }
   | { readonly kind: "error-box"; readonly title: string; readonly content: string }
   | { readonly kind: "exit"; readonly code: number };
 

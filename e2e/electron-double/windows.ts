@@ -16,7 +16,11 @@ declare global {
   }
 }
 
-let shared: { readonly browser: Browser; readonly rules: SessionRules; readonly app: EventEmitter } | null = null;
+let shared: {
+  readonly browser: Browser;
+  readonly rules: SessionRules;
+  readonly app: EventEmitter;
+} | null = null;
 const open = new Set<BrowserWindow>();
 
 export function useBrowser(browser: Browser, rules: SessionRules, app: EventEmitter): void {
@@ -33,7 +37,9 @@ class ContentsDouble extends EventEmitter {
   url = "";
   /** What main sends before the page is there is lost, as in Electron. */
   loaded = false;
-  openHandler: Parameters<Electron.WebContents["setWindowOpenHandler"]>[0] = () => ({ action: "allow" });
+  openHandler: Parameters<Electron.WebContents["setWindowOpenHandler"]>[0] = () => ({
+    action: "allow",
+  });
   private nextPort = 1;
   private readonly ports = new Map<number, PortDouble>();
   private queue: Promise<void> = Promise.resolve();
@@ -52,11 +58,17 @@ class ContentsDouble extends EventEmitter {
   }
 
   postMessage(channel: string, message: unknown, transfer: readonly PortDouble[] = []): void {
-    this.deliver(channel, [message], transfer.map((port) => this.adopt(port)));
+    this.deliver(
+      channel,
+      [message],
+      transfer.map((port) => this.adopt(port)),
+    );
   }
 
   private deliver(channel: string, args: readonly unknown[], portIds: readonly number[]): void {
-    this.inPage((page) => page.evaluate((all) => window.__electron.deliver(...all), [channel, args, portIds] as const));
+    this.inPage((page) =>
+      page.evaluate((all) => window.__electron.deliver(...all), [channel, args, portIds] as const),
+    );
   }
 
   /** From now on the page holds this end: what was sent to it goes there, and what the page sends comes from it. */
@@ -64,7 +76,9 @@ class ContentsDouble extends EventEmitter {
     const id = this.nextPort++;
     this.ports.set(id, port);
     port.on("message", ({ data }: { data: unknown }) => {
-      this.inPage((page) => page.evaluate((all) => window.__electron.toPort(...all), [id, data] as const));
+      this.inPage((page) =>
+        page.evaluate((all) => window.__electron.toPort(...all), [id, data] as const),
+      );
     });
     port.start();
     return id;
@@ -86,25 +100,36 @@ class ContentsDouble extends EventEmitter {
     await page.exposeBinding("__electronInvoke", (_source, channel: string, args: unknown[]) => {
       const handler = rules.invoke.get(channel);
       if (handler === undefined) throw new Error(`No handler registered for '${channel}'`);
-      return handler({ sender: this, senderFrame: { url: browser.toApp(page.url()), parent: null } }, ...args);
+      return handler(
+        { sender: this, senderFrame: { url: browser.toApp(page.url()), parent: null } },
+        ...args,
+      );
     });
-    await page.exposeBinding("__electronPort", (_source, id: number, message: unknown) => this.ports.get(id)?.postMessage(message));
+    await page.exposeBinding("__electronPort", (_source, id: number, message: unknown) =>
+      this.ports.get(id)?.postMessage(message),
+    );
     await page.addInitScript({ content: pageScript(preload) });
     await page.route("**/*", (route) => this.judge(route, page));
     page.on("popup", (popup) => {
       const url = popup.url();
-      if (this.openHandler({ url } as Electron.HandlerDetails).action === "deny") tell({ kind: "denied-window", url });
+      if (this.openHandler({ url } as Electron.HandlerDetails).action === "deny")
+        tell({ kind: "denied-window", url });
       void popup.close();
     });
     page.on("console", (message) => console.error(`[window] ${message.text()}`));
-    page.on("crash", () => this.emit("render-process-gone", {}, { reason: "crashed", exitCode: 1 }));
+    page.on("crash", () =>
+      this.emit("render-process-gone", {}, { reason: "crashed", exitCode: 1 }),
+    );
     return page;
   }
 
   private async judge(route: Route, page: Page): Promise<void> {
     const { browser, rules } = program();
     const url = browser.toApp(route.request().url());
-    const moves = route.request().isNavigationRequest() && route.request().frame() === page.mainFrame() && url !== this.url;
+    const moves =
+      route.request().isNavigationRequest() &&
+      route.request().frame() === page.mainFrame() &&
+      url !== this.url;
     let denied = false;
     if (moves) this.emit("will-navigate", { url, preventDefault: () => (denied = true) });
     if (denied) tell({ kind: "denied-navigation", url });

@@ -23,7 +23,14 @@ export function roundedActivationTolerance(
   weights: ArrayLike<number>,
   K: number,
 ): Tolerance | undefined {
-  const steps = features.includes("int8-activations") ? 254 : features.includes("int16-activations") ? 65534 : null;
+  const steps = features.includes("int8-activations")
+    ? 254
+    : features.includes("int16-activations")
+      ? 65534
+      : null;
   if (steps === null) return undefined;
-  return { absolute: Math.max(1e-5, (largest(inputs) / steps) * largest(weights) * Math.sqrt(K) * 2), relative: 1e-5 };
+  return {
+    absolute: Math.max(1e-5, (largest(inputs) / steps) * largest(weights) * Math.sqrt(K) * 2),
+    relative: 1e-5,
+  };
 }

@@ -11,7 +11,14 @@ export const EVENT_CHANNEL = "tarn:event";
 /** Errors cross as data: Electron keeps nothing but the message of an Error. */
 export type BridgeReply =
   | { readonly ok: true; readonly output: unknown }
-  | { readonly ok: false; readonly error: { readonly code: string; readonly message: string; readonly data: Readonly<Record<string, string | number>> } };
+  | {
+      readonly ok: false;
+      readonly error: {
+        readonly code: string;
+        readonly message: string;
+        readonly data: Readonly<Record<string, string | number>>;
+      };
+    };
 
 /** Main to the hidden engine window, with the engine's end of a message channel as the one port. */
 export const ENGINE_PORT_CHANNEL = "tarn:engine-port";

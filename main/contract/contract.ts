@@ -4,15 +4,32 @@
  */
 import { z } from "zod";
 import {
-  chatSchema, chatSummarySchema, documentPageSchema, documentSchema, engineStatusSchema, id, MAX_DOCUMENT_BYTES, messageSchema,
-  modelSchema, passageSchema, progressSchema, settingsSchema,
+  chatSchema,
+  chatSummarySchema,
+  documentPageSchema,
+  documentSchema,
+  engineStatusSchema,
+  id,
+  MAX_DOCUMENT_BYTES,
+  messageSchema,
+  modelSchema,
+  passageSchema,
+  progressSchema,
+  settingsSchema,
 } from "./dto.ts";
 
 const nothing = z.object({});
 const done = z.null();
 
 export const calls = {
-  "app.info": { in: nothing, out: z.object({ version: z.string(), dataFolder: z.string(), shell: z.enum(["desktop", "browser"]) }) },
+  "app.info": {
+    in: nothing,
+    out: z.object({
+      version: z.string(),
+      dataFolder: z.string(),
+      shell: z.enum(["desktop", "browser"]),
+    }),
+  },
 
   "chats.list": { in: z.object({ query: z.string().max(1000) }), out: z.array(chatSummarySchema) },
   "chats.create": { in: nothing, out: chatSchema },
@@ -30,13 +47,19 @@ export const calls = {
    */
   "messages.send": {
     in: z.object({
-      chatId: id, parentId: id.nullable(), text: z.string().min(1).max(1_000_000),
-      documentIds: z.array(id).max(32), reading: z.enum(["search", "whole"]),
+      chatId: id,
+      parentId: id.nullable(),
+      text: z.string().min(1).max(1_000_000),
+      documentIds: z.array(id).max(32),
+      reading: z.enum(["search", "whole"]),
     }),
     out: z.object({ userMessageId: id, assistantMessageId: id }),
   },
   /** Another answer from the stored state behind the user's message: nothing is read. */
-  "messages.regenerate": { in: z.object({ chatId: id, messageId: id }), out: z.object({ assistantMessageId: id }) },
+  "messages.regenerate": {
+    in: z.object({ chatId: id, messageId: id }),
+    out: z.object({ assistantMessageId: id }),
+  },
   /** A changed user message beside the old one, from its parent's state. */
   "messages.edit": {
     in: z.object({ chatId: id, messageId: id, text: z.string().min(1).max(1_000_000) }),
@@ -51,7 +74,8 @@ export const calls = {
   "documents.list": { in: nothing, out: z.array(documentSchema) },
   "documents.import": {
     in: z.object({
-      name: z.string().min(1).max(500), mediaType: z.string().max(200),
+      name: z.string().min(1).max(500),
+      mediaType: z.string().max(200),
       bytes: z.instanceof(Uint8Array).refine((bytes) => bytes.byteLength <= MAX_DOCUMENT_BYTES, {
         message: `This file is larger than the limit of ${MAX_DOCUMENT_BYTES / 2 ** 20} MB. Nothing was added; attach a smaller part of it.`,
         params: { code: "document-too-large" },
@@ -60,8 +84,14 @@ export const calls = {
     out: documentSchema,
   },
   "documents.remove": { in: z.object({ documentId: id }), out: done },
-  "documents.page": { in: z.object({ documentId: id, page: z.number().int().min(1).nullable() }), out: documentPageSchema },
-  "documents.search": { in: z.object({ documentId: id, query: z.string().max(1000) }), out: z.array(passageSchema) },
+  "documents.page": {
+    in: z.object({ documentId: id, page: z.number().int().min(1).nullable() }),
+    out: documentPageSchema,
+  },
+  "documents.search": {
+    in: z.object({ documentId: id, query: z.string().max(1000) }),
+    out: z.array(passageSchema),
+  },
   /** What reading the whole document into a chat would cost. */
   "documents.cost": {
     in: z.object({ documentIds: z.array(id).max(32) }),
@@ -104,7 +134,9 @@ export type EventName = keyof typeof events;
 export type EventData<N extends EventName> = z.output<(typeof events)[N]>;
 
 /** What services implement: one handler a call. */
-export type Handlers = { readonly [N in CallName]: (input: z.output<(typeof calls)[N]["in"]>) => Promise<CallOutput<N>> };
+export type Handlers = {
+  readonly [N in CallName]: (input: z.output<(typeof calls)[N]["in"]>) => Promise<CallOutput<N>>;
+};
 
 /** What the UI calls; `window.tarn` under Electron, a WebSocket client in the browser. */
 export interface Api {

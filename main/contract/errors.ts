@@ -2,11 +2,31 @@ import { z } from "zod";
 
 /** Every error that may reach the user. The renderer maps each to a sentence and an action with an exhaustive switch. */
 export const errorCodes = [
-  "bad-request", "not-found", "cancelled", "busy", "internal",
-  "no-model", "no-tokenizer", "no-backend", "self-test", "weights", "unknown-architecture", "kernel", "out-of-memory", "device-lost",
-  "state-foreign", "state-corrupt",
-  "document-encrypted", "document-no-text", "document-empty", "document-too-large", "document-unsupported", "document-broken",
-  "disk-full", "store", "unauthorized",
+  "bad-request",
+  "not-found",
+  "cancelled",
+  "busy",
+  "internal",
+  "no-model",
+  "no-tokenizer",
+  "no-backend",
+  "self-test",
+  "weights",
+  "unknown-architecture",
+  "kernel",
+  "out-of-memory",
+  "device-lost",
+  "state-foreign",
+  "state-corrupt",
+  "document-encrypted",
+  "document-no-text",
+  "document-empty",
+  "document-too-large",
+  "document-unsupported",
+  "document-broken",
+  "disk-full",
+  "store",
+  "unauthorized",
 ] as const;
 export type ErrorCode = (typeof errorCodes)[number];
 
@@ -23,7 +43,12 @@ export class TarnError extends Error {
   readonly code: ErrorCode;
   readonly data: Readonly<Record<string, string | number>>;
 
-  constructor(code: ErrorCode, message: string, data: Readonly<Record<string, string | number>> = {}, cause?: unknown) {
+  constructor(
+    code: ErrorCode,
+    message: string,
+    data: Readonly<Record<string, string | number>> = {},
+    cause?: unknown,
+  ) {
     super(message, cause === undefined ? undefined : { cause });
     this.code = code;
     this.data = data;

@@ -23,12 +23,25 @@ const MEDIA_TYPES: Readonly<Record<string, string>> = {
 /** Registers the scheme as a real, secure origin. Counts only before Electron is ready. */
 export function declareAppScheme(): void {
   protocol.registerSchemesAsPrivileged([
-    { scheme: "app", privileges: { standard: true, secure: true, supportFetchAPI: true, stream: true, codeCache: true } },
+    {
+      scheme: "app",
+      privileges: {
+        standard: true,
+        secure: true,
+        supportFetchAPI: true,
+        stream: true,
+        codeCache: true,
+      },
+    },
   ]);
 }
 
 /** Serves both origins from the built folders, and the registered weight files to the engine. */
-export function serveApp(session: Session, folders: { readonly ui: string; readonly engine: string }, weights: WeightFiles): void {
+export function serveApp(
+  session: Session,
+  folders: { readonly ui: string; readonly engine: string },
+  weights: WeightFiles,
+): void {
   session.protocol.handle("app", async (request) => {
     const { host, pathname } = new URL(request.url);
     const origin = `app://${host}`;
@@ -57,7 +70,12 @@ async function file(folder: string, pathname: string): Promise<Response> {
   try {
     return new Response(await readFile(asked), { headers: { "content-type": type } });
   } catch (error) {
-    if (error instanceof Error && "code" in error && (error.code === "ENOENT" || error.code === "EISDIR")) return new Response(null, { status: 404 });
+    if (
+      error instanceof Error &&
+      "code" in error &&
+      (error.code === "ENOENT" || error.code === "EISDIR")
+    )
+      return new Response(null, { status: 404 });
     throw error;
   }
 }

@@ -23,12 +23,18 @@ const preloads = path.join(out, "preload");
 export async function startDesktop(dataFolder: string): Promise<void> {
   const weights = createWeightFiles();
   guardSession(session.defaultSession);
-  serveApp(session.defaultSession, { ui: path.join(out, "renderer"), engine: path.join(out, "engine-window") }, weights);
+  serveApp(
+    session.defaultSession,
+    { ui: path.join(out, "renderer"), engine: path.join(out, "engine-window") },
+    weights,
+  );
   installMenu();
 
   const services = await createServices({
     dataFolder,
-    resourcesFolder: app.isPackaged ? path.join(process.resourcesPath, "resources") : path.join(out, "../resources"),
+    resourcesFolder: app.isPackaged
+      ? path.join(process.resourcesPath, "resources")
+      : path.join(out, "../resources"),
     version: app.getVersion(),
     shell: "desktop",
     startEngine: () => openEngineWindow(preloads, weights),

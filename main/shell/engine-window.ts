@@ -13,10 +13,16 @@ import { sandboxed } from "./security.ts";
  * @param preloads folder of the built preloads
  * @returns a client as services know it; closing it ends the window, its worker and its threads
  */
-export async function openEngineWindow(preloads: string, weights: WeightFiles): Promise<EngineClient> {
+export async function openEngineWindow(
+  preloads: string,
+  weights: WeightFiles,
+): Promise<EngineClient> {
   const window = new BrowserWindow({
     show: false,
-    webPreferences: { ...sandboxed(path.join(preloads, "engine.cjs")), backgroundThrottling: false },
+    webPreferences: {
+      ...sandboxed(path.join(preloads, "engine.cjs")),
+      backgroundThrottling: false,
+    },
   });
   const { port1: ours, port2: theirs } = new MessageChannelMain();
   let closing = false;
@@ -52,7 +58,14 @@ function withRegisteredFiles(client: EngineClient, weights: WeightFiles): Engine
   return {
     call: (method, input, options) =>
       "files" in input
-        ? client.call(method, { ...input, files: input.files.map((file) => ({ ...file, open: weights.register(file.open) })) }, options)
+        ? client.call(
+            method,
+            {
+              ...input,
+              files: input.files.map((file) => ({ ...file, open: weights.register(file.open) })),
+            },
+            options,
+          )
         : client.call(method, input, options),
     close: () => client.close(),
   };

@@ -10,7 +10,9 @@ export function allowOneInstance(): boolean {
     return false;
   }
   app.on("second-instance", () => {
-    const shown = BrowserWindow.getAllWindows().find((window) => window.isVisible() || window.isMinimized());
+    const shown = BrowserWindow.getAllWindows().find(
+      (window) => window.isVisible() || window.isMinimized(),
+    );
     if (shown?.isMinimized() === true) shown.restore();
     shown?.focus();
   });

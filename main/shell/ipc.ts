@@ -13,15 +13,19 @@ export function carryContract(window: BrowserWindow, handlers: Handlers, events:
   const stop = events.subscribe((name, data) => {
     if (!window.isDestroyed()) window.webContents.send(EVENT_CHANNEL, name, data);
   });
-  ipcMain.handle(CALL_CHANNEL, async (event, name: unknown, input: unknown): Promise<BridgeReply> => {
-    try {
-      if (!isOwnPage(event, window)) throw new TarnError("unauthorized", "This page may not call Tarn.");
-      if (typeof name !== "string") throw new TarnError("bad-request", "A call needs a name.");
-      return { ok: true, output: await dispatch(handlers, name, input) };
-    } catch (error) {
-      return { ok: false, error: toTarnError(error).toDto() };
-    }
-  });
+  ipcMain.handle(
+    CALL_CHANNEL,
+    async (event, name: unknown, input: unknown): Promise<BridgeReply> => {
+      try {
+        if (!isOwnPage(event, window))
+          throw new TarnError("unauthorized", "This page may not call Tarn.");
+        if (typeof name !== "string") throw new TarnError("bad-request", "A call needs a name.");
+        return { ok: true, output: await dispatch(handlers, name, input) };
+      } catch (error) {
+        return { ok: false, error: toTarnError(error).toDto() };
+      }
+    },
+  );
   window.on("closed", () => {
     stop();
     ipcMain.removeHandler(CALL_CHANNEL);
@@ -31,5 +35,11 @@ export function carryContract(window: BrowserWindow, handlers: Handlers, events:
 /** The top frame of that very window, showing the interface: not a frame in it, not another window, not another page. */
 function isOwnPage(event: IpcMainInvokeEvent, window: BrowserWindow): boolean {
   const frame = event.senderFrame;
-  return !window.isDestroyed() && event.sender === window.webContents && frame !== null && frame.parent === null && frame.url.startsWith(`${UI_ORIGIN}/`);
+  return (
+    !window.isDestroyed() &&
+    event.sender === window.webContents &&
+    frame !== null &&
+    frame.parent === null &&
+    frame.url.startsWith(`${UI_ORIGIN}/`)
+  );
 }

@@ -13,9 +13,16 @@ export function installMenu(): void {
           {
             label: app.name,
             submenu: [
-              { role: "about" }, { type: "separator" }, settings, { type: "separator" },
-              { role: "services" }, { type: "separator" },
-              { role: "hide" }, { role: "hideOthers" }, { role: "unhide" }, { type: "separator" },
+              { role: "about" },
+              { type: "separator" },
+              settings,
+              { type: "separator" },
+              { role: "services" },
+              { type: "separator" },
+              { role: "hide" },
+              { role: "hideOthers" },
+              { role: "unhide" },
+              { type: "separator" },
               { role: "quit" },
             ],
           } satisfies MenuItemConstructorOptions,
@@ -33,17 +40,28 @@ export function installMenu(): void {
     {
       label: "Edit",
       submenu: [
-        { role: "undo" }, { role: "redo" }, { type: "separator" },
-        { role: "cut" }, { role: "copy" }, { role: "paste" }, { role: "selectAll" }, { type: "separator" },
+        { role: "undo" },
+        { role: "redo" },
+        { type: "separator" },
+        { role: "cut" },
+        { role: "copy" },
+        { role: "paste" },
+        { role: "selectAll" },
+        { type: "separator" },
         command("Search chats", "search", "CmdOrCtrl+F"),
       ],
     },
     {
       label: "View",
       submenu: [
-        { role: "resetZoom" }, { role: "zoomIn" }, { role: "zoomOut" }, { type: "separator" },
+        { role: "resetZoom" },
+        { role: "zoomIn" },
+        { role: "zoomOut" },
+        { type: "separator" },
         { role: "togglefullscreen" },
-        ...(app.isPackaged ? [] : [{ role: "toggleDevTools" } satisfies MenuItemConstructorOptions]),
+        ...(app.isPackaged
+          ? []
+          : [{ role: "toggleDevTools" } satisfies MenuItemConstructorOptions]),
       ],
     },
     { role: "windowMenu" },
@@ -51,12 +69,17 @@ export function installMenu(): void {
   Menu.setApplicationMenu(Menu.buildFromTemplate(template));
 }
 
-function command(label: string, name: MenuCommand, accelerator: string): MenuItemConstructorOptions {
+function command(
+  label: string,
+  name: MenuCommand,
+  accelerator: string,
+): MenuItemConstructorOptions {
   return {
     label,
     accelerator,
     click: (_item, window) => {
-      if (window instanceof BrowserWindow) window.webContents.send(EVENT_CHANNEL, "menu.command", { command: name });
+      if (window instanceof BrowserWindow)
+        window.webContents.send(EVENT_CHANNEL, "menu.command", { command: name });
     },
   };
 }

@@ -35,16 +35,31 @@ export function createWeightFiles(): WeightFiles {
       try {
         const { size } = await handle.stat();
         const headers = { "content-type": "application/octet-stream", "accept-ranges": "bytes" };
-        if (range === null) return new Response(null, { status: 204, headers: { ...headers, "x-file-bytes": String(size) } });
+        if (range === null)
+          return new Response(null, {
+            status: 204,
+            headers: { ...headers, "x-file-bytes": String(size) },
+          });
         const wanted = parseRange(range, size);
-        if (wanted === null) return new Response(null, { status: 416, headers: { "content-range": `bytes */${size}` } });
+        if (wanted === null)
+          return new Response(null, {
+            status: 416,
+            headers: { "content-range": `bytes */${size}` },
+          });
         const bytes = new Uint8Array(wanted.length);
         const { bytesRead } = await handle.read(bytes, 0, wanted.length, wanted.first);
         // The file shrank between `stat` and `read`: half a tensor must not look like a whole one.
-        if (bytesRead !== wanted.length) return new Response(null, { status: 416, headers: { "content-range": `bytes */${wanted.first + bytesRead}` } });
+        if (bytesRead !== wanted.length)
+          return new Response(null, {
+            status: 416,
+            headers: { "content-range": `bytes */${wanted.first + bytesRead}` },
+          });
         return new Response(bytes, {
           status: 206,
-          headers: { ...headers, "content-range": `bytes ${wanted.first}-${wanted.first + wanted.length - 1}/${size}` },
+          headers: {
+            ...headers,
+            "content-range": `bytes ${wanted.first}-${wanted.first + wanted.length - 1}/${size}`,
+          },
         });
       } finally {
         await handle.close();

@@ -30,6 +30,14 @@ export function isAppUrl(url: string): boolean {
 }
 
 function policy(allowed: Readonly<Record<string, string>>): string {
-  const all = { "default-src": "'none'", "base-uri": "'none'", "form-action": "'none'", "frame-ancestors": "'none'", ...allowed };
-  return Object.entries(all).map(([name, value]) => `${name} ${value}`).join("; ");
+  const all = {
+    "default-src": "'none'",
+    "base-uri": "'none'",
+    "form-action": "'none'",
+    "frame-ancestors": "'none'",
+    ...allowed,
+  };
+  return Object.entries(all)
+    .map(([name, value]) => `${name} ${value}`)
+    .join("; ");
 }
