@@ -16,13 +16,22 @@ import { StatusLine, type Link } from "../features/status/StatusLine.tsx";
 import { IconButton } from "../ui/IconButton.tsx";
 import { useToast } from "../ui/toasts.tsx";
 
-const TITLE = { chat: "New chat", documents: "Documents", models: "Models", settings: "Settings" } as const satisfies Record<Place, string>;
+const TITLE = {
+  chat: "New chat",
+  documents: "Documents",
+  models: "Models",
+  settings: "Settings",
+} as const satisfies Record<Place, string>;
 
 /** The whole window: sidebar, the place one is at, a document beside it, and the engine's line. */
 export function App({ client }: { readonly client: Client }) {
   const api = useApi();
   const tell = useToast();
-  const fail = useCallback((error: unknown) => tell(typeof error === "string" ? error : toTarnError(error).message, { kind: "error" }), [tell]);
+  const fail = useCallback(
+    (error: unknown) =>
+      tell(typeof error === "string" ? error : toTarnError(error).message, { kind: "error" }),
+    [tell],
+  );
   const [place, setPlace] = useState<Place>("chat");
   const [chatId, setChatId] = useState<string | null>(null);
   const [query, setQuery] = useState("");
@@ -40,13 +49,25 @@ export function App({ client }: { readonly client: Client }) {
   const [status, reloadStatus] = useApiValue("engine.status", {}, fail);
   const [info] = useApiValue("app.info", {}, fail);
 
-  useEffect(() => client.onConnection((next) => {
-    setLink((before) => {
-      // What happened while there was no connection was not heard.
-      if (next === "open" && before === "lost") for (const reload of [reloadChats, reloadDocuments, reloadModels, reloadSettings, reloadStatus]) reload();
-      return next;
-    });
-  }), [client, reloadChats, reloadDocuments, reloadModels, reloadSettings, reloadStatus]);
+  useEffect(
+    () =>
+      client.onConnection((next) => {
+        setLink((before) => {
+          // What happened while there was no connection was not heard.
+          if (next === "open" && before === "lost")
+            for (const reload of [
+              reloadChats,
+              reloadDocuments,
+              reloadModels,
+              reloadSettings,
+              reloadStatus,
+            ])
+              reload();
+          return next;
+        });
+      }),
+    [client, reloadChats, reloadDocuments, reloadModels, reloadSettings, reloadStatus],
+  );
   useApiEvent("chats.changed", reloadChats);
   useApiEvent("documents.changed", reloadDocuments);
   useApiEvent("settings.changed", reloadSettings);
@@ -71,20 +92,29 @@ export function App({ client }: { readonly client: Client }) {
     setSidebar((before) => (before === "open" ? "usual" : before));
     if (next !== "chat") setOpenPlace(null);
   }, []);
-  const openChat = useCallback((id: string | null) => {
-    setChatId(id);
-    setAttached(null);
-    setOpenPlace(null);
-    go("chat");
-  }, [go]);
-  const askDocument = useCallback((document: DocumentInfo) => {
-    openChat(null);
-    setAttached(document);
-  }, [openChat]);
-  const openDocument = useCallback((documentId: string, at: { page: number | null; start: number; end: number } | null) => {
-    if (document.activeElement instanceof HTMLElement) opener.current = document.activeElement;
-    setOpenPlace({ documentId, page: at?.page ?? null, mark: at });
-  }, []);
+  const openChat = useCallback(
+    (id: string | null) => {
+      setChatId(id);
+      setAttached(null);
+      setOpenPlace(null);
+      go("chat");
+    },
+    [go],
+  );
+  const askDocument = useCallback(
+    (document: DocumentInfo) => {
+      openChat(null);
+      setAttached(document);
+    },
+    [openChat],
+  );
+  const openDocument = useCallback(
+    (documentId: string, at: { page: number | null; start: number; end: number } | null) => {
+      if (document.activeElement instanceof HTMLElement) opener.current = document.activeElement;
+      setOpenPlace({ documentId, page: at?.page ?? null, mark: at });
+    },
+    [],
+  );
   const closeDocument = useCallback(() => {
     setOpenPlace(null);
     opener.current?.focus();
@@ -94,7 +124,11 @@ export function App({ client }: { readonly client: Client }) {
     function onKey(event: KeyboardEvent): void {
       if (event.key === "Escape") setSidebar((before) => (before === "open" ? "usual" : before));
       if (!(event.ctrlKey || event.metaKey) || event.altKey) return;
-      const act = { k: () => document.querySelector<HTMLElement>("input[type=search]")?.focus(), ",": () => go("settings"), n: () => openChat(null) }[event.key];
+      const act = {
+        k: () => document.querySelector<HTMLElement>("input[type=search]")?.focus(),
+        ",": () => go("settings"),
+        n: () => openChat(null),
+      }[event.key];
       if (act === undefined) return;
       event.preventDefault();
       act();
@@ -116,7 +150,13 @@ export function App({ client }: { readonly client: Client }) {
     if (!(await attempt(() => api.call("chats.delete", { chatId: chat.id })))) return;
     if (chat.id === chatId) openChat(null);
     reloadChats();
-    tell(`“${chat.title}” was deleted.`, { action: { label: "Undo", run: () => void attempt(() => api.call("chats.restore", { chatId: chat.id })).then(reloadChats) } });
+    tell(`“${chat.title}” was deleted.`, {
+      action: {
+        label: "Undo",
+        run: () =>
+          void attempt(() => api.call("chats.restore", { chatId: chat.id })).then(reloadChats),
+      },
+    });
   }
   async function pinChat(chat: ChatSummary): Promise<void> {
     await attempt(() => api.call("chats.pin", { chatId: chat.id, pinned: !chat.pinned }));
@@ -151,17 +191,38 @@ export function App({ client }: { readonly client: Client }) {
 
   return (
     <div className={`app ${sidebar}`}>
-      <a className="skip" href="#main">Skip to content</a>
+      <a className="skip" href="#main">
+        Skip to content
+      </a>
       <Sidebar
-        chats={chats ?? []} chatId={chatId} place={place} query={query} documentCount={documents?.length ?? null}
-        onHide={() => setSidebar("folded")} onQuery={setQuery} onNewChat={() => openChat(null)} onOpenChat={openChat} onPlace={go}
+        chats={chats ?? []}
+        chatId={chatId}
+        place={place}
+        query={query}
+        documentCount={documents?.length ?? null}
+        onHide={() => setSidebar("folded")}
+        onQuery={setQuery}
+        onNewChat={() => openChat(null)}
+        onOpenChat={openChat}
+        onPlace={go}
         onDelete={(chat) => void deleteChat(chat)}
       />
-      {sidebar === "open" && <button type="button" className="scrim only-n" aria-label="Close sidebar" onClick={() => setSidebar("usual")} />}
+      {sidebar === "open" && (
+        <button
+          type="button"
+          className="scrim only-n"
+          aria-label="Close sidebar"
+          onClick={() => setSidebar("usual")}
+        />
+      )}
       <main className="main" id="main" tabIndex={-1}>
         <header className={`bar ${place === "chat" || sidebar === "folded" ? "" : "only-n"}`}>
           <span className={sidebar === "folded" ? "" : "only-n"}>
-            <IconButton label="Show sidebar" icon={<PanelLeft className="i s flip" />} onClick={() => setSidebar("open")} />
+            <IconButton
+              label="Show sidebar"
+              icon={<PanelLeft className="i s flip" />}
+              onClick={() => setSidebar("open")}
+            />
           </span>
           {place === "chat" && (
             <ChatHeader
@@ -176,12 +237,46 @@ export function App({ client }: { readonly client: Client }) {
         <div className="main-columns">
           {/* Hidden, not gone, while one looks elsewhere: what is being written in it stays. */}
           <div className={place === "chat" ? "contents" : "hidden"}>
-            <ChatView chatId={chatId} status={status} announce={settings?.announce ?? "paragraphs"} attached={attached} onOpenChat={openChat} openDocument={openDocument} />
+            <ChatView
+              chatId={chatId}
+              status={status}
+              announce={settings?.announce ?? "paragraphs"}
+              attached={attached}
+              onOpenChat={openChat}
+              openDocument={openDocument}
+            />
           </div>
-          {place === "documents" && <DocumentsView documents={documents ?? []} onAdd={addDocuments} onAsk={askDocument} onOpen={(id) => openDocument(id, null)} onRemove={(document) => void removeDocument(document)} />}
-          {place === "models" && <ModelsView models={models ?? []} modelId={status?.modelId ?? null} onUse={(model) => void switchModel(model)} onAdd={addModel} />}
-          {place === "settings" && settings !== null && <SettingsView settings={settings} dataFolder={info?.dataFolder ?? null} onChange={(change) => void changeSettings(change)} />}
-          {openPlace !== null && <DocumentPanel place={openPlace} document={documents?.find(({ id }) => id === openPlace.documentId)} onClose={closeDocument} />}
+          {place === "documents" && (
+            <DocumentsView
+              documents={documents ?? []}
+              onAdd={addDocuments}
+              onAsk={askDocument}
+              onOpen={(id) => openDocument(id, null)}
+              onRemove={(document) => void removeDocument(document)}
+            />
+          )}
+          {place === "models" && (
+            <ModelsView
+              models={models ?? []}
+              modelId={status?.modelId ?? null}
+              onUse={(model) => void switchModel(model)}
+              onAdd={addModel}
+            />
+          )}
+          {place === "settings" && settings !== null && (
+            <SettingsView
+              settings={settings}
+              dataFolder={info?.dataFolder ?? null}
+              onChange={(change) => void changeSettings(change)}
+            />
+          )}
+          {openPlace !== null && (
+            <DocumentPanel
+              place={openPlace}
+              document={documents?.find(({ id }) => id === openPlace.documentId)}
+              onClose={closeDocument}
+            />
+          )}
         </div>
       </main>
       <StatusLine status={status} link={link} />

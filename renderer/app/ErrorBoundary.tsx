@@ -2,7 +2,10 @@ import { Component, type ReactNode } from "react";
 import { Button } from "../ui/Button.tsx";
 
 /** What is shown when a part of the interface breaks: what happened, what was kept, and the way on. */
-export class ErrorBoundary extends Component<{ readonly children: ReactNode }, { readonly broken: string | null }> {
+export class ErrorBoundary extends Component<
+  { readonly children: ReactNode },
+  { readonly broken: string | null }
+> {
   override state = { broken: null };
 
   static getDerivedStateFromError(error: unknown): { broken: string } {
@@ -15,8 +18,12 @@ export class ErrorBoundary extends Component<{ readonly children: ReactNode }, {
     return (
       <main className="page" role="alert">
         <h1>This window stopped working</h1>
-        <p className="q" style={{ margin: "8px 0 16px" }}>Your chats are kept. Loading the window again goes on where you were. ({broken})</p>
-        <Button kind="primary" onClick={() => window.location.reload()}>Load again</Button>
+        <p className="q" style={{ margin: "8px 0 16px" }}>
+          Your chats are kept. Loading the window again goes on where you were. ({broken})
+        </p>
+        <Button kind="primary" onClick={() => window.location.reload()}>
+          Load again
+        </Button>
       </main>
     );
   }

@@ -1,10 +1,21 @@
-import { calls, events, type CallName, type CallOutput, type EventData, type EventName } from "../../main/contract/contract.ts";
+import {
+  calls,
+  events,
+  type CallName,
+  type CallOutput,
+  type EventData,
+  type EventName,
+} from "../../main/contract/contract.ts";
 import { errorDtoSchema, TarnError } from "../../main/contract/errors.ts";
 
 /** @throws TarnError `internal` when the other side does not keep the contract */
 export function checkOutput<N extends CallName>(name: N, output: unknown): CallOutput<N> {
   const parsed = calls[name].out.safeParse(output);
-  if (!parsed.success) throw new TarnError("internal", `The answer to ${name} has an unknown shape. Nothing was changed.`);
+  if (!parsed.success)
+    throw new TarnError(
+      "internal",
+      `The answer to ${name} has an unknown shape. Nothing was changed.`,
+    );
   return parsed.data as CallOutput<N>;
 }
 
@@ -23,5 +34,8 @@ export function toTarnError(failure: unknown): TarnError {
   if (failure instanceof TarnError) return failure;
   const dto = errorDtoSchema.safeParse(failure);
   if (dto.success) return new TarnError(dto.data.code, dto.data.message, dto.data.data);
-  return new TarnError("internal", failure instanceof Error ? failure.message : "Something failed without saying why.");
+  return new TarnError(
+    "internal",
+    failure instanceof Error ? failure.message : "Something failed without saying why.",
+  );
 }

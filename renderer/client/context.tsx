@@ -1,10 +1,30 @@
-import { createContext, useCallback, useContext, useEffect, useRef, useState, type ReactNode } from "react";
-import type { Api, CallName, CallOutput, EventData, EventName } from "../../main/contract/contract.ts";
+import {
+  createContext,
+  useCallback,
+  useContext,
+  useEffect,
+  useRef,
+  useState,
+  type ReactNode,
+} from "react";
+import type {
+  Api,
+  CallName,
+  CallOutput,
+  EventData,
+  EventName,
+} from "../../main/contract/contract.ts";
 import { toTarnError } from "./check.ts";
 
 const ApiContext = createContext<Api | null>(null);
 
-export function ApiProvider({ api, children }: { readonly api: Api; readonly children: ReactNode }) {
+export function ApiProvider({
+  api,
+  children,
+}: {
+  readonly api: Api;
+  readonly children: ReactNode;
+}) {
   return <ApiContext value={api}>{children}</ApiContext>;
 }
 
@@ -15,7 +35,10 @@ export function useApi(): Api {
 }
 
 /** Listens to an event for as long as the component is shown; the newest listener is the one that hears. */
-export function useApiEvent<N extends EventName>(name: N, listener: (data: EventData<N>) => void): void {
+export function useApiEvent<N extends EventName>(
+  name: N,
+  listener: (data: EventData<N>) => void,
+): void {
   const api = useApi();
   const newest = useRef(listener);
   useEffect(() => {
@@ -25,7 +48,15 @@ export function useApiEvent<N extends EventName>(name: N, listener: (data: Event
 }
 
 /** A value that an argumentless call gives, and the way to ask again. Null until it is there. */
-export function useApiValue<N extends "chats.list" | "documents.list" | "models.list" | "settings.get" | "engine.status" | "app.info">(
+export function useApiValue<
+  N extends
+    | "chats.list"
+    | "documents.list"
+    | "models.list"
+    | "settings.get"
+    | "engine.status"
+    | "app.info",
+>(
   name: N,
   input: Parameters<Api["call"]>[1],
   onError: (message: string) => void,

@@ -3,7 +3,8 @@ import { type DocumentInfo, MAX_DOCUMENT_BYTES } from "../../main/contract/dto.t
 import { TarnError } from "../../main/contract/errors.ts";
 
 /** What the file chooser offers; the service looks at the bytes, not at the name. */
-export const ACCEPTED_DOCUMENTS = ".txt,.md,.markdown,.html,.htm,.pdf,text/plain,text/markdown,text/html,application/pdf";
+export const ACCEPTED_DOCUMENTS =
+  ".txt,.md,.markdown,.html,.htm,.pdf,text/plain,text/markdown,text/html,application/pdf";
 
 /**
  * Hands a file to the service, which extracts its text.

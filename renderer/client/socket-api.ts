@@ -1,7 +1,12 @@
 /** The contract over a WebSocket: what the browser shell speaks. Reconnects by itself and says so. */
 import type { Api, CallInput, CallName, CallOutput } from "../../main/contract/contract.ts";
 import { TarnError } from "../../main/contract/errors.ts";
-import { API_PATH, CLOSE_UNAUTHORIZED, decodeServerFrame, encodeFrame } from "../../main/contract/frames.ts";
+import {
+  API_PATH,
+  CLOSE_UNAUTHORIZED,
+  decodeServerFrame,
+  encodeFrame,
+} from "../../main/contract/frames.ts";
 import { checkOutput, toTarnError } from "./check.ts";
 import { Listeners } from "./listeners.ts";
 
@@ -63,7 +68,12 @@ export function createSocketApi(origin: string, token: string): SocketApi {
     next.addEventListener("close", ({ code }) => {
       // What was sent may or may not have been done: the caller must know, so it is not sent again.
       for (const call of waiting.values()) {
-        call.reject(new TarnError("internal", "Tarn stopped answering. What you wrote is kept; it goes on when the connection is back."));
+        call.reject(
+          new TarnError(
+            "internal",
+            "Tarn stopped answering. What you wrote is kept; it goes on when the connection is back.",
+          ),
+        );
       }
       waiting.clear();
       unsent.length = 0;
@@ -82,7 +92,9 @@ export function createSocketApi(origin: string, token: string): SocketApi {
     async call<N extends CallName>(name: N, input: CallInput<N>): Promise<CallOutput<N>> {
       const id = nextId++;
       const frame = encodeFrame({ id, call: name, input });
-      const answered = new Promise<unknown>((resolve, reject) => waiting.set(id, { resolve, reject }));
+      const answered = new Promise<unknown>((resolve, reject) =>
+        waiting.set(id, { resolve, reject }),
+      );
       if (connection === "open" && socket !== null) socket.send(frame);
       else unsent.push(frame);
       try {

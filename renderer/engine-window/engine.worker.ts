@@ -26,11 +26,15 @@ function start(event: MessageEvent): void {
 }
 
 function spawnWebThread(): ThreadPort {
-  const worker = new Worker(new URL("./thread.worker.ts", import.meta.url), { type: "module", name: "wasm" });
+  const worker = new Worker(new URL("./thread.worker.ts", import.meta.url), {
+    type: "module",
+    name: "wasm",
+  });
   return {
     postMessage: (message, transfer = []) => worker.postMessage(message, [...transfer]),
     onMessage: (listener) => worker.addEventListener("message", ({ data }) => listener(data)),
-    onError: (listener) => worker.addEventListener("error", ({ message }) => listener(new Error(message))),
+    onError: (listener) =>
+      worker.addEventListener("error", ({ message }) => listener(new Error(message))),
     terminate: () => worker.terminate(),
   };
 }

@@ -3,5 +3,6 @@ import { runWasmThread } from "../../kernels/backends/wasm/thread.ts";
 
 runWasmThread({
   postMessage: (message: unknown) => self.postMessage(message),
-  onMessage: (listener: (message: unknown) => void) => self.addEventListener("message", ({ data }) => listener(data)),
+  onMessage: (listener: (message: unknown) => void) =>
+    self.addEventListener("message", ({ data }) => listener(data)),
 });

@@ -1,7 +1,10 @@
 import type { ComponentProps, ReactNode } from "react";
 
 export type ButtonKind = "plain" | "primary" | "ghost";
-const KIND = { plain: "btn", primary: "btn p", ghost: "btn g" } as const satisfies Record<ButtonKind, string>;
+const KIND = { plain: "btn", primary: "btn p", ghost: "btn g" } as const satisfies Record<
+  ButtonKind,
+  string
+>;
 
 interface ButtonProps extends ComponentProps<"button"> {
   readonly kind?: ButtonKind;
@@ -11,12 +14,25 @@ interface ButtonProps extends ComponentProps<"button"> {
 }
 
 /** A button with an optional icon and its cost. */
-export function Button({ kind = "plain", icon, cost, className = "", children, ...rest }: ButtonProps) {
+export function Button({
+  kind = "plain",
+  icon,
+  cost,
+  className = "",
+  children,
+  ...rest
+}: ButtonProps) {
   return (
     <button
       type="button"
       className={`${KIND[kind]} ${className}`}
-      {...(cost === undefined ? {} : { "aria-description": cost, "aria-label": typeof children === "string" ? children : undefined, "data-quiet": cost })}
+      {...(cost === undefined
+        ? {}
+        : {
+            "aria-description": cost,
+            "aria-label": typeof children === "string" ? children : undefined,
+            "data-quiet": cost,
+          })}
       {...rest}
     >
       {icon}

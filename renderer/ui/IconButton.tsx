@@ -8,9 +8,21 @@ interface IconButtonProps extends Omit<ComponentProps<"button">, "aria-label" | 
 }
 
 /** A square button that shows only an icon. */
-export function IconButton({ label, icon, kind = "ghost", className = "", ...rest }: IconButtonProps) {
+export function IconButton({
+  label,
+  icon,
+  kind = "ghost",
+  className = "",
+  ...rest
+}: IconButtonProps) {
   return (
-    <button type="button" className={`btn sq ${kind === "primary" ? "p" : "g"} ${className}`} aria-label={label} title={label} {...rest}>
+    <button
+      type="button"
+      className={`btn sq ${kind === "primary" ? "p" : "g"} ${className}`}
+      aria-label={label}
+      title={label}
+      {...rest}
+    >
       {icon}
     </button>
   );

@@ -9,7 +9,12 @@ interface SegmentedProps<T extends string> {
 }
 
 /** One of a few, all in sight: radio buttons drawn as one control. */
-export function Segmented<T extends string>({ label, value, options, onChange }: SegmentedProps<T>) {
+export function Segmented<T extends string>({
+  label,
+  value,
+  options,
+  onChange,
+}: SegmentedProps<T>) {
   const name = useId();
   const values = Object.keys(options) as T[];
   return (

@@ -1,4 +1,12 @@
-import { createContext, useCallback, useContext, useMemo, useRef, useState, type ReactNode } from "react";
+import {
+  createContext,
+  useCallback,
+  useContext,
+  useMemo,
+  useRef,
+  useState,
+  type ReactNode,
+} from "react";
 import { X } from "lucide-react";
 import { IconButton } from "./IconButton.tsx";
 
@@ -30,18 +38,30 @@ export function ToastProvider({ children }: { readonly children: ReactNode }) {
   const nextId = useRef(1);
   const held = useRef(false);
 
-  const remove = useCallback((id: number) => setShown((all) => all.filter((toast) => toast.id !== id)), []);
-  const leaveLater = useCallback((id: number) => {
-    setTimeout(() => {
-      if (held.current) leaveLater(id);
-      else remove(id);
-    }, STAYS_MS);
-  }, [remove]);
-  const tell = useMemo<Tell>(() => (text, options = {}) => {
-    const id = nextId.current++;
-    setShown((all) => [...all.filter((toast) => toast.text !== text), { ...options, id, text }].slice(-4));
-    leaveLater(id);
-  }, [leaveLater]);
+  const remove = useCallback(
+    (id: number) => setShown((all) => all.filter((toast) => toast.id !== id)),
+    [],
+  );
+  const leaveLater = useCallback(
+    (id: number) => {
+      setTimeout(() => {
+        if (held.current) leaveLater(id);
+        else remove(id);
+      }, STAYS_MS);
+    },
+    [remove],
+  );
+  const tell = useMemo<Tell>(
+    () =>
+      (text, options = {}) => {
+        const id = nextId.current++;
+        setShown((all) =>
+          [...all.filter((toast) => toast.text !== text), { ...options, id, text }].slice(-4),
+        );
+        leaveLater(id);
+      },
+    [leaveLater],
+  );
 
   const hold = (value: boolean) => () => {
     held.current = value;
@@ -49,12 +69,25 @@ export function ToastProvider({ children }: { readonly children: ReactNode }) {
   return (
     <ToastContext value={tell}>
       {children}
-      <div className="toasts" onMouseEnter={hold(true)} onMouseLeave={hold(false)} onFocus={hold(true)} onBlur={hold(false)}>
+      <div
+        className="toasts"
+        onMouseEnter={hold(true)}
+        onMouseLeave={hold(false)}
+        onFocus={hold(true)}
+        onBlur={hold(false)}
+      >
         {shown.map(({ id, text, kind = "info", action }) => (
           <div key={id} className={`toast ${kind}`} role={kind === "error" ? "alert" : "status"}>
             <span className="grow">{text}</span>
             {action !== undefined && (
-              <button type="button" className="btn g acc" onClick={() => { remove(id); action.run(); }}>
+              <button
+                type="button"
+                className="btn g acc"
+                onClick={() => {
+                  remove(id);
+                  action.run();
+                }}
+              >
                 {action.label}
               </button>
             )}

@@ -17,7 +17,11 @@ export function Announcer({ answer, announce }: AnnouncerProps) {
     if (answer === undefined || announce === "nothing") return;
     if (spoken.current.id !== answer.id) {
       // An answer that was complete when it came on the screen is not read out.
-      spoken.current = { id: answer.id, length: isTransient(answer) ? 0 : answer.text.length, writing: isTransient(answer) };
+      spoken.current = {
+        id: answer.id,
+        length: isTransient(answer) ? 0 : answer.text.length,
+        writing: isTransient(answer),
+      };
       if (isTransient(answer)) setSaid("Writing");
       return;
     }
@@ -33,5 +37,9 @@ export function Announcer({ answer, announce }: AnnouncerProps) {
     }
   }, [answer, announce]);
 
-  return <div className="sr" aria-live="polite">{said}</div>;
+  return (
+    <div className="sr" aria-live="polite">
+      {said}
+    </div>
+  );
 }

@@ -25,7 +25,15 @@ interface AssistantMessageProps {
 }
 
 /** An answer: its text while it is written, how it came about, and what can be done with it. */
-export const AssistantMessage = memo(function AssistantMessage({ message, question, passages, progress, last, busy, actions }: AssistantMessageProps) {
+export const AssistantMessage = memo(function AssistantMessage({
+  message,
+  question,
+  passages,
+  progress,
+  last,
+  busy,
+  actions,
+}: AssistantMessageProps) {
   const { siblings, status } = message;
   const writing = status === "writing";
   return (
@@ -40,25 +48,54 @@ export const AssistantMessage = memo(function AssistantMessage({ message, questi
       <div className="who">
         <Mark size={16} />
         <span>Assistant</span>
-        {siblings.length > 1 && <span className="small qq">{`answer ${siblings.indexOf(message.id) + 1} of ${siblings.length}`}</span>}
-        {message.sampler !== null && message.sampler.temperature > 0 && <span className="small qq">{`temperature ${message.sampler.temperature}`}</span>}
+        {siblings.length > 1 && (
+          <span className="small qq">{`answer ${siblings.indexOf(message.id) + 1} of ${siblings.length}`}</span>
+        )}
+        {message.sampler !== null && message.sampler.temperature > 0 && (
+          <span className="small qq">{`temperature ${message.sampler.temperature}`}</span>
+        )}
       </div>
       <div className={`md ${writing ? "caret" : ""}`} dir="auto">
         <Markdown text={message.text} />
       </div>
       <State message={message} progress={progress} />
       {passages.length > 0 && (
-        <Passages passages={passages} question={question} onOpen={({ documentId, page, start, end }) => actions.openDocument(documentId, { page, start, end })} />
+        <Passages
+          passages={passages}
+          question={question}
+          onOpen={({ documentId, page, start, end }) =>
+            actions.openDocument(documentId, { page, start, end })
+          }
+        />
       )}
       {!isTransient(message) && (
         <div className="acts">
-          <Button kind="ghost" icon={<Copy className="i s" />} onClick={() => actions.copy(message.text)}>Copy</Button>
+          <Button
+            kind="ghost"
+            icon={<Copy className="i s" />}
+            onClick={() => actions.copy(message.text)}
+          >
+            Copy
+          </Button>
           {last && (
-            <Button kind="ghost" icon={<RotateCw className="i s" />} cost="0 tokens" disabled={busy} onClick={() => actions.regenerate(message)}>
+            <Button
+              kind="ghost"
+              icon={<RotateCw className="i s" />}
+              cost="0 tokens"
+              disabled={busy}
+              onClick={() => actions.regenerate(message)}
+            >
               Regenerate
             </Button>
           )}
-          <Button kind="ghost" icon={<GitBranch className="i s" />} cost="0 tokens" onClick={() => actions.fork(message)}>Fork from here</Button>
+          <Button
+            kind="ghost"
+            icon={<GitBranch className="i s" />}
+            cost="0 tokens"
+            onClick={() => actions.fork(message)}
+          >
+            Fork from here
+          </Button>
           {last && message.tokensPerSecond !== null && (
             <span className="small qq hide-n cut" style={{ marginInlineStart: 8 }}>
               {`${formatTokens(message.tokens)}, ${formatRate(message.tokensPerSecond)}${message.prefilled === null ? "" : `, read ${formatCount(message.prefilled)}`}`}
@@ -71,7 +108,13 @@ export const AssistantMessage = memo(function AssistantMessage({ message, questi
   );
 });
 
-function State({ message, progress }: { readonly message: Message; readonly progress: ReadingProgress | null }) {
+function State({
+  message,
+  progress,
+}: {
+  readonly message: Message;
+  readonly progress: ReadingProgress | null;
+}) {
   switch (message.status) {
     case "queued":
       return <p className="small q">Waits for the engine.</p>;
@@ -81,7 +124,14 @@ function State({ message, progress }: { readonly message: Message; readonly prog
         <p className="small q">Reading.</p>
       ) : (
         <div style={{ maxWidth: 420 }}>
-          <div className="meter" role="progressbar" aria-label="Reading" aria-valuemin={0} aria-valuemax={progress.total} aria-valuenow={progress.done}>
+          <div
+            className="meter"
+            role="progressbar"
+            aria-label="Reading"
+            aria-valuemin={0}
+            aria-valuemax={progress.total}
+            aria-valuenow={progress.done}
+          >
             <i style={{ width: `${(100 * progress.done) / Math.max(1, progress.total)}%` }} />
           </div>
           <p className="small q mt-1">
@@ -94,9 +144,15 @@ function State({ message, progress }: { readonly message: Message; readonly prog
     case "stopped":
       return <p className="small q">{`Stopped after ${formatTokens(message.tokens)}.`}</p>;
     case "length":
-      return <p className="small q">{`Ended at the limit of ${formatTokens(message.tokens)}. Settings has a larger one.`}</p>;
+      return (
+        <p className="small q">{`Ended at the limit of ${formatTokens(message.tokens)}. Settings has a larger one.`}</p>
+      );
     case "failed":
-      return <p className="small danger" role="alert">{message.error?.message ?? "The answer failed. What you wrote is kept."}</p>;
+      return (
+        <p className="small danger" role="alert">
+          {message.error?.message ?? "The answer failed. What you wrote is kept."}
+        </p>
+      );
     case "done":
       return null;
   }

@@ -15,7 +15,9 @@ interface ChatHeaderProps {
 
 /** The chat's title and what can be done with the chat as a whole. */
 export function ChatHeader({ chat, title, onRename, onPin, onDelete }: ChatHeaderProps) {
-  const [draft, setDraft] = useState<{ readonly chatId: string; readonly title: string } | null>(null);
+  const [draft, setDraft] = useState<{ readonly chatId: string; readonly title: string } | null>(
+    null,
+  );
   const renaming = draft !== null && draft.chatId === chat?.id;
 
   function save(): void {

@@ -1,4 +1,12 @@
-import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState, type KeyboardEvent } from "react";
+import {
+  useCallback,
+  useEffect,
+  useLayoutEffect,
+  useMemo,
+  useRef,
+  useState,
+  type KeyboardEvent,
+} from "react";
 import { ArrowDown } from "lucide-react";
 import type { DocumentInfo, EngineStatus, Message, Settings } from "../../../main/contract/dto.ts";
 import { toTarnError } from "../../client/check.ts";
@@ -30,10 +38,21 @@ interface ChatViewProps {
 const FOLLOWS_WITHIN = 80;
 
 /** One conversation: what was read, what was said, and the box for what comes next. */
-export function ChatView({ chatId, status, announce, attached, onOpenChat, openDocument }: ChatViewProps) {
+export function ChatView({
+  chatId,
+  status,
+  announce,
+  attached,
+  onOpenChat,
+  openDocument,
+}: ChatViewProps) {
   const api = useApi();
   const tell = useToast();
-  const fail = useCallback((error: unknown) => tell(typeof error === "string" ? error : toTarnError(error).message, { kind: "error" }), [tell]);
+  const fail = useCallback(
+    (error: unknown) =>
+      tell(typeof error === "string" ? error : toTarnError(error).message, { kind: "error" }),
+    [tell],
+  );
   const { chat, progress, reload, show } = useChat(chatId, fail);
   const [suggestion, setSuggestion] = useState<{ readonly text: string } | null>(null);
   const log = useRef<HTMLDivElement>(null);
@@ -44,8 +63,15 @@ export function ChatView({ chatId, status, announce, attached, onOpenChat, openD
   const shown = messages.filter(({ role }) => role === "user" || role === "assistant");
   const tip = shown.at(-1);
   /** The answer that was asked for; busy until it is on the screen, so that Send never comes back in between. */
-  const [awaited, setAwaited] = useState<{ readonly chatId: string; readonly messageId: string } | null>(null);
-  const busy = shown.some(isTransient) || (awaited !== null && awaited.chatId === chatId && !messages.some(({ id }) => id === awaited.messageId));
+  const [awaited, setAwaited] = useState<{
+    readonly chatId: string;
+    readonly messageId: string;
+  } | null>(null);
+  const busy =
+    shown.some(isTransient) ||
+    (awaited !== null &&
+      awaited.chatId === chatId &&
+      !messages.some(({ id }) => id === awaited.messageId));
   const lastUser = shown.findLast(({ role }) => role === "user");
 
   useEffect(() => {
@@ -59,21 +85,34 @@ export function ChatView({ chatId, status, announce, attached, onOpenChat, openD
     else if (busy) setBehind(true);
   }, [chat, progress, busy]);
 
-  const send = useCallback(async (text: string, documents: readonly DocumentInfo[], reading: Reading): Promise<boolean> => {
-    try {
-      const target = chatId ?? (await api.call("chats.create", {})).id;
-      follows.current = true;
-      const parentId = chatId === null ? null : (tip?.id ?? null);
-      const sent = await api.call("messages.send", { chatId: target, parentId, text, documentIds: documents.map(({ id }) => id), reading });
-      setAwaited({ chatId: target, messageId: sent.assistantMessageId });
-      if (chatId === null) onOpenChat(target);
-      else await reload();
-      return true;
-    } catch (error) {
-      fail(error);
-      return false;
-    }
-  }, [api, chatId, fail, onOpenChat, reload, tip?.id]);
+  const send = useCallback(
+    async (
+      text: string,
+      documents: readonly DocumentInfo[],
+      reading: Reading,
+    ): Promise<boolean> => {
+      try {
+        const target = chatId ?? (await api.call("chats.create", {})).id;
+        follows.current = true;
+        const parentId = chatId === null ? null : (tip?.id ?? null);
+        const sent = await api.call("messages.send", {
+          chatId: target,
+          parentId,
+          text,
+          documentIds: documents.map(({ id }) => id),
+          reading,
+        });
+        setAwaited({ chatId: target, messageId: sent.assistantMessageId });
+        if (chatId === null) onOpenChat(target);
+        else await reload();
+        return true;
+      } catch (error) {
+        fail(error);
+        return false;
+      }
+    },
+    [api, chatId, fail, onOpenChat, reload, tip?.id],
+  );
 
   const actions = useMemo<MessageActions>(() => {
     const inChat = async (work: (chatId: string) => Promise<void>): Promise<boolean> => {
@@ -88,21 +127,36 @@ export function ChatView({ chatId, status, announce, attached, onOpenChat, openD
     };
     return {
       copy: (text) => void navigator.clipboard.writeText(text).then(() => tell("Copied."), fail),
-      edit: (message, text) => inChat(async (id) => {
-        const { assistantMessageId } = await api.call("messages.edit", { chatId: id, messageId: message.id, text });
-        setAwaited({ chatId: id, messageId: assistantMessageId });
-        await reload();
-      }),
-      regenerate: (message) => void inChat(async (id) => {
-        const { assistantMessageId } = await api.call("messages.regenerate", { chatId: id, messageId: message.id });
-        setAwaited({ chatId: id, messageId: assistantMessageId });
-        await reload();
-      }),
-      fork: (message) => void inChat(async (id) => {
-        onOpenChat((await api.call("messages.fork", { chatId: id, messageId: message.id })).chatId);
-        tell("This is a new chat that begins with everything up to here. 0 tokens were read.");
-      }),
-      select: (messageId) => void inChat(async (id) => show(await api.call("messages.select", { chatId: id, messageId }))),
+      edit: (message, text) =>
+        inChat(async (id) => {
+          const { assistantMessageId } = await api.call("messages.edit", {
+            chatId: id,
+            messageId: message.id,
+            text,
+          });
+          setAwaited({ chatId: id, messageId: assistantMessageId });
+          await reload();
+        }),
+      regenerate: (message) =>
+        void inChat(async (id) => {
+          const { assistantMessageId } = await api.call("messages.regenerate", {
+            chatId: id,
+            messageId: message.id,
+          });
+          setAwaited({ chatId: id, messageId: assistantMessageId });
+          await reload();
+        }),
+      fork: (message) =>
+        void inChat(async (id) => {
+          onOpenChat(
+            (await api.call("messages.fork", { chatId: id, messageId: message.id })).chatId,
+          );
+          tell("This is a new chat that begins with everything up to here. 0 tokens were read.");
+        }),
+      select: (messageId) =>
+        void inChat(async (id) =>
+          show(await api.call("messages.select", { chatId: id, messageId })),
+        ),
       openDocument,
     };
   }, [api, chatId, fail, onOpenChat, openDocument, reload, show, tell]);
@@ -111,7 +165,9 @@ export function ChatView({ chatId, status, announce, attached, onOpenChat, openD
     if (!event.altKey || (event.key !== "ArrowUp" && event.key !== "ArrowDown")) return;
     const articles = [...(log.current?.querySelectorAll<HTMLElement>("article") ?? [])];
     const at = articles.findIndex((article) => article.contains(document.activeElement));
-    const next = articles.at(event.key === "ArrowUp" ? (at === -1 ? -1 : Math.max(0, at - 1)) : at + 1);
+    const next = articles.at(
+      event.key === "ArrowUp" ? (at === -1 ? -1 : Math.max(0, at - 1)) : at + 1,
+    );
     if (next === undefined) return;
     event.preventDefault();
     next.focus();
@@ -136,12 +192,24 @@ export function ChatView({ chatId, status, announce, attached, onOpenChat, openD
         }}
       >
         {shown.length === 0 && chatId === null && (
-          <Welcome status={status} onTry={(text) => setSuggestion({ text })} onChooseFile={() => document.querySelector<HTMLElement>("button[aria-label=Attach]")?.click()} />
+          <Welcome
+            status={status}
+            onTry={(text) => setSuggestion({ text })}
+            onChooseFile={() =>
+              document.querySelector<HTMLElement>("button[aria-label=Attach]")?.click()
+            }
+          />
         )}
         <div className="conv w-full" role="log" aria-label="Conversation" aria-live="off">
           {shown.map((message) =>
             message.role === "user" ? (
-              <UserMessage key={message.id} message={message} last={message.id === lastUser?.id} busy={busy} actions={actions} />
+              <UserMessage
+                key={message.id}
+                message={message}
+                last={message.id === lastUser?.id}
+                busy={busy}
+                actions={actions}
+              />
             ) : (
               <AssistantMessage
                 key={message.id}
@@ -159,7 +227,9 @@ export function ChatView({ chatId, status, announce, attached, onOpenChat, openD
       </div>
       {behind && (
         <div className="row justify-center" style={{ marginBlock: -36 + 4, zIndex: 1 }}>
-          <Button icon={<ArrowDown className="i s" />} onClick={toEnd}>Newest</Button>
+          <Button icon={<ArrowDown className="i s" />} onClick={toEnd}>
+            Newest
+          </Button>
         </div>
       )}
       <Announcer answer={tip?.role === "assistant" ? tip : undefined} announce={announce} />
@@ -170,7 +240,11 @@ export function ChatView({ chatId, status, announce, attached, onOpenChat, openD
         attached={attached}
         onSend={send}
         onStop={() => chatId !== null && void api.call("messages.stop", { chatId }).catch(fail)}
-        onEditLast={() => log.current?.querySelector<HTMLElement>(`[data-message="${lastUser?.id ?? ""}"] .acts button`)?.click()}
+        onEditLast={() =>
+          log.current
+            ?.querySelector<HTMLElement>(`[data-message="${lastUser?.id ?? ""}"] .acts button`)
+            ?.click()
+        }
       />
     </div>
   );

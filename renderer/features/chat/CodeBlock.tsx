@@ -19,7 +19,10 @@ export function CodeBlock({ code, language }: CodeBlockProps) {
     if (language === "" || code.length > MAX_HIGHLIGHTED) return;
     let current = true;
     // Colours are an extra: without them the block stays readable as it is.
-    void highlight(code, language).then((result) => current && setLines(result), () => current && setLines(null));
+    void highlight(code, language).then(
+      (result) => current && setLines(result),
+      () => current && setLines(null),
+    );
     return () => {
       current = false;
     };
@@ -32,13 +35,20 @@ export function CodeBlock({ code, language }: CodeBlockProps) {
   }
 
   // Coloured lines of an older text must not hide newer text while an answer streams.
-  const fresh = lines !== null && lines.map((line) => line.map(({ text }) => text).join("")).join("\n") === code;
+  const fresh =
+    lines !== null &&
+    lines.map((line) => line.map(({ text }) => text).join("")).join("\n") === code;
   return (
     <div className="code">
       <div className="ch">
         <span>{language === "" ? "Text" : language}</span>
         <span className="end">
-          <button type="button" className="btn g" aria-label="Copy code" onClick={() => void copy()}>
+          <button
+            type="button"
+            className="btn g"
+            aria-label="Copy code"
+            onClick={() => void copy()}
+          >
             {copied ? <Check className="i s" /> : <Copy className="i s" />}
             <span>{copied ? "Copied" : "Copy"}</span>
           </button>
@@ -50,7 +60,9 @@ export function CodeBlock({ code, language }: CodeBlockProps) {
             ? lines.map((line, row) => (
                 <span key={row}>
                   {line.map(({ text, color }, column) => (
-                    <span key={column} style={color === null ? undefined : { color }}>{text}</span>
+                    <span key={column} style={color === null ? undefined : { color }}>
+                      {text}
+                    </span>
                   ))}
                   {"\n"}
                 </span>

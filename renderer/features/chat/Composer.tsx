@@ -1,4 +1,11 @@
-import { useEffect, useLayoutEffect, useRef, useState, type DragEvent, type KeyboardEvent } from "react";
+import {
+  useEffect,
+  useLayoutEffect,
+  useRef,
+  useState,
+  type DragEvent,
+  type KeyboardEvent,
+} from "react";
 import { ArrowUp, FileText, FileWarning, LoaderCircle, Paperclip, Square, X } from "lucide-react";
 import type { DocumentInfo } from "../../../main/contract/dto.ts";
 import { useApi } from "../../client/context.tsx";
@@ -24,7 +31,15 @@ interface ComposerProps {
 }
 
 /** The box for the next message, with its attachments. Send becomes Stop in the same place. */
-export function Composer({ modelName, busy, suggestion, attached, onSend, onStop, onEditLast }: ComposerProps) {
+export function Composer({
+  modelName,
+  busy,
+  suggestion,
+  attached,
+  onSend,
+  onStop,
+  onEditLast,
+}: ComposerProps) {
   const [text, setText] = useState("");
   const [reading, setReading] = useState<Reading>("search");
   /** Sent, and waiting for a file that is still being extracted. */
@@ -95,22 +110,34 @@ export function Composer({ modelName, busy, suggestion, attached, onSend, onStop
     attachments.add(event.dataTransfer.files);
   }
 
-  const ready = attachments.all.filter((one) => one.state === "ready").map(({ document }) => document);
+  const ready = attachments.all
+    .filter((one) => one.state === "ready")
+    .map(({ document }) => document);
   return (
     <form
       className={`composer ${dropping ? "drop" : ""}`}
       aria-label="Composer"
-      onSubmit={(event) => { event.preventDefault(); void send(); }}
-      onDragOver={(event) => { event.preventDefault(); setDropping(true); }}
+      onSubmit={(event) => {
+        event.preventDefault();
+        void send();
+      }}
+      onDragOver={(event) => {
+        event.preventDefault();
+        setDropping(true);
+      }}
       onDragLeave={() => setDropping(false)}
       onDrop={onDrop}
     >
       {attachments.all.length > 0 && (
         <div className="row" style={{ padding: "2px 2px 4px", flexWrap: "wrap" }}>
-          {attachments.all.map((one) => <Chip key={one.key} attachment={one} onRemove={() => attachments.remove(one.key)} />)}
+          {attachments.all.map((one) => (
+            <Chip key={one.key} attachment={one} onRemove={() => attachments.remove(one.key)} />
+          ))}
         </div>
       )}
-      {ready.length > 0 && <ReadingChoice documents={ready} reading={reading} onChange={setReading} />}
+      {ready.length > 0 && (
+        <ReadingChoice documents={ready} reading={reading} onChange={setReading} />
+      )}
       <textarea
         ref={box}
         aria-label="Message"
@@ -120,7 +147,9 @@ export function Composer({ modelName, busy, suggestion, attached, onSend, onStop
         value={text}
         onChange={(event) => setText(event.target.value)}
         onKeyDown={onKeyDown}
-        onPaste={(event) => { if (event.clipboardData.files.length > 0) attachments.add(event.clipboardData.files); }}
+        onPaste={(event) => {
+          if (event.clipboardData.files.length > 0) attachments.add(event.clipboardData.files);
+        }}
       />
       <input
         ref={chooser}
@@ -136,10 +165,20 @@ export function Composer({ modelName, busy, suggestion, attached, onSend, onStop
         }}
       />
       <div className="row">
-        <IconButton label="Attach" icon={<Paperclip className="i s" />} onClick={() => chooser.current?.click()} />
+        <IconButton
+          label="Attach"
+          icon={<Paperclip className="i s" />}
+          onClick={() => chooser.current?.click()}
+        />
         <span className="end row" style={{ gap: 12 }}>
-          {queued !== null && !busy && attachments.all.some(({ state }) => state === "extracting") && <span className="small q">Waits for the file.</span>}
-          <span className="small qq hide-n hint"><kbd>Enter</kbd> send &ensp;<kbd>Shift Enter</kbd> new line</span>
+          {queued !== null &&
+            !busy &&
+            attachments.all.some(({ state }) => state === "extracting") && (
+              <span className="small q">Waits for the file.</span>
+            )}
+          <span className="small qq hide-n hint">
+            <kbd>Enter</kbd> send &ensp;<kbd>Shift Enter</kbd> new line
+          </span>
           {/* One button whose name changes, so that the focus stays where it was. */}
           <IconButton
             label={running ? "Stop" : "Send"}
@@ -158,18 +197,39 @@ export function Composer({ modelName, busy, suggestion, attached, onSend, onStop
 function Chip({ attachment, onRemove }: { readonly attachment: Attachment; onRemove(): void }) {
   const failed = attachment.state === "failed";
   return (
-    <span className={`chip ${failed ? "bad" : ""}`} style={failed ? { height: "auto", whiteSpace: "normal" } : undefined}>
-      {attachment.state === "extracting" ? <LoaderCircle className="i s animate-spin motion-reduce:animate-none" /> : failed ? <FileWarning className="i s" /> : <FileText className="i s" />}
+    <span
+      className={`chip ${failed ? "bad" : ""}`}
+      style={failed ? { height: "auto", whiteSpace: "normal" } : undefined}
+    >
+      {attachment.state === "extracting" ? (
+        <LoaderCircle className="i s animate-spin motion-reduce:animate-none" />
+      ) : failed ? (
+        <FileWarning className="i s" />
+      ) : (
+        <FileText className="i s" />
+      )}
       <span className={failed ? "" : "cut"} role={failed ? "alert" : undefined}>
-        {failed ? attachment.reason : <><b>{attachment.name}</b>{attachment.state === "extracting" ? ", being opened" : sizeOf(attachment.document)}</>}
+        {failed ? (
+          attachment.reason
+        ) : (
+          <>
+            <b>{attachment.name}</b>
+            {attachment.state === "extracting" ? ", being opened" : sizeOf(attachment.document)}
+          </>
+        )}
       </span>
-      <button type="button" aria-label={`Remove ${attachment.name}`} onClick={onRemove}><X className="i s" /></button>
+      <button type="button" aria-label={`Remove ${attachment.name}`} onClick={onRemove}>
+        <X className="i s" />
+      </button>
     </span>
   );
 }
 
 function sizeOf({ pages, tokens }: DocumentInfo): string {
-  const parts = [pages === null ? null : `${pages} ${pages === 1 ? "page" : "pages"}`, tokens === null ? null : formatTokens(tokens)];
+  const parts = [
+    pages === null ? null : `${pages} ${pages === 1 ? "page" : "pages"}`,
+    tokens === null ? null : formatTokens(tokens),
+  ];
   return parts.map((part) => (part === null ? "" : `, ${part}`)).join("");
 }
 
@@ -187,12 +247,18 @@ function ReadingChoice({ documents, reading, onChange }: ReadingChoiceProps) {
   useEffect(() => {
     let current = true;
     // Without an estimate the choice stays, just without its price.
-    api.call("documents.cost", { documentIds: ids.split(" ") }).then((next) => current && setCost(next), () => current && setCost(null));
+    api.call("documents.cost", { documentIds: ids.split(" ") }).then(
+      (next) => current && setCost(next),
+      () => current && setCost(null),
+    );
     return () => {
       current = false;
     };
   }, [api, ids]);
-  const price = cost === null ? "" : ` ${formatTokens(cost.tokens)}${cost.seconds === null ? "" : `, about ${formatSeconds(cost.seconds)}`}`;
+  const price =
+    cost === null
+      ? ""
+      : ` ${formatTokens(cost.tokens)}${cost.seconds === null ? "" : `, about ${formatSeconds(cost.seconds)}`}`;
   const choices = [
     { value: "search", label: "Search it", detail: " finds passages for each question" },
     { value: "whole", label: "Read all of it", detail: price },
@@ -202,8 +268,17 @@ function ReadingChoice({ documents, reading, onChange }: ReadingChoiceProps) {
       <legend className="sr">How the document is used</legend>
       {choices.map(({ value, label, detail }) => (
         <label key={value} className="row" style={{ gap: 6 }}>
-          <input type="radio" name="reading" style={{ accentColor: "var(--accent)" }} checked={reading === value} onChange={() => onChange(value)} />
-          <span>{label}<span className="q">{detail}</span></span>
+          <input
+            type="radio"
+            name="reading"
+            style={{ accentColor: "var(--accent)" }}
+            checked={reading === value}
+            onChange={() => onChange(value)}
+          />
+          <span>
+            {label}
+            <span className="q">{detail}</span>
+          </span>
         </label>
       ))}
     </fieldset>

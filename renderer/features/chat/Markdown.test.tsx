@@ -27,7 +27,13 @@ afterEach(() => host.remove());
 
 function show(text: string): void {
   const root = createRoot(host);
-  flushSync(() => root.render(<ApiProvider api={api}><Markdown text={text} /></ApiProvider>));
+  flushSync(() =>
+    root.render(
+      <ApiProvider api={api}>
+        <Markdown text={text} />
+      </ApiProvider>,
+    ),
+  );
 }
 
 const HOSTILE = [
@@ -53,12 +59,22 @@ const HOSTILE = [
 test.each(HOSTILE)("shows %s without executing or fetching anything", async (text) => {
   const before = performance.getEntriesByType("resource").length;
   show(text);
-  for (const link of host.querySelectorAll("a")) expect(link.protocol).toMatch(/^(?:https?|mailto):$/u);
-  expect(host.querySelector("script, img, iframe, svg[onload], style, object, embed, form, details")).toBeNull();
-  expect([...host.querySelectorAll("*")].flatMap((element) => element.getAttributeNames()).filter((name) => name.startsWith("on"))).toEqual([]);
+  for (const link of host.querySelectorAll("a"))
+    expect(link.protocol).toMatch(/^(?:https?|mailto):$/u);
+  expect(
+    host.querySelector("script, img, iframe, svg[onload], style, object, embed, form, details"),
+  ).toBeNull();
+  expect(
+    [...host.querySelectorAll("*")]
+      .flatMap((element) => element.getAttributeNames())
+      .filter((name) => name.startsWith("on")),
+  ).toEqual([]);
   await new Promise((resolve) => setTimeout(resolve, 20));
   expect(executed).toEqual([]);
-  const asked = performance.getEntriesByType("resource").slice(before).filter(({ name }) => name.includes(":9/"));
+  const asked = performance
+    .getEntriesByType("resource")
+    .slice(before)
+    .filter(({ name }) => name.includes(":9/"));
   expect(asked).toEqual([]);
 });
 

@@ -5,26 +5,53 @@ import { useApi } from "../../client/context.tsx";
 import { openableLink, openLink } from "../../client/links.ts";
 import { CodeBlock } from "./CodeBlock.tsx";
 
-function Link({ href, children }: { readonly href?: string | undefined; readonly children?: ReactNode }) {
+function Link({
+  href,
+  children,
+}: {
+  readonly href?: string | undefined;
+  readonly children?: ReactNode;
+}) {
   const api = useApi();
   const target = openableLink(href);
   // What may not be opened is shown as text with its address, so that nothing is hidden behind a word.
-  if (target === null) return <span>{children}{href !== undefined && href !== "" ? ` (${href})` : ""}</span>;
+  if (target === null)
+    return (
+      <span>
+        {children}
+        {href !== undefined && href !== "" ? ` (${href})` : ""}
+      </span>
+    );
   return (
-    <a href={target} title={target} rel="noreferrer noopener" onClick={(event) => { event.preventDefault(); openLink(api, target); }}>
+    <a
+      href={target}
+      title={target}
+      rel="noreferrer noopener"
+      onClick={(event) => {
+        event.preventDefault();
+        openLink(api, target);
+      }}
+    >
       {children}
     </a>
   );
 }
 
-function isCode(node: ReactNode): node is ReactElement<{ className?: string; children?: ReactNode }> {
+function isCode(
+  node: ReactNode,
+): node is ReactElement<{ className?: string; children?: ReactNode }> {
   return typeof node === "object" && node !== null && "props" in node;
 }
 
 const components: Components = {
   a: ({ href, children }) => <Link href={href}>{children}</Link>,
   // Images are never fetched: a picture's address can tell the outside what was read.
-  img: ({ alt, src }) => <span className="q">[image{alt ? `: ${alt}` : ""}{typeof src === "string" && src !== "" ? `, not loaded from ${src}` : ""}]</span>,
+  img: ({ alt, src }) => (
+    <span className="q">
+      [image{alt ? `: ${alt}` : ""}
+      {typeof src === "string" && src !== "" ? `, not loaded from ${src}` : ""}]
+    </span>
+  ),
   pre: ({ children }) => {
     const code = isCode(children) ? children.props : {};
     const language = /language-([\w+#-]+)/u.exec(code.className ?? "")?.[1] ?? "";

@@ -27,7 +27,12 @@ export function Passages({ passages, question, onOpen }: PassagesProps) {
       <ul>
         {(all ? passages : passages.slice(0, FIRST)).map((passage) => (
           <li key={`${passage.documentId}:${passage.start}`} className="passage">
-            <button type="button" className="cite" aria-label={`Open ${passage.file}, ${placeOf(passage)}`} onClick={() => onOpen(passage)}>
+            <button
+              type="button"
+              className="cite"
+              aria-label={`Open ${passage.file}, ${placeOf(passage)}`}
+              onClick={() => onOpen(passage)}
+            >
               {severalFiles ? `${passage.file}, ` : ""}
               {placeOf(passage)}
             </button>
@@ -36,7 +41,12 @@ export function Passages({ passages, question, onOpen }: PassagesProps) {
         ))}
       </ul>
       {passages.length > FIRST && (
-        <button type="button" className="btn g small" aria-expanded={all} onClick={() => setAll(!all)}>
+        <button
+          type="button"
+          className="btn g small"
+          aria-expanded={all}
+          onClick={() => setAll(!all)}
+        >
           {all ? "Show fewer" : `Show all ${formatCount(passages.length)} passages`}
         </button>
       )}
@@ -45,8 +55,17 @@ export function Passages({ passages, question, onOpen }: PassagesProps) {
 }
 
 function ExcerptText({ text, question }: { readonly text: string; readonly question: string }) {
-  const { before, sentence, after, telling } = useMemo(() => excerptFor(text, question), [text, question]);
-  return <p dir="auto">{before}{telling ? <mark>{sentence}</mark> : sentence}{after}</p>;
+  const { before, sentence, after, telling } = useMemo(
+    () => excerptFor(text, question),
+    [text, question],
+  );
+  return (
+    <p dir="auto">
+      {before}
+      {telling ? <mark>{sentence}</mark> : sentence}
+      {after}
+    </p>
+  );
 }
 
 function placeOf({ page, start }: Passage): string {

@@ -15,7 +15,12 @@ interface UserMessageProps {
 }
 
 /** What the user said, and the way to say it differently. */
-export const UserMessage = memo(function UserMessage({ message, last, busy, actions }: UserMessageProps) {
+export const UserMessage = memo(function UserMessage({
+  message,
+  last,
+  busy,
+  actions,
+}: UserMessageProps) {
   const [draft, setDraft] = useState<string | null>(null);
 
   async function save(): Promise<void> {
@@ -24,14 +29,26 @@ export const UserMessage = memo(function UserMessage({ message, last, busy, acti
   }
 
   return (
-    <article className={`msg-frame ${last ? "last" : ""}`} aria-label="You" tabIndex={-1} data-message={message.id} style={{ marginBlockStart: 16 }}>
+    <article
+      className={`msg-frame ${last ? "last" : ""}`}
+      aria-label="You"
+      tabIndex={-1}
+      data-message={message.id}
+      style={{ marginBlockStart: 16 }}
+    >
       {draft === null ? (
         <div className="msg you" dir="auto">
           {message.documents.length > 0 && (
             <div className="row mb-1" style={{ flexWrap: "wrap" }}>
               {message.documents.map(({ id, name }) => (
-                <button key={id} type="button" className="chip" onClick={() => actions.openDocument(id, null)}>
-                  <FileText className="i s" /><b className="cut">{name}</b>
+                <button
+                  key={id}
+                  type="button"
+                  className="chip"
+                  onClick={() => actions.openDocument(id, null)}
+                >
+                  <FileText className="i s" />
+                  <b className="cut">{name}</b>
                 </button>
               ))}
             </div>
@@ -42,7 +59,10 @@ export const UserMessage = memo(function UserMessage({ message, last, busy, acti
         <form
           className="composer"
           style={{ width: "100%" }}
-          onSubmit={(event) => { event.preventDefault(); void save(); }}
+          onSubmit={(event) => {
+            event.preventDefault();
+            void save();
+          }}
         >
           <textarea
             aria-label="Edit message"
@@ -53,21 +73,52 @@ export const UserMessage = memo(function UserMessage({ message, last, busy, acti
             onChange={(event) => setDraft(event.target.value)}
             onKeyDown={(event) => {
               if (event.key === "Escape") setDraft(null);
-              if (event.key === "Enter" && !event.shiftKey && !event.nativeEvent.isComposing) { event.preventDefault(); void save(); }
+              if (event.key === "Enter" && !event.shiftKey && !event.nativeEvent.isComposing) {
+                event.preventDefault();
+                void save();
+              }
             }}
           />
           <div className="row">
             <span className="small q grow">The old version stays as another branch.</span>
-            <Button kind="ghost" onClick={() => setDraft(null)}>Cancel</Button>
-            <Button kind="primary" type="submit" disabled={draft.trim() === "" || busy}>Save and ask</Button>
+            <Button kind="ghost" onClick={() => setDraft(null)}>
+              Cancel
+            </Button>
+            <Button kind="primary" type="submit" disabled={draft.trim() === "" || busy}>
+              Save and ask
+            </Button>
           </div>
         </form>
       )}
       {draft === null && (
         <div className="acts justify-end" style={{ marginInlineEnd: -8 }}>
-          {!last && <Button kind="ghost" icon={<Copy className="i s" />} onClick={() => actions.copy(message.text)}>Copy</Button>}
-          <Button kind="ghost" icon={<Pencil className="i s" />} disabled={busy} onClick={() => setDraft(message.text)}>Edit</Button>
-          {!last && <Button kind="ghost" icon={<GitBranch className="i s" />} cost="0 tokens" onClick={() => actions.fork(message)}>Fork from here</Button>}
+          {!last && (
+            <Button
+              kind="ghost"
+              icon={<Copy className="i s" />}
+              onClick={() => actions.copy(message.text)}
+            >
+              Copy
+            </Button>
+          )}
+          <Button
+            kind="ghost"
+            icon={<Pencil className="i s" />}
+            disabled={busy}
+            onClick={() => setDraft(message.text)}
+          >
+            Edit
+          </Button>
+          {!last && (
+            <Button
+              kind="ghost"
+              icon={<GitBranch className="i s" />}
+              cost="0 tokens"
+              onClick={() => actions.fork(message)}
+            >
+              Fork from here
+            </Button>
+          )}
           <Versions message={message} noun="message" onSelect={actions.select} />
         </div>
       )}

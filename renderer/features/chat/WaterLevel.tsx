@@ -16,20 +16,44 @@ export function WaterLevel({ chat, stateBytes }: WaterLevelProps) {
     <div className="level" role="img" aria-label={`${size}, after ${formatCount(read)} tokens`}>
       <span className="row" style={{ gap: 6 }}>
         <svg width="14" height="14" viewBox="0 0 14 14" aria-hidden="true">
-          <path d="M1 7c2-1.5 4-1.5 6 0s4 1.5 6 0" fill="none" stroke="var(--accent)" strokeWidth="1.6" strokeLinecap="round" />
+          <path
+            d="M1 7c2-1.5 4-1.5 6 0s4 1.5 6 0"
+            fill="none"
+            stroke="var(--accent)"
+            strokeWidth="1.6"
+            strokeLinecap="round"
+          />
         </svg>
-        {stateBytes !== null && <span className="strong" style={{ color: "var(--ink)" }}>{formatBytes(stateBytes)}</span>}
+        {stateBytes !== null && (
+          <span className="strong" style={{ color: "var(--ink)" }}>
+            {formatBytes(stateBytes)}
+          </span>
+        )}
         <span>constant</span>
       </span>
       <span className="lv">
         {parts.map(({ id, role, tokens, documents }) => (
           <span key={id} style={{ flexGrow: Math.sqrt(tokens) }}>
-            {documents.length > 0 && <b>{documents.map(({ name }) => name).join(", ")}<em>{formatCount(tokens)}</em></b>}
-            {documents.length === 0 && role === "user" && tokens > 200 && <b><em>{formatCount(tokens)}</em></b>}
+            {documents.length > 0 && (
+              <b>
+                {documents.map(({ name }) => name).join(", ")}
+                <em>{formatCount(tokens)}</em>
+              </b>
+            )}
+            {documents.length === 0 && role === "user" && tokens > 200 && (
+              <b>
+                <em>{formatCount(tokens)}</em>
+              </b>
+            )}
           </span>
         ))}
       </span>
-      <span><span className="strong" style={{ color: "var(--ink)" }}>{formatCount(read)}</span> tokens read</span>
+      <span>
+        <span className="strong" style={{ color: "var(--ink)" }}>
+          {formatCount(read)}
+        </span>{" "}
+        tokens read
+      </span>
     </div>
   );
 }

@@ -3,15 +3,36 @@ import type { Chat, Message } from "../../../main/contract/dto.ts";
 import { withDelta, withMessage } from "./chat-state.ts";
 
 const answer: Message = {
-  id: "a", parentId: "u", role: "assistant", text: "The lamp", passages: [], documents: [], status: "writing", error: null,
-  tokens: 0, prefilled: 12, tokensPerSecond: null, sampler: null, siblings: ["a"], createdAt: 0,
+  id: "a",
+  parentId: "u",
+  role: "assistant",
+  text: "The lamp",
+  passages: [],
+  documents: [],
+  status: "writing",
+  error: null,
+  tokens: 0,
+  prefilled: 12,
+  tokensPerSecond: null,
+  sampler: null,
+  siblings: ["a"],
+  createdAt: 0,
 };
 const chat: Chat = {
-  id: "c", title: "Lamp", updatedAt: 0, pinned: false, messages: [answer], tokensRead: 0, snapshotBytes: null, documents: [],
+  id: "c",
+  title: "Lamp",
+  updatedAt: 0,
+  pinned: false,
+  messages: [answer],
+  tokensRead: 0,
+  snapshotBytes: null,
+  documents: [],
 };
 
 test("appends a piece that follows directly", () => {
-  expect(withDelta(chat, { messageId: "a", at: 8, text: " was lit" })?.messages[0]?.text).toBe("The lamp was lit");
+  expect(withDelta(chat, { messageId: "a", at: 8, text: " was lit" })?.messages[0]?.text).toBe(
+    "The lamp was lit",
+  );
 });
 
 test("ignores a piece that the fetched chat already holds", () => {

@@ -13,7 +13,10 @@ export function withMessage(chat: Chat, message: Message): Chat | null {
 }
 
 /** The chat with text appended to a message, or null when a piece in between was missed: ask for the chat again. */
-export function withDelta(chat: Chat, delta: { readonly messageId: string; readonly at: number; readonly text: string }): Chat | null {
+export function withDelta(
+  chat: Chat,
+  delta: { readonly messageId: string; readonly at: number; readonly text: string },
+): Chat | null {
   const index = chat.messages.findIndex(({ id }) => id === delta.messageId);
   const message = chat.messages[index];
   if (message === undefined) return null;
@@ -22,5 +25,12 @@ export function withDelta(chat: Chat, delta: { readonly messageId: string; reado
     return message.text.length >= delta.at + delta.text.length ? chat : null;
   }
   if (message.text.length < delta.at) return null;
-  return { ...chat, messages: chat.messages.with(index, { ...message, status: "writing", text: message.text + delta.text }) };
+  return {
+    ...chat,
+    messages: chat.messages.with(index, {
+      ...message,
+      status: "writing",
+      text: message.text + delta.text,
+    }),
+  };
 }

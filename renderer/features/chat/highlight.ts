@@ -16,7 +16,15 @@ const languages = {
 type Language = keyof typeof languages;
 
 const aliases: Readonly<Record<string, Language>> = {
-  js: "javascript", jsx: "javascript", ts: "typescript", tsx: "typescript", py: "python", rs: "rust", sh: "bash", shell: "bash", zsh: "bash",
+  js: "javascript",
+  jsx: "javascript",
+  ts: "typescript",
+  tsx: "typescript",
+  py: "python",
+  rs: "rust",
+  sh: "bash",
+  shell: "bash",
+  zsh: "bash",
 };
 
 export interface CodeToken {
@@ -28,10 +36,8 @@ export interface CodeToken {
 let core: Promise<HighlighterCore> | null = null;
 
 async function open(): Promise<HighlighterCore> {
-  const [{ createHighlighterCore, createCssVariablesTheme }, { createJavaScriptRegexEngine }] = await Promise.all([
-    import("shiki/core"),
-    import("shiki/engine/javascript"),
-  ]);
+  const [{ createHighlighterCore, createCssVariablesTheme }, { createJavaScriptRegexEngine }] =
+    await Promise.all([import("shiki/core"), import("shiki/engine/javascript")]);
   return createHighlighterCore({
     themes: [createCssVariablesTheme({ name: "tarn", variablePrefix: "--shiki-" })],
     langs: [],
@@ -46,12 +52,18 @@ function languageOf(name: string): Language | null {
 }
 
 /** The lines of `code` in coloured pieces, or null for a language that is not known here: shown plain. */
-export async function highlight(code: string, name: string): Promise<readonly (readonly CodeToken[])[] | null> {
+export async function highlight(
+  code: string,
+  name: string,
+): Promise<readonly (readonly CodeToken[])[] | null> {
   const language = languageOf(name);
   if (language === null) return null;
   core ??= open();
   const highlighter = await core;
-  if (!highlighter.getLoadedLanguages().includes(language)) await highlighter.loadLanguage(await languages[language]());
+  if (!highlighter.getLoadedLanguages().includes(language))
+    await highlighter.loadLanguage(await languages[language]());
   const { tokens } = highlighter.codeToTokens(code, { lang: language, theme: "tarn" });
-  return tokens.map((line) => line.map(({ content, color }) => ({ text: content, color: color ?? null })));
+  return tokens.map((line) =>
+    line.map(({ content, color }) => ({ text: content, color: color ?? null })),
+  );
 }

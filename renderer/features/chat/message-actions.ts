@@ -9,5 +9,8 @@ export interface MessageActions {
   fork(message: Message): void;
   select(messageId: string): void;
   /** `place`: a UTF-16 range of the extracted text to show. */
-  openDocument(documentId: string, place: { readonly page: number | null; readonly start: number; readonly end: number } | null): void;
+  openDocument(
+    documentId: string,
+    place: { readonly page: number | null; readonly start: number; readonly end: number } | null,
+  ): void;
 }

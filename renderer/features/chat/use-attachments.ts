@@ -6,8 +6,18 @@ import { importDocument } from "../../client/import-document.ts";
 
 export type Attachment =
   | { readonly key: number; readonly name: string; readonly state: "extracting" }
-  | { readonly key: number; readonly name: string; readonly state: "ready"; readonly document: DocumentInfo }
-  | { readonly key: number; readonly name: string; readonly state: "failed"; readonly reason: string };
+  | {
+      readonly key: number;
+      readonly name: string;
+      readonly state: "ready";
+      readonly document: DocumentInfo;
+    }
+  | {
+      readonly key: number;
+      readonly name: string;
+      readonly state: "failed";
+      readonly reason: string;
+    };
 
 export interface Attachments {
   readonly all: readonly Attachment[];
@@ -27,28 +37,39 @@ export function useAttachments(): Attachments {
   const running = useRef(new Map<number, Promise<Attachment>>());
   const nextKey = useRef(1);
 
-  const extract = useCallback(async (key: number, file: File): Promise<Attachment> => {
-    try {
-      return { key, name: file.name, state: "ready", document: await importDocument(api, file) };
-    } catch (error) {
-      return { key, name: file.name, state: "failed", reason: toTarnError(error).message };
-    }
-  }, [api]);
+  const extract = useCallback(
+    async (key: number, file: File): Promise<Attachment> => {
+      try {
+        return { key, name: file.name, state: "ready", document: await importDocument(api, file) };
+      } catch (error) {
+        return { key, name: file.name, state: "failed", reason: toTarnError(error).message };
+      }
+    },
+    [api],
+  );
 
-  const add = useCallback((files: Iterable<File>) => {
-    for (const file of files) {
-      const key = nextKey.current++;
-      setAll((shown) => [...shown, { key, name: file.name, state: "extracting" }]);
-      const work = extract(key, file);
-      running.current.set(key, work);
-      void work.then((done) => setAll((shown) => shown.map((one) => (one.key === key ? done : one))));
-    }
-  }, [extract]);
+  const add = useCallback(
+    (files: Iterable<File>) => {
+      for (const file of files) {
+        const key = nextKey.current++;
+        setAll((shown) => [...shown, { key, name: file.name, state: "extracting" }]);
+        const work = extract(key, file);
+        running.current.set(key, work);
+        void work.then((done) =>
+          setAll((shown) => shown.map((one) => (one.key === key ? done : one))),
+        );
+      }
+    },
+    [extract],
+  );
 
   const addKnown = useCallback((document: DocumentInfo) => {
     const one = { key: nextKey.current++, name: document.name, state: "ready", document } as const;
     running.current.set(one.key, Promise.resolve(one));
-    setAll((shown) => [...shown.filter((other) => other.state !== "ready" || other.document.id !== document.id), one]);
+    setAll((shown) => [
+      ...shown.filter((other) => other.state !== "ready" || other.document.id !== document.id),
+      one,
+    ]);
   }, []);
 
   const remove = useCallback((key: number) => {

@@ -46,25 +46,46 @@ export function DocumentPanel({ place, document, onClose }: DocumentPanelProps) 
   useEffect(() => region.current?.focus({ preventScroll: true }), [place]);
 
   const text = shown?.text ?? "";
-  const clamp = (offset: number): number => Math.min(Math.max(offset - (shown?.start ?? 0), 0), text.length);
+  const clamp = (offset: number): number =>
+    Math.min(Math.max(offset - (shown?.start ?? 0), 0), text.length);
   const from = place.mark === null ? 0 : clamp(place.mark.start);
   const to = place.mark === null ? 0 : clamp(place.mark.end);
   return (
-    <section className="document-panel" aria-label="Document" onKeyDown={(event) => event.key === "Escape" && onClose()}>
+    <section
+      className="document-panel"
+      aria-label="Document"
+      onKeyDown={(event) => event.key === "Escape" && onClose()}
+    >
       <div className="bar">
         <BookOpen className="i s" />
-        <span className="strong cut grow" dir="auto">{document?.name ?? "Document"}</span>
+        <span className="strong cut grow" dir="auto">
+          {document?.name ?? "Document"}
+        </span>
         {pages !== null && page !== null && (
           <>
-            <IconButton label="Previous page" icon={<ChevronLeft className="i s flip" />} disabled={page <= 1} onClick={() => setPage(page - 1)} />
+            <IconButton
+              label="Previous page"
+              icon={<ChevronLeft className="i s flip" />}
+              disabled={page <= 1}
+              onClick={() => setPage(page - 1)}
+            />
             <span className="small q">{`${page} of ${pages}`}</span>
-            <IconButton label="Next page" icon={<ChevronRight className="i s flip" />} disabled={page >= pages} onClick={() => setPage(page + 1)} />
+            <IconButton
+              label="Next page"
+              icon={<ChevronRight className="i s flip" />}
+              disabled={page >= pages}
+              onClick={() => setPage(page + 1)}
+            />
           </>
         )}
         <IconButton label="Close document" icon={<X className="i s" />} onClick={onClose} />
       </div>
       <div className="scroll" ref={region} tabIndex={0} role="region" aria-label="Page">
-        {problem !== null && <p className="danger" role="alert" style={{ padding: 16 }}>{problem}</p>}
+        {problem !== null && (
+          <p className="danger" role="alert" style={{ padding: 16 }}>
+            {problem}
+          </p>
+        )}
         <div className="document-text" dir="auto">
           {text.slice(0, from)}
           {to > from && <mark ref={passage}>{text.slice(from, to)}</mark>}

@@ -86,8 +86,8 @@ export function DocumentsView({ documents, onAdd, onOpen, onAsk, onRemove }: Doc
             <div>
               <h2>No documents yet</h2>
               <p className="q">
-                Add a PDF, a web page, Markdown or a text. Its words can then be searched from any chat,
-                and each answer shows the page it came from.
+                Add a PDF, a web page, Markdown or a text. Its words can then be searched from any
+                chat, and each answer shows the page it came from.
               </p>
               <div className="row" style={{ marginBlockStart: 12, gap: 12 }}>
                 {addButton}
@@ -100,10 +100,18 @@ export function DocumentsView({ documents, onAdd, onOpen, onAsk, onRemove }: Doc
             <thead>
               <tr>
                 <th scope="col">Name</th>
-                <th scope="col" className="n hide-n">Tokens</th>
-                <th scope="col" className="n hide-n">Size</th>
-                <th scope="col" className="hide-n">Added</th>
-                <th scope="col"><span className="sr">Actions</span></th>
+                <th scope="col" className="n hide-n">
+                  Tokens
+                </th>
+                <th scope="col" className="n hide-n">
+                  Size
+                </th>
+                <th scope="col" className="hide-n">
+                  Added
+                </th>
+                <th scope="col">
+                  <span className="sr">Actions</span>
+                </th>
               </tr>
             </thead>
             <tbody>
@@ -126,7 +134,9 @@ export function DocumentsView({ documents, onAdd, onOpen, onAsk, onRemove }: Doc
                       </div>
                     </div>
                   </td>
-                  <td className="n hide-n">{document.tokens === null ? "" : formatCount(document.tokens)}</td>
+                  <td className="n hide-n">
+                    {document.tokens === null ? "" : formatCount(document.tokens)}
+                  </td>
                   <td className="n hide-n q">{formatBytes(document.bytes)}</td>
                   <td className="hide-n q">{day.format(document.createdAt)}</td>
                   <td>

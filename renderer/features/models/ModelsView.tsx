@@ -20,7 +20,9 @@ export function ModelsView({ models, modelId, onUse, onAdd }: ModelsViewProps) {
       <div className="page">
         <div className="row" style={{ gap: 12, flexWrap: "wrap" }}>
           <h1 className="title">Models</h1>
-          <span className="q grow">Mamba and Mamba-2: a GGUF file, or a folder with safetensors.</span>
+          <span className="q grow">
+            Mamba and Mamba-2: a GGUF file, or a folder with safetensors.
+          </span>
         </div>
         <ul className="entries" style={{ marginBlockStart: 16 }}>
           {models.map((model) => (
@@ -31,12 +33,29 @@ export function ModelsView({ models, modelId, onUse, onAdd }: ModelsViewProps) {
                   <span className="strong cut">{model.name}</span>
                   {model.bundled && <span className="tag">Ships with Tarn</span>}
                 </div>
-                <div className="small q">{model.supported ? [model.modelType, model.format === "gguf" ? "GGUF" : "safetensors", formatBytes(model.bytes)].join(", ") : (model.reason ?? "Not supported.")}</div>
+                <div className="small q">
+                  {model.supported
+                    ? [
+                        model.modelType,
+                        model.format === "gguf" ? "GGUF" : "safetensors",
+                        formatBytes(model.bytes),
+                      ].join(", ")
+                    : (model.reason ?? "Not supported.")}
+                </div>
               </div>
               {model.id === modelId ? (
-                <span className="tag k"><Check className="i s" />In use</span>
+                <span className="tag k">
+                  <Check className="i s" />
+                  In use
+                </span>
               ) : (
-                <Button disabled={!model.supported} aria-label={`Use ${model.name}`} onClick={() => onUse(model)}>Use</Button>
+                <Button
+                  disabled={!model.supported}
+                  aria-label={`Use ${model.name}`}
+                  onClick={() => onUse(model)}
+                >
+                  Use
+                </Button>
               )}
             </li>
           ))}
@@ -51,9 +70,22 @@ export function ModelsView({ models, modelId, onUse, onAdd }: ModelsViewProps) {
         >
           <label className="field grow">
             <span className="sr">Path of a model</span>
-            <input value={path} placeholder="Path of a .gguf file or a model folder" aria-label="Path of a model" onChange={(event) => setPath(event.target.value)} />
+            <input
+              value={path}
+              placeholder="Path of a .gguf file or a model folder"
+              aria-label="Path of a model"
+              onChange={(event) => setPath(event.target.value)}
+            />
           </label>
-          <Button kind="primary" className="lg" type="submit" icon={<Plus className="i s" />} disabled={path.trim() === ""}>Add</Button>
+          <Button
+            kind="primary"
+            className="lg"
+            type="submit"
+            icon={<Plus className="i s" />}
+            disabled={path.trim() === ""}
+          >
+            Add
+          </Button>
         </form>
       </div>
     </div>

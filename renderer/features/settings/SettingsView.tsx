@@ -21,13 +21,45 @@ interface NumberField {
 }
 
 const SAMPLER: readonly NumberField[] = [
-  { key: "temperature", label: "Temperature", note: "0 is exact; the model that ships is made for it", min: 0, max: 5, step: 0.05, slider: 2 },
+  {
+    key: "temperature",
+    label: "Temperature",
+    note: "0 is exact; the model that ships is made for it",
+    min: 0,
+    max: 5,
+    step: 0.05,
+    slider: 2,
+  },
   { key: "topP", label: "Top-p", note: "1 is off", min: 0, max: 1, step: 0.01, slider: 1 },
   { key: "minP", label: "Min-p", note: "0 is off", min: 0, max: 1, step: 0.01, slider: 1 },
   { key: "topK", label: "Top-k", note: "0 is off", min: 0, max: 100_000, step: 1, slider: 200 },
-  { key: "repetitionPenalty", label: "Repetition", note: "1 is off", min: 0.5, max: 3, step: 0.01, slider: 2 },
-  { key: "seed", label: "Seed", note: "The same seed gives the same answer on this computer", min: 0, max: 0xffff_ffff, step: 1, slider: null },
-  { key: "maxTokens", label: "Longest answer", note: "Tokens", min: 1, max: 1_000_000, step: 1, slider: null },
+  {
+    key: "repetitionPenalty",
+    label: "Repetition",
+    note: "1 is off",
+    min: 0.5,
+    max: 3,
+    step: 0.01,
+    slider: 2,
+  },
+  {
+    key: "seed",
+    label: "Seed",
+    note: "The same seed gives the same answer on this computer",
+    min: 0,
+    max: 0xffff_ffff,
+    step: 1,
+    slider: null,
+  },
+  {
+    key: "maxTokens",
+    label: "Longest answer",
+    note: "Tokens",
+    min: 1,
+    max: 1_000_000,
+    step: 1,
+    slider: null,
+  },
 ];
 
 const SHORTCUTS: readonly (readonly [string, readonly string[]])[] = [
@@ -53,11 +85,16 @@ export function SettingsView({ settings, dataFolder, onChange }: SettingsViewPro
                 key={field.key}
                 field={field}
                 value={settings.sampler[field.key]}
-                onChange={(value) => onChange({ sampler: { ...settings.sampler, [field.key]: value } })}
+                onChange={(value) =>
+                  onChange({ sampler: { ...settings.sampler, [field.key]: value } })
+                }
               />
             ))}
             <h2>System prompt</h2>
-            <SystemPrompt value={settings.systemPrompt} onChange={(systemPrompt) => onChange({ systemPrompt })} />
+            <SystemPrompt
+              value={settings.systemPrompt}
+              onChange={(systemPrompt) => onChange({ systemPrompt })}
+            />
           </div>
           <div>
             <h2>Engine</h2>
@@ -66,40 +103,66 @@ export function SettingsView({ settings, dataFolder, onChange }: SettingsViewPro
               note="A change loads the model again; chats go on"
               value={settings.backend}
               onChange={(backend) => onChange({ backend })}
-              options={{ auto: "Best available", webgpu: "GPU (WebGPU)", wasm: "CPU (WebAssembly)", reference: "Reference (slow)" }}
+              options={{
+                auto: "Best available",
+                webgpu: "GPU (WebGPU)",
+                wasm: "CPU (WebAssembly)",
+                reference: "Reference (slow)",
+              }}
             />
             <h2>Privacy</h2>
             <div className="privacy">
               <ShieldCheck className="i" />
               <div>
                 <span className="strong">Network: none</span>
-                <span className="small q">No account, no telemetry. Chats, states and documents stay in the folder below.</span>
+                <span className="small q">
+                  No account, no telemetry. Chats, states and documents stay in the folder below.
+                </span>
               </div>
             </div>
             {dataFolder !== null && (
               <div className="setting">
                 <span className="lab">Folder</span>
-                <span className="mono small q" dir="ltr" style={{ overflowWrap: "anywhere", textAlign: "end" }}>{dataFolder}</span>
+                <span
+                  className="mono small q"
+                  dir="ltr"
+                  style={{ overflowWrap: "anywhere", textAlign: "end" }}
+                >
+                  {dataFolder}
+                </span>
               </div>
             )}
             <h2>Appearance</h2>
             <div className="setting">
               <span className="lab">Theme</span>
-              <Segmented label="Theme" value={settings.theme} onChange={(theme) => onChange({ theme })} options={{ system: "System", light: "Light", dark: "Dark" }} />
+              <Segmented
+                label="Theme"
+                value={settings.theme}
+                onChange={(theme) => onChange({ theme })}
+                options={{ system: "System", light: "Light", dark: "Dark" }}
+              />
             </div>
             <Choice
               label="Spoken while writing"
               note="For screen readers"
               value={settings.announce}
               onChange={(announce) => onChange({ announce })}
-              options={{ paragraphs: "Each paragraph", answer: "The whole answer", nothing: "Nothing" }}
+              options={{
+                paragraphs: "Each paragraph",
+                answer: "The whole answer",
+                nothing: "Nothing",
+              }}
             />
             <h2>Shortcuts</h2>
             <dl className="shortcuts">
               {SHORTCUTS.map(([what, keys]) => (
                 <div key={what} className="row">
                   <dt className="grow">{what}</dt>
-                  <dd className="row" style={{ gap: 4 }}>{keys.map((key) => <kbd key={key}>{key}</kbd>)}</dd>
+                  <dd className="row" style={{ gap: 4 }}>
+                    {keys.map((key) => (
+                      <kbd key={key}>{key}</kbd>
+                    ))}
+                  </dd>
                 </div>
               ))}
             </dl>
@@ -110,11 +173,23 @@ export function SettingsView({ settings, dataFolder, onChange }: SettingsViewPro
   );
 }
 
-function Label({ id, label, note }: { readonly id: string; readonly label: string; readonly note: string }) {
+function Label({
+  id,
+  label,
+  note,
+}: {
+  readonly id: string;
+  readonly label: string;
+  readonly note: string;
+}) {
   return (
     <div className="lab">
       <label htmlFor={id}>{label}</label>
-      {note !== "" && <span id={`${id}-note`} className="small q">{note}</span>}
+      {note !== "" && (
+        <span id={`${id}-note`} className="small q">
+          {note}
+        </span>
+      )}
     </div>
   );
 }
@@ -137,21 +212,39 @@ function Choice<T extends string>({ label, note, value, options, onChange }: Cho
   return (
     <div className="setting">
       <Label id={id} label={label} note={note} />
-      <select id={id} aria-describedby={`${id}-note`} value={value} onChange={({ target }) => choose(target.value)}>
-        {values.map((one) => <option key={one} value={one}>{options[one]}</option>)}
+      <select
+        id={id}
+        aria-describedby={`${id}-note`}
+        value={value}
+        onChange={({ target }) => choose(target.value)}
+      >
+        {values.map((one) => (
+          <option key={one} value={one}>
+            {options[one]}
+          </option>
+        ))}
       </select>
     </div>
   );
 }
 
 /** Keeps what is typed until the field is left, so that "0." is not turned into "0" on the way to "0.7". */
-function NumberSetting({ field, value, onChange }: { readonly field: NumberField; readonly value: number; onChange(value: number): void }) {
+function NumberSetting({
+  field,
+  value,
+  onChange,
+}: {
+  readonly field: NumberField;
+  readonly value: number;
+  onChange(value: number): void;
+}) {
   const id = useId();
   const [typed, setTyped] = useState(String(value));
   useEffect(() => setTyped(String(value)), [value]);
   function commit(): void {
     const next = Number(typed);
-    const fits = typed.trim() !== "" && Number.isFinite(next) && next >= field.min && next <= field.max;
+    const fits =
+      typed.trim() !== "" && Number.isFinite(next) && next >= field.min && next <= field.max;
     if (!fits) setTyped(String(value));
     else if (next !== value) onChange(field.step === 1 ? Math.round(next) : next);
   }
@@ -190,20 +283,26 @@ function NumberSetting({ field, value, onChange }: { readonly field: NumberField
   );
 }
 
-function SystemPrompt({ value, onChange }: { readonly value: string; onChange(value: string): void }) {
+function SystemPrompt({
+  value,
+  onChange,
+}: {
+  readonly value: string;
+  onChange(value: string): void;
+}) {
   const [typed, setTyped] = useState(value);
   useEffect(() => setTyped(value), [value]);
   return (
     <textarea
-        className="system-prompt"
-        aria-label="System prompt"
-        placeholder="Put before every new chat. Empty is none."
-        rows={4}
-        value={typed}
-        dir="auto"
-        maxLength={100_000}
-        onChange={({ target }) => setTyped(target.value)}
-        onBlur={() => typed !== value && onChange(typed)}
+      className="system-prompt"
+      aria-label="System prompt"
+      placeholder="Put before every new chat. Empty is none."
+      rows={4}
+      value={typed}
+      dir="auto"
+      maxLength={100_000}
+      onChange={({ target }) => setTyped(target.value)}
+      onBlur={() => typed !== value && onChange(typed)}
     />
   );
 }

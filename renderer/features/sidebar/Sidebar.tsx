@@ -21,7 +21,19 @@ interface SidebarProps {
 
 /** Where things are: new chat, search, places, chats. */
 export function Sidebar(props: SidebarProps) {
-  const { chats, chatId, place, query, documentCount, onHide, onQuery, onNewChat, onOpenChat, onPlace, onDelete } = props;
+  const {
+    chats,
+    chatId,
+    place,
+    query,
+    documentCount,
+    onHide,
+    onQuery,
+    onNewChat,
+    onOpenChat,
+    onPlace,
+    onDelete,
+  } = props;
   const groups = [
     { title: "Pinned", chats: chats.filter(({ pinned }) => pinned) },
     { title: "Recent", chats: chats.filter(({ pinned }) => !pinned) },
@@ -31,38 +43,82 @@ export function Sidebar(props: SidebarProps) {
       <div className="brand">
         <Mark size={20} />
         <span className="grow">Tarn</span>
-        <IconButton label="Hide sidebar" icon={<PanelLeft className="i s flip" />} onClick={onHide} />
+        <IconButton
+          label="Hide sidebar"
+          icon={<PanelLeft className="i s flip" />}
+          onClick={onHide}
+        />
         <IconButton label="New chat" icon={<Plus className="i s" />} onClick={onNewChat} />
       </div>
       <label className="field sm">
         <Search className="i s" />
-        <input type="search" placeholder="Search" aria-label="Search" value={query} onChange={(event) => onQuery(event.target.value)} />
+        <input
+          type="search"
+          placeholder="Search"
+          aria-label="Search"
+          value={query}
+          onChange={(event) => onQuery(event.target.value)}
+        />
         <kbd aria-hidden="true">Ctrl K</kbd>
       </label>
       <nav className="nav" aria-label="Places">
-        <button type="button" aria-label="Documents" data-quiet={documentCount !== null && documentCount > 0 ? documentCount : undefined} className={place === "documents" ? "on" : ""} aria-current={place === "documents" ? "page" : undefined} onClick={() => onPlace("documents")}>
-          <Files className="i" /><span>Documents</span>
+        <button
+          type="button"
+          aria-label="Documents"
+          data-quiet={documentCount !== null && documentCount > 0 ? documentCount : undefined}
+          className={place === "documents" ? "on" : ""}
+          aria-current={place === "documents" ? "page" : undefined}
+          onClick={() => onPlace("documents")}
+        >
+          <Files className="i" />
+          <span>Documents</span>
         </button>
-        <button type="button" aria-label="Models" className={place === "models" ? "on" : ""} aria-current={place === "models" ? "page" : undefined} onClick={() => onPlace("models")}>
-          <Cpu className="i" /><span>Models</span>
+        <button
+          type="button"
+          aria-label="Models"
+          className={place === "models" ? "on" : ""}
+          aria-current={place === "models" ? "page" : undefined}
+          onClick={() => onPlace("models")}
+        >
+          <Cpu className="i" />
+          <span>Models</span>
         </button>
       </nav>
       <div className="scroll" style={{ paddingBlockEnd: 8 }} tabIndex={-1}>
-        {chats.length === 0 && <p className="small qq" style={{ padding: 16 }}>{query === "" ? "Chats will be listed here." : "No chat has these words."}</p>}
+        {chats.length === 0 && (
+          <p className="small qq" style={{ padding: 16 }}>
+            {query === "" ? "Chats will be listed here." : "No chat has these words."}
+          </p>
+        )}
         <div role="list" aria-label="Chats">
           {groups.map((group) => (
             <div key={group.title} role="presentation">
-              <div className="cap" role="presentation">{group.title}</div>
+              <div className="cap" role="presentation">
+                {group.title}
+              </div>
               <div className="nav" role="presentation">
                 {group.chats.map((chat) => {
                   const on = place === "chat" && chat.id === chatId;
                   return (
                     <div key={chat.id} className="chat-item" role="listitem">
-                      <button type="button" className={on ? "on" : ""} aria-current={on ? "page" : undefined} onClick={() => onOpenChat(chat.id)}>
+                      <button
+                        type="button"
+                        className={on ? "on" : ""}
+                        aria-current={on ? "page" : undefined}
+                        onClick={() => onOpenChat(chat.id)}
+                      >
                         {chat.pinned && <Pin className="i s" />}
-                        <span className="cut" dir="auto">{chat.title}</span>
+                        <span className="cut" dir="auto">
+                          {chat.title}
+                        </span>
                       </button>
-                      <button type="button" className="remove" aria-label={`Delete ${chat.title}`} title="Delete" onClick={() => onDelete(chat)}>
+                      <button
+                        type="button"
+                        className="remove"
+                        aria-label={`Delete ${chat.title}`}
+                        title="Delete"
+                        onClick={() => onDelete(chat)}
+                      >
                         <Trash2 className="i s" />
                       </button>
                     </div>
@@ -74,8 +130,17 @@ export function Sidebar(props: SidebarProps) {
         </div>
       </div>
       <div className="nav" style={{ padding: 8, borderBlockStart: "1px solid var(--line)" }}>
-        <button type="button" aria-label="Settings" aria-keyshortcuts="Control+," data-quiet="Ctrl ," className={place === "settings" ? "on" : ""} aria-current={place === "settings" ? "page" : undefined} onClick={() => onPlace("settings")}>
-          <SlidersHorizontal className="i" /><span>Settings</span>
+        <button
+          type="button"
+          aria-label="Settings"
+          aria-keyshortcuts="Control+,"
+          data-quiet="Ctrl ,"
+          className={place === "settings" ? "on" : ""}
+          aria-current={place === "settings" ? "page" : undefined}
+          onClick={() => onPlace("settings")}
+        >
+          <SlidersHorizontal className="i" />
+          <span>Settings</span>
         </button>
       </div>
     </aside>

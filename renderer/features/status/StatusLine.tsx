@@ -21,7 +21,14 @@ const PHASE = {
 } as const satisfies Record<EngineStatus["phase"], string>;
 
 const DOT = {
-  starting: "n", loading: "a", ready: "", reading: "a", writing: "a", rebuilding: "w", failed: "d", "no-model": "w",
+  starting: "n",
+  loading: "a",
+  ready: "",
+  reading: "a",
+  writing: "a",
+  rebuilding: "w",
+  failed: "d",
+  "no-model": "w",
 } as const satisfies Record<EngineStatus["phase"], string>;
 
 const BACKEND = { webgpu: "WebGPU", wasm: "CPU", reference: "Reference" } as const;
@@ -32,19 +39,29 @@ export function StatusLine({ status, link }: StatusLineProps) {
     <>
       <div className="status" role="status" aria-live="off" aria-label="Engine">
         <span className="row">
-          <i className={`dot ${link === "open" ? (status === null ? "n" : DOT[status.phase]) : "w"}`} />
+          <i
+            className={`dot ${link === "open" ? (status === null ? "n" : DOT[status.phase]) : "w"}`}
+          />
           <span>{conditionOf(status, link)}</span>
         </span>
         {status !== null && status.modelName !== null && (
           <>
             <span className="sep" />
-            <span>{status.modelName}{status.weights !== null && !status.modelName.includes(status.weights) ? `, ${status.weights}` : ""}</span>
+            <span>
+              {status.modelName}
+              {status.weights !== null && !status.modelName.includes(status.weights)
+                ? `, ${status.weights}`
+                : ""}
+            </span>
           </>
         )}
         {status !== null && status.backend !== null && (
           <>
             <span className="sep hide-n" />
-            <span className="hide-n">{BACKEND[status.backend]}{status.device !== null && `, ${status.device}`}</span>
+            <span className="hide-n">
+              {BACKEND[status.backend]}
+              {status.device !== null && `, ${status.device}`}
+            </span>
           </>
         )}
         {status !== null && status.tokensPerSecond !== null && (
@@ -54,13 +71,20 @@ export function StatusLine({ status, link }: StatusLineProps) {
           </>
         )}
         <span className="end row">
-          {status !== null && status.stateBytes !== null && <span>{`State ${formatBytes(status.stateBytes)}, constant`}</span>}
+          {status !== null && status.stateBytes !== null && (
+            <span>{`State ${formatBytes(status.stateBytes)}, constant`}</span>
+          )}
           <span className="sep hide-n" />
-          <span className="row hide-n" style={{ gap: 5 }}><WifiOff className="i s" />No network</span>
+          <span className="row hide-n" style={{ gap: 5 }}>
+            <WifiOff className="i s" />
+            No network
+          </span>
         </span>
       </div>
       {/* Only changes of condition are spoken; the numbers above tick silently. */}
-      <div className="sr" aria-live="polite">{conditionOf(status, link)}</div>
+      <div className="sr" aria-live="polite">
+        {conditionOf(status, link)}
+      </div>
     </>
   );
 }
@@ -75,6 +99,8 @@ function conditionOf(status: EngineStatus | null, link: Link): string {
       return "Open the address that Tarn printed; this one has no valid token";
     case "open":
       if (status === null) return "Starting";
-      return status.phase === "failed" && status.error !== null ? status.error.message : PHASE[status.phase];
+      return status.phase === "failed" && status.error !== null
+        ? status.error.message
+        : PHASE[status.phase];
   }
 }
