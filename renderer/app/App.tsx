@@ -120,6 +120,16 @@ export function App({ client }: { readonly client: Client }) {
     opener.current?.focus();
   }, []);
 
+  useApiEvent("menu.command", ({ command }) => {
+    switch (command) {
+      case "new-chat":
+        return openChat(null);
+      case "settings":
+        return go("settings");
+      case "search":
+        return document.querySelector<HTMLElement>("input[type=search]")?.focus();
+    }
+  });
   useEffect(() => {
     function onKey(event: KeyboardEvent): void {
       if (event.key === "Escape") setSidebar((before) => (before === "open" ? "usual" : before));
