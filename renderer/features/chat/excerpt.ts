@@ -13,7 +13,14 @@ const AROUND = 110;
 /** Text without punctuation makes endless sentences. */
 const LONGEST_SENTENCE = 320;
 
-/** Words shorter than this say little about what is asked. */
+/** Words that stand in every question and say nothing of what is asked. */
+const EMPTY_WORDS = new Set(
+  "about according and are can could did does find for from had has have her his how into its many much not off out said say says should tell that the their them then there they this was were what when where which who whose why will with would you your".split(
+    " ",
+  ),
+);
+
+/** Words shorter than this say little either. */
 const SHORTEST_WORD = 3;
 
 /** Picks the sentence that shares the most words with the question; the first one where none does. */
@@ -40,6 +47,6 @@ export function excerptFor(text: string, question: string): Excerpt {
 
 function wordsOf(text: string): string[] {
   return (text.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? []).filter(
-    (word) => word.length >= SHORTEST_WORD,
+    (word) => word.length >= SHORTEST_WORD && !EMPTY_WORDS.has(word),
   );
 }
