@@ -12,7 +12,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { expectAllClose } from "../../kernels/testing/all-close.ts";
+import { expectAllClose, largest } from "../../kernels/testing/all-close.ts";
 import { loadGolden, readGolden, type Golden } from "../../kernels/testing/golden.ts";
 import { LOGITS } from "../../kernels/testing/tolerances.ts";
 
@@ -165,6 +165,27 @@ function expectPrompt(written: Golden, golden: Golden, k: number): void {
     `decode_logits.${k}`,
   );
 }
+
+test("--quantise q8_0 rounds on load, near the library's logits, and makes states of a model of its own", async () => {
+  const golden = loadGolden("models/mamba2/golden.safetensors");
+  const ids = at("quantised.json");
+  const out = at("quantised.safetensors");
+  const state = at("quantised.state");
+  const common = ["--model", model("mamba2"), "--backend", "wasm"];
+  writeFileSync(ids, JSON.stringify([[...golden.i32("p0.input_ids")]]));
+  await succeed("logits", ...common, "--ids", ids, "--out", out, "--quantise", "q8_0");
+  const rounded = readGolden(new Uint8Array(readFileSync(out)), out).f32("logits.0").values;
+  const exact = golden.f32("p0.logits").values;
+  // 8 bits in blocks of 32 move a weight by at most 1/254 of its block's largest: seen, and small beside logits of std 2.
+  const farthest = largest(exact.map((value, i) => Math.abs(value - (rounded[i] ?? Number.NaN))));
+  expect(farthest).toBeGreaterThan(LOGITS.absolute);
+  expect(farthest).toBeLessThan(0.2);
+
+  await succeed("state", ...common, "--ids", ids, "--save", state, "--quantise", "q8_0");
+  const refused = await tarn("state", ...common, "--load", state, "--greedy", "4");
+  expect(refused.status).toBe(1);
+  expect(refused.stdout).toBe("");
+});
 
 test("a state of another model is refused", async () => {
   writeFileSync(at("few.json"), "[[1, 2, 3]]");

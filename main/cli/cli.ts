@@ -40,7 +40,8 @@ const commonUsage = `Options of every command:
   --backend NAME       auto (default), webgpu, wasm, reference
   --threads N          threads of the wasm backend (default: all cores)
   --data DIR           data folder (default: TARN_HOME, else the usual place)
-  --model PATH         a GGUF file or a model folder (default: the model that ships)`;
+  --model PATH         a GGUF file or a model folder (default: the model that ships)
+  --quantise q8_0      make the matrices of a safetensors model 8-bit on load`;
 
 function overview(): string {
   const width = Math.max(...Object.keys(commands).map((name) => name.length));

@@ -91,7 +91,7 @@ export async function withModel<T>(
     const model = await engine.call("load", {
       files,
       backend: options.backend,
-      quantise: null,
+      quantise: options.quantise,
       threads: options.threads,
     });
     for (const notice of model.notices) note(notice);

@@ -14,6 +14,7 @@ export const commonOptions = {
   threads: { type: "string" },
   data: { type: "string" },
   model: { type: "string" },
+  quantise: { type: "string" },
 } as const satisfies ParseArgsConfig["options"];
 
 export interface CommonOptions {
@@ -25,6 +26,8 @@ export interface CommonOptions {
   readonly data: string | null;
   /** Path of a GGUF file or model folder; null for the model that ships. */
   readonly model: string | null;
+  /** What the matrices of a safetensors model become on load; null keeps them as they are. */
+  readonly quantise: "q8_0" | null;
 }
 
 type Options = NonNullable<ParseArgsConfig["options"]>;
@@ -58,6 +61,7 @@ export function readCommon(values: {
   readonly threads?: string | undefined;
   readonly data?: string | undefined;
   readonly model?: string | undefined;
+  readonly quantise?: string | undefined;
 }): CommonOptions {
   return {
     json: values.json ?? false,
@@ -65,7 +69,13 @@ export function readCommon(values: {
     threads: values.threads === undefined ? null : integer("--threads", values.threads, 1, 256),
     data: values.data ?? process.env["TARN_HOME"] ?? null,
     model: values.model ?? null,
+    quantise: values.quantise === undefined ? null : quantise(values.quantise),
   };
+}
+
+function quantise(value: string): "q8_0" {
+  if (value.toLowerCase() === "q8_0") return "q8_0";
+  throw new UsageError(`--quantise is "${value}"; it can be q8_0.`);
 }
 
 function backend(value: string): BackendChoice {
