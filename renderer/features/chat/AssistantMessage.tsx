@@ -36,6 +36,8 @@ export const AssistantMessage = memo(function AssistantMessage({
 }: AssistantMessageProps) {
   const { siblings, status } = message;
   const writing = status === "writing";
+  // Stopped before its turn was read to the end: there is no state behind the question yet.
+  const neverRead = message.prefilled === null;
   return (
     <article
       className={`msg-frame ${last ? "last" : ""}`}
@@ -81,7 +83,7 @@ export const AssistantMessage = memo(function AssistantMessage({
             <Button
               kind="ghost"
               icon={<RotateCw className="i s" />}
-              cost="0 tokens"
+              cost={neverRead ? "reads the turn again" : "0 tokens"}
               disabled={busy}
               onClick={() => actions.regenerate(message)}
             >

@@ -10,6 +10,10 @@ interface WaterLevelProps {
 /** A flat line over everything that was read. Widths are ordered, not to scale. */
 export function WaterLevel({ chat, stateBytes }: WaterLevelProps) {
   const read = chat?.tokensRead ?? 0;
+  // The question about a document that was read whole carries its name too; the line says it once.
+  const readWhole = new Set(
+    chat?.messages.filter(({ role }) => role === "document").map(({ id }) => id),
+  );
   const parts = (chat?.messages ?? []).filter(({ tokens }) => tokens > 0);
   const size = stateBytes === null ? "State" : `State ${formatBytes(stateBytes)}, constant`;
   return (
@@ -32,9 +36,9 @@ export function WaterLevel({ chat, stateBytes }: WaterLevelProps) {
         <span>constant</span>
       </span>
       <span className="lv">
-        {parts.map(({ id, role, tokens, documents }) => (
+        {parts.map(({ id, role, tokens, documents, parentId }) => (
           <span key={id} style={{ flexGrow: Math.sqrt(tokens) }}>
-            {documents.length > 0 && (
+            {documents.length > 0 && !(parentId !== null && readWhole.has(parentId)) && (
               <b>
                 {documents.map(({ name }) => name).join(", ")}
                 <em>{formatCount(tokens)}</em>
