@@ -37,7 +37,7 @@ export const AssistantMessage = memo(function AssistantMessage({
   const { siblings, status } = message;
   const writing = status === "writing";
   // Stopped before its turn was read to the end: there is no state behind the question yet.
-  const neverRead = message.prefilled === null;
+  const neverRead = message.prefilled === null || (status === "stopped" && message.tokens === 0);
   return (
     <article
       className={`msg-frame ${last ? "last" : ""}`}
