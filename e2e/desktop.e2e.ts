@@ -104,7 +104,9 @@ test("lets http, https and mailto out through one gate, and nothing else", async
 
 test("denies new windows, navigation and permissions", async () => {
   await page.evaluate(() => void window.open("https://example.org/popup"));
-  await until(() => all("denied-window").length > 0);
+  await until(() => all("denied-window").some(({ url }) => url === "https://example.org/popup"));
+  // Denied as a window, it went out by the gate.
+  expect(all("opened").at(-1)?.url).toBe("https://example.org/popup");
   await page.evaluate(() => void (window.location.href = "https://example.org/away"));
   await until(() => all("denied-navigation").some(({ url }) => url === "https://example.org/away"));
   await expect.poll(() => app.message.isVisible()).toBe(true);
@@ -138,6 +140,14 @@ test("has a menu with the places that people look for", () => {
   expect(all("menu")[0]?.labels).toEqual(
     expect.arrayContaining(["New chat", "Settings", "Search chats", "copy", "paste", "zoomIn"]),
   );
+});
+
+test("brings the window to what was chosen from the menu", async () => {
+  program.send({ choose: "Settings" });
+  await page.getByRole("heading", { name: "Settings", exact: true }).first().waitFor();
+  program.send({ choose: "New chat" });
+  await app.message.waitFor();
+  expect(await app.answers.count()).toBe(0);
 });
 
 test("turns on WebGPU, and turns off Chromium's own errands", () => {

@@ -125,26 +125,49 @@ export const nativeTheme = { shouldUseDarkColors: false } satisfies Pick<
   "shouldUseDarkColors"
 >;
 
+let menu: Electron.MenuItemConstructorOptions[] = [];
 export const Menu = {
   buildFromTemplate: (template: Electron.MenuItemConstructorOptions[]) => template,
-  setApplicationMenu: (template: Electron.MenuItemConstructorOptions[] | null) =>
-    tell({ kind: "menu", labels: (template ?? []).flatMap(labels) }),
+  setApplicationMenu: (template: Electron.MenuItemConstructorOptions[] | null) => {
+    menu = (template ?? []).flatMap(withSubmenu);
+    tell({ kind: "menu", labels: menu.map(labelOf).filter((label) => label !== "") });
+  },
 };
 
 export const dialog = {
   showErrorBox: (title, content) => tell({ kind: "error-box", title, content }),
 } satisfies Pick<Electron.Dialog, "showErrorBox">;
 
-function labels(item: Electron.MenuItemConstructorOptions): string[] {
-  return [
-    item.label ?? item.role ?? "",
-    ...(Array.isArray(item.submenu) ? item.submenu.flatMap(labels) : []),
-  ].filter((label) => label !== "");
+function withSubmenu(
+  item: Electron.MenuItemConstructorOptions,
+): Electron.MenuItemConstructorOptions[] {
+  return [item, ...(Array.isArray(item.submenu) ? item.submenu.flatMap(withSubmenu) : [])];
 }
 
-/** What the test asks: what main would answer when a page wants a permission, and to quit as from the menu. */
-process.on("message", (asked: { readonly permission: string } | { readonly quit: true }) => {
+function labelOf({ label, role }: Electron.MenuItemConstructorOptions): string {
+  return label ?? role ?? "";
+}
+
+/** Clicks as a user does: the item gets the window that has the focus, here the one that is shown. */
+function choose(label: string): void {
+  const item = menu.find((one) => labelOf(one) === label);
+  const window = Window.getAllWindows().find((one) => one.isVisible());
+  const click = item?.click as
+    | ((item: unknown, window: unknown, event: unknown) => void)
+    | undefined;
+  if (click === undefined || window === undefined) throw new Error(`Nobody can choose "${label}".`);
+  click(item, window, {});
+}
+
+type Asked =
+  | { readonly permission: string }
+  | { readonly choose: string }
+  | { readonly quit: true };
+
+/** What the test asks: how main answers a page that wants a permission, to choose from the menu, and to quit. */
+process.on("message", (asked: Asked) => {
   if ("quit" in asked) return app.quit();
+  if ("choose" in asked) return choose(asked.choose);
   const { permission } = asked;
   rules.permissionRequest?.(null, permission, (granted) =>
     tell({ kind: "permission", permission, granted, checked: rules.permissionCheck?.() ?? true }),

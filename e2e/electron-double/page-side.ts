@@ -1,6 +1,6 @@
 /**
  * The renderer's half of the double: what `require("electron")` is for a preload. It runs in the page before any
- * script of it; it reaches main by the three bindings and is reached by `window.__electron`.
+ * script of it; it reaches main by the bindings and is reached by `window.__electron`.
  */
 
 /** What main calls in the page. */
@@ -12,6 +12,7 @@ export interface PageSide {
 interface Bindings {
   __electronInvoke(channel: string, args: readonly unknown[]): Promise<unknown>;
   __electronPort(id: number, message: unknown): Promise<void>;
+  __electronOpen(url: string): Promise<void>;
 }
 
 type Listener = (event: { readonly ports: readonly MessagePort[] }, ...args: unknown[]) => void;
@@ -53,6 +54,11 @@ function pageSide(preload: Module): void {
       for (const listener of listeners.get(channel) ?? []) listener({ ports: given }, ...args);
     },
     toPort: (id, message) => ports.get(id)?.postMessage(message),
+  };
+  // The page's own words: a popup of Chromium's tells its address only once it has loaded something.
+  window.open = (url) => {
+    void page.__electronOpen(String(url ?? "about:blank"));
+    return null;
   };
   const load = (name: string): unknown => {
     if (name !== "electron") throw new Error(`module not found: ${name}`);

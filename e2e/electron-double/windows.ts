@@ -110,12 +110,11 @@ class ContentsDouble extends EventEmitter {
     );
     await page.addInitScript({ content: pageScript(preload) });
     await page.route("**/*", (route) => this.judge(route, page));
-    page.on("popup", (popup) => {
-      const url = popup.url();
-      if (this.openHandler({ url } as Electron.HandlerDetails).action === "deny")
-        tell({ kind: "denied-window", url });
-      void popup.close();
+    await page.exposeBinding("__electronOpen", (_source, url: string) => {
+      const { action } = this.openHandler({ url } as Electron.HandlerDetails);
+      if (action === "deny") tell({ kind: "denied-window", url });
     });
+    page.on("popup", (popup) => void popup.close());
     page.on("console", (message) => console.error(`[window] ${message.text()}`));
     page.on("crash", () =>
       this.emit("render-process-gone", {}, { reason: "crashed", exitCode: 1 }),
