@@ -5,6 +5,7 @@ import { PDFDocument, PDFHexString, PDFName, StandardFonts } from "pdf-lib";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { openStore, type Store } from "../../store/store.ts";
 import { decodeText } from "./decode-text.ts";
+import { joinLines } from "./extract-pdf.ts";
 import { extractInThread } from "./extractor.ts";
 import { cutPassages, pageAt } from "./passages.ts";
 import { findPassages, matchExpression } from "./search.ts";
@@ -39,6 +40,27 @@ describe("extraction", () => {
       { page: 3, start: 72 },
     ]);
     expect(pageAt(pages, 71)).toBe(2);
+  });
+
+  test("lines of a page that is set wide are one paragraph; a gap beyond the page's usual one begins the next", () => {
+    const line = (str: string, y: number) => ({
+      str,
+      dir: "ltr",
+      transform: [12, 0, 0, 12, 60, y],
+      width: 100,
+      height: 12,
+      fontName: "f",
+      hasEOL: true,
+    });
+    const wide = [
+      line("The hut opens", 700),
+      line("in May, when", 678),
+      line("the snow is gone.", 656),
+    ];
+    expect(joinLines(wide)).toBe("The hut opens in May, when the snow is gone.");
+    expect(joinLines([...wide, line("Bring a lamp.", 620)])).toBe(
+      "The hut opens in May, when the snow is gone.\n\nBring a lamp.",
+    );
   });
 
   test("an encrypted PDF is refused with what to do", async () => {

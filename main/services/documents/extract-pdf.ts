@@ -10,8 +10,10 @@ interface TextItem {
   readonly transform: readonly number[];
 }
 
-/** A gap of this many line heights begins a paragraph. */
-const PARAGRAPH_GAP = 1.6;
+/** A gap begins a paragraph when it is this many line heights, */
+const PARAGRAPH_HEIGHTS = 1.6;
+/** and this many of the page's usual gaps. */
+const PARAGRAPH_GAPS = 1.35;
 
 /**
  * The text of each page, in the order of the file's own text.
@@ -73,43 +75,63 @@ function asBroken(cause: unknown, name: string): TarnError {
   );
 }
 
+interface Line {
+  readonly words: string;
+  /** Of its base line, in points from the page's lower edge. */
+  readonly y: number;
+  /** Of its largest letters, in points. */
+  readonly height: number;
+}
+
 /** Lines of one paragraph flow together, words broken at a line's end are joined, a larger gap begins a new paragraph. */
 export function joinLines(items: readonly TextItem[]): string {
+  const lines = linesOf(items);
+  const usual = usualGap(lines);
   let text = "";
+  lines.forEach(({ words, y, height }, index) => {
+    const before = lines[index - 1];
+    const least =
+      before === undefined
+        ? 0
+        : Math.max(PARAGRAPH_HEIGHTS * Math.max(height, before.height), PARAGRAPH_GAPS * usual);
+    if (before === undefined) text = words;
+    else if (Math.abs(before.y - y) > least) text += `\n\n${words}`;
+    else if (/\p{L}-$/u.test(text) && /^\p{Ll}/u.test(words)) text = text.slice(0, -1) + words;
+    else text += ` ${words}`;
+  });
+  return text;
+}
+
+/** The median distance from one line to the next: manuscripts are set wider than books. */
+function usualGap(lines: readonly Line[]): number {
+  const gaps = lines.slice(1).map(({ y }, index) => Math.abs((lines[index]?.y ?? y) - y));
+  return gaps.toSorted((a, b) => a - b)[gaps.length >> 1] ?? 0;
+}
+
+function linesOf(items: readonly TextItem[]): Line[] {
+  const lines: Line[] = [];
   let line = "";
-  let before: { readonly y: number; readonly height: number } | null = null;
   let lineY: number | null = null;
-  let lineHeight = 0;
+  let height = 0;
   const endLine = (): void => {
     const words = line.replaceAll(/\s+/g, " ").trim();
-    if (words !== "" && lineY !== null) {
-      const gap = before === null ? 0 : Math.abs(before.y - lineY);
-      const height = Math.max(lineHeight, before?.height ?? 0, 1);
-      if (text === "") text = words;
-      else if (gap > PARAGRAPH_GAP * height) text += `\n\n${words}`;
-      else if (/\p{L}-$/u.test(text) && /^\p{Ll}/u.test(words)) text = text.slice(0, -1) + words;
-      else text += ` ${words}`;
-      before = { y: lineY, height: lineHeight };
-    }
+    if (words !== "" && lineY !== null) lines.push({ words, y: lineY, height });
     line = "";
     lineY = null;
-    lineHeight = 0;
+    height = 0;
   };
   for (const item of items) {
     const y = item.transform[5] ?? 0;
-    if (
-      lineY !== null &&
-      item.str.trim() !== "" &&
-      Math.abs(y - lineY) > 0.5 * Math.max(lineHeight, item.height)
-    )
+    const says = item.str.trim() !== "";
+    if (lineY !== null && says && Math.abs(y - lineY) > 0.5 * Math.max(height, item.height))
       endLine();
-    if (item.str.trim() !== "") {
+    if (says) {
       lineY ??= y;
-      lineHeight = Math.max(lineHeight, item.height);
+      height = Math.max(height, item.height);
     }
     line += item.str;
     if (item.hasEOL) endLine();
   }
   endLine();
-  return text;
+  return lines;
 }
