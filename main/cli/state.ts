@@ -74,6 +74,7 @@ async function resume(engine: EngineClient, model: string, file: Uint8Array, cou
   // A Buffer is a view into a larger pool; only the file's bytes cross the port.
   const bytes = new Uint8Array(file);
   const { session, position } = await engine.call("restore", {
+    recent: new Int32Array(),
     bytes,
     tokenizerHash: await tokenizerHashOf(model),
   });

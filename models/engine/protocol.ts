@@ -137,7 +137,12 @@ export interface EngineMethods {
   };
   /** Refused with StateError unless model, tokenizer, numeric version and checksum all match. */
   restore: {
-    in: { readonly bytes: Uint8Array; readonly tokenizerHash: string };
+    in: {
+      readonly bytes: Uint8Array;
+      readonly tokenizerHash: string;
+      /** The last ids behind the state, oldest first: only the repetition penalty looks at them. [] where they are not known. */
+      readonly recent: Int32Array;
+    };
     out: { readonly session: SessionId; readonly position: number };
   };
   /** Bytes held now, for the status line and `bench`. */

@@ -84,6 +84,7 @@ export function readRequest({ id, method, input }: RawRequest): EngineRequest {
         input: {
           bytes: field("bytes", isBytes, "a Uint8Array"),
           tokenizerHash: field("tokenizerHash", isHash, "a SHA-256 in hex"),
+          recent: field("recent", isIds, "an Int32Array"),
         },
       };
     case "cancel":

@@ -19,7 +19,7 @@ export interface Session {
 }
 
 /** More than any `repetitionWindow` looks back. */
-const RECENT_IDS = 8192;
+export const RECENT_IDS = 8192;
 
 /** Books tokens that the backend has run into the session. */
 export function advance(session: Session, ids: Int32Array, logits: Float32Array): void {

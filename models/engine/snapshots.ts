@@ -2,7 +2,7 @@ import { decodeSnapshot, encodeSnapshot, type StateOwner } from "../state/snapsh
 import type { LoadedModel } from "./loader.ts";
 import { PrefixHash } from "./prefix-hash.ts";
 import type { EngineMethods } from "./protocol.ts";
-import type { Session } from "./sessions.ts";
+import { RECENT_IDS, type Session } from "./sessions.ts";
 
 /** The session as a portable file; it stays where it is. */
 export async function takeSnapshot(
@@ -26,7 +26,7 @@ export async function takeSnapshot(
  */
 export async function restoreSession(
   model: LoadedModel,
-  { bytes, tokenizerHash }: EngineMethods["restore"]["in"],
+  { bytes, tokenizerHash, recent }: EngineMethods["restore"]["in"],
 ): Promise<EngineMethods["restore"]["out"]> {
   const { position, prefixHash, slots, logits } = await decodeSnapshot(
     bytes,
@@ -36,7 +36,7 @@ export async function restoreSession(
     position,
     prefix: PrefixHash.fromHex(prefixHash),
     logits,
-    recent: [],
+    recent: [...recent.subarray(-RECENT_IDS)],
   });
   await model.backend.writeState(session.state, 0, slots);
   return { session: session.id, position };

@@ -182,7 +182,7 @@ describe.each(["mamba", "mamba2"])("%s", (folder) => {
     await engine.call("prefill", { session, ids, chunk: null, logits: "none" });
     const { bytes } = await engine.call("snapshot", { session, tokenizerHash });
     const copy = await engine.call("fork", { session });
-    const restored = await engine.call("restore", { bytes, tokenizerHash });
+    const restored = await engine.call("restore", { bytes, tokenizerHash, recent: ids });
     expect(restored.position).toBe(ids.length);
     const run = async (of: number) =>
       await engine.call("generate", {
@@ -199,15 +199,46 @@ describe.each(["mamba", "mamba2"])("%s", (folder) => {
       expect(again.logits).toEqual(first.logits);
     }
     await expect(
-      engine.call("restore", { bytes, tokenizerHash: "1".repeat(64) }),
+      engine.call("restore", { bytes, tokenizerHash: "1".repeat(64), recent: ids }),
     ).rejects.toMatchObject({ code: "state", data: { kind: "foreign" } });
     const changed = bytes.slice();
     changed[changed.length >> 1] = (changed[changed.length >> 1] ?? 0) ^ 1;
-    await expect(engine.call("restore", { bytes: changed, tokenizerHash })).rejects.toMatchObject({
+    await expect(
+      engine.call("restore", { bytes: changed, tokenizerHash, recent: ids }),
+    ).rejects.toMatchObject({
       code: "state",
       data: { kind: "corrupt" },
     });
   });
+});
+
+test("a repetition penalty sees what was said before a restore", async () => {
+  const golden = loadGolden("models/mamba/golden.safetensors");
+  const ids = golden.i32("p1.input_ids");
+  const engine = testEngine();
+  await load(engine, "mamba");
+  const { session } = await engine.call("create", {});
+  await engine.call("prefill", { session, ids, chunk: null, logits: "none" });
+  const { bytes } = await engine.call("snapshot", { session, tokenizerHash });
+  const penalised = async (of: number) => {
+    const { ids: chosen } = await engine.call("generate", {
+      session: of,
+      sampler: { ...greedy, repetitionPenalty: 3, repetitionWindow: 256 },
+      stopIds: [],
+      maxTokens: 16,
+      keepLogits: false,
+    });
+    return [...chosen];
+  };
+  const knowing = await engine.call("restore", { bytes, tokenizerHash, recent: ids });
+  const unknowing = await engine.call("restore", {
+    bytes,
+    tokenizerHash,
+    recent: new Int32Array(),
+  });
+  const uninterrupted = await penalised(session);
+  expect(await penalised(knowing.session)).toEqual(uninterrupted);
+  expect(await penalised(unknowing.session)).not.toEqual(uninterrupted);
 });
 
 test("a stop id is fed and ends the answer", async () => {

@@ -68,7 +68,7 @@ export async function findStart(
     const index = steps.findIndex((step) => step.message.id === state.messageId);
     if (index <= liveIndex) break;
     if (!fits(state, steps.slice(0, index + 1), model)) continue;
-    const session = await restore(store, events, model, state);
+    const session = await restore(store, events, model, state, steps.slice(0, index + 1));
     if (session !== null) return { session, index };
   }
   if (live !== null && liveIndex >= 0) return { session: live.session, index: liveIndex };
@@ -89,6 +89,7 @@ async function restore(
   events: Events,
   model: LoadedModel,
   state: StateInfo,
+  prefix: readonly Step[],
 ): Promise<SessionId | null> {
   const { bytes, damaged } = await store.run("loadState", {
     messageId: state.messageId,
@@ -100,6 +101,7 @@ async function restore(
       const { session, position } = await model.engine.call("restore", {
         bytes,
         tokenizerHash: state.tokenizerHash,
+        recent: lastIds(prefix),
       });
       if (position === state.position) return session;
       await model.engine.call("free", { session });
@@ -115,6 +117,19 @@ async function restore(
     });
   }
   return null;
+}
+
+/** Ids that a repetition penalty may look back on; the contract allows it no more. */
+const RECENT_IDS = 8192;
+
+/** The last ids of a path, oldest first. */
+function lastIds(steps: readonly Step[]): Int32Array {
+  const last: number[] = [];
+  for (const { ids } of steps.toReversed()) {
+    last.unshift(...ids.subarray(-(RECENT_IDS - last.length)));
+    if (last.length === RECENT_IDS) break;
+  }
+  return Int32Array.from(last);
 }
 
 /** Reports how far reading has come: tokens of this turn. */
