@@ -1,5 +1,6 @@
 import { Worker } from "node:worker_threads";
 import type { EngineClient } from "./client.ts";
+import { nameSoftwareDriver } from "./node-vulkan.ts";
 import { createPortClient } from "./port-client.ts";
 
 /**
@@ -7,6 +8,7 @@ import { createPortClient } from "./port-client.ts";
  * this file's bundle. The thread does not keep the process alive; `close` ends it and its own threads.
  */
 export function startNodeEngine(): EngineClient {
+  nameSoftwareDriver();
   const worker = new Worker(new URL("./node-worker.js", import.meta.url), { name: "engine" });
   let calls = 0;
   const client = createPortClient({
