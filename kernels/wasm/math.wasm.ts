@@ -1,14 +1,12 @@
 // Vector arithmetic that several ops share. AssemblyScript, inlined into their loops.
 
 /** a * b + c; one rounding where relaxed SIMD is compiled in and the CPU has it, else two. */
-// @ts-ignore: decorator
 @inline
 export function madd(a: v128, b: v128, c: v128): v128 {
   if (ASC_FEATURE_RELAXED_SIMD) return f32x4.relaxed_madd(a, b, c);
   return f32x4.add(f32x4.mul(a, b), c);
 }
 
-// @ts-ignore: decorator
 @inline
 export function horizontalSum(v: v128): f32 {
   const pairs = f32x4.add(v, v128.shuffle<f32>(v, v, 2, 3, 0, 1));
@@ -16,7 +14,6 @@ export function horizontalSum(v: v128): f32 {
 }
 
 /** Lane i is the sum of the four lanes of the i-th argument. */
-// @ts-ignore: decorator
 @inline
 export function horizontalSums(a: v128, b: v128, c: v128, d: v128): v128 {
   const ab = f32x4.add(v128.shuffle<f32>(a, b, 0, 4, 1, 5), v128.shuffle<f32>(a, b, 2, 6, 3, 7));
@@ -61,7 +58,6 @@ export function prepareMath(): void {
  * e^x within 2 ulp; 0 below −87.3, Infinity above 88.4, NaN stays NaN. x = n ln 2 + r with |r| ≤ ln 2 / 2, then the
  * degree-7 minimax polynomial of Cephes' expf. Adding 1.5 · 2^23 rounds to an integer and leaves it in the low bits.
  */
-// @ts-ignore: decorator
 @inline
 export function exp(x: v128): v128 {
   // pmax and pmin in this order keep a NaN and are one instruction each on x64.
@@ -82,14 +78,12 @@ export function exp(x: v128): v128 {
 }
 
 /** x · σ(x) */
-// @ts-ignore: decorator
 @inline
 export function silu(x: v128): v128 {
   return f32x4.div(x, f32x4.add(one, exp(f32x4.neg(x))));
 }
 
 /** ln(1 + e^x) = max(x, 0) + ln(1 + u), u = e^−|x|; ln(1 + u) = 2 artanh(u / (2 + u)) by its series, exact for small u. */
-// @ts-ignore: decorator
 @inline
 export function softplus(x: v128): v128 {
   const u = exp(f32x4.neg(f32x4.abs(x)));

@@ -2,32 +2,20 @@
 // counter and meet at a barrier after it. The control words lie at fixed addresses, a cache line apart; backends/wasm/module.ts names
 // those that JavaScript touches.
 
-// @ts-ignore: decorator
 @inline const ARRIVED: usize = 1024;
-// @ts-ignore: decorator
 @inline const GENERATION: usize = 1088;
-// @ts-ignore: decorator
 @inline const SLEEPERS: usize = 1152;
-// @ts-ignore: decorator
 @inline const WORK: usize = 1216;
-// @ts-ignore: decorator
 @inline const ABORTED: usize = 1280;
-// @ts-ignore: decorator
 @inline const COMMAND: usize = 1344;
-// @ts-ignore: decorator
 @inline const PLAN: usize = 1408;
-// @ts-ignore: decorator
 @inline const SCRATCH: usize = 1412;
-// @ts-ignore: decorator
 @inline const SCRATCH_BYTES: usize = 1416;
 
 // Reads of a word before sleeping on it: some 10 µs, longer than most ops of a decode step, shorter than a time slice.
-// @ts-ignore: decorator
 @inline const SPINS: i32 = 10000;
-// @ts-ignore: decorator
 @inline const ONE_SECOND: i64 = 1000000000;
 // A thread that is not heard of for this long is taken for dead. One op of the largest chunk takes far less.
-// @ts-ignore: decorator
 @inline const PATIENCE_SECONDS: i32 = 60;
 
 let thread: i32 = 0;

@@ -20,7 +20,6 @@ export function join(thread: i32, threads: i32): void {
 }
 
 // Milliseconds; only called while a profile is taken.
-// @ts-ignore: decorator
 @external("host", "now")
 declare function now(): f64;
 

@@ -22,7 +22,6 @@ class CausalConv1d {
 }
 
 /** Channels of one piece of work: a cache line of x. */
-// @ts-ignore: decorator
 @inline const BLOCK: i32 = 16;
 
 export function causalConv1d(instruction: usize): void {
@@ -75,13 +74,11 @@ function fourTaps(op: CausalConv1d, b: i32, channel: i32): void {
   scatter(state + 8, old);
 }
 
-// @ts-ignore: decorator
 @inline
 function gather(p: usize): v128 {
   return f32x4(load<f32>(p), load<f32>(p, 12), load<f32>(p, 24), load<f32>(p, 36));
 }
 
-// @ts-ignore: decorator
 @inline
 function scatter(p: usize, v: v128): void {
   store<f32>(p, f32x4.extract_lane(v, 0));

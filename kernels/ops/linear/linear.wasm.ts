@@ -29,7 +29,6 @@ class Linear {
 }
 
 /** Rows of x that are multiplied with one group of weights before the next: they stay in the second-level cache. */
-// @ts-ignore: decorator
 @inline const PANEL: i32 = 128;
 
 export function linear(instruction: usize): void {
@@ -86,7 +85,6 @@ export function quantize(instruction: usize): void {
 }
 
 /** The scales of a row's blocks, then its values. */
-// @ts-ignore: decorator
 @inline
 function quantizedRowBytes(cols: i32): usize {
   return (<usize>(cols >> 5) << 2) + (<usize>cols << 1);

@@ -82,26 +82,22 @@ function halfValue(bits: i32): f32 {
 }
 
 /** Rows 0…3 and 4…7 of eight bf16: the upper halves of f32. */
-// @ts-ignore: decorator
 @inline
 export function lowBf16(bits: v128): v128 {
   return v128.shuffle<i16>(i16x8.splat(0), bits, 0, 8, 1, 9, 2, 10, 3, 11);
 }
 
-// @ts-ignore: decorator
 @inline
 export function highBf16(bits: v128): v128 {
   return v128.shuffle<i16>(i16x8.splat(0), bits, 4, 12, 5, 13, 6, 14, 7, 15);
 }
 
 /** Rows 0…3 and 4…7 of eight f16, subnormals included, infinities and NaN not. */
-// @ts-ignore: decorator
 @inline
 export function lowF16(bits: v128): v128 {
   return halves(lowBf16(bits));
 }
 
-// @ts-ignore: decorator
 @inline
 export function highF16(bits: v128): v128 {
   return halves(highBf16(bits));
@@ -118,7 +114,6 @@ export function preparePacked(): void {
 }
 
 /** From an f16 in the upper half of each lane: its fields in f32's places, times 2^112 for the biases (127 − 15). */
-// @ts-ignore: decorator
 @inline
 function halves(bits: v128): v128 {
   return f32x4.mul(v128.and(i32x4.shr_s(bits, 3), f16Fields), f16Power);

@@ -32,7 +32,6 @@ class SelectiveScan {
 }
 
 /** Channels of one piece of work: a cache line of x; their states stay in the first-level cache. */
-// @ts-ignore: decorator
 @inline const BLOCK: i32 = 16;
 
 /**

@@ -41,7 +41,6 @@ class Ssd {
   scores: usize;
 }
 
-// @ts-ignore: decorator
 @inline
 function timeStep(op: Ssd, row: usize, head: i32): f32 {
   let dt = load<f32>(op.dt + ((row * op.dtStride + head) << 2));
@@ -50,7 +49,6 @@ function timeStep(op: Ssd, row: usize, head: i32): f32 {
   return max<f32>(op.dtMin, min<f32>(op.dtMax, dt));
 }
 
-// @ts-ignore: decorator
 @inline
 function groupOf(op: Ssd, head: i32): i32 {
   return head / (op.heads / op.nGroup);
