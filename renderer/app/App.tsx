@@ -45,8 +45,8 @@ export function App({ client }: { readonly client: Client }) {
   const [chats, reloadChats] = useApiValue("chats.list", { query }, fail);
   const [documents, reloadDocuments] = useApiValue("documents.list", {}, fail);
   const [models, reloadModels] = useApiValue("models.list", {}, fail);
-  const [settings, reloadSettings] = useApiValue("settings.get", {}, fail);
-  const [status, reloadStatus] = useApiValue("engine.status", {}, fail);
+  const [settings, reloadSettings, takeSettings] = useApiValue("settings.get", {}, fail);
+  const [status, reloadStatus, takeStatus] = useApiValue("engine.status", {}, fail);
   const [info] = useApiValue("app.info", {}, fail);
 
   useEffect(
@@ -70,8 +70,8 @@ export function App({ client }: { readonly client: Client }) {
   );
   useApiEvent("chats.changed", reloadChats);
   useApiEvent("documents.changed", reloadDocuments);
-  useApiEvent("settings.changed", reloadSettings);
-  useApiEvent("engine.status", reloadStatus);
+  useApiEvent("settings.changed", takeSettings);
+  useApiEvent("engine.status", takeStatus);
   useApiEvent("notice", ({ kind, text }) => tell(text, { kind }));
 
   const theme = settings?.theme;

@@ -47,7 +47,7 @@ export function useApiEvent<N extends EventName>(
   useEffect(() => api.on(name, (data) => newest.current(data)), [api, name]);
 }
 
-/** A value that an argumentless call gives, and the way to ask again. Null until it is there. */
+/** A value that a call gives, the way to ask again, and the way to take it from an event that carries it. Null until it is there. */
 export function useApiValue<
   N extends
     | "chats.list"
@@ -60,17 +60,26 @@ export function useApiValue<
   name: N,
   input: Parameters<Api["call"]>[1],
   onError: (message: string) => void,
-): readonly [CallOutput<N> | null, () => void] {
+): readonly [CallOutput<N> | null, () => void, (value: CallOutput<N>) => void] {
   const api = useApi();
   const [value, setValue] = useState<CallOutput<N> | null>(null);
   const key = JSON.stringify(input);
   const failed = useRef(onError);
+  /** The newest question: answers to older ones, of a search that was typed on, come too late. */
+  const asked = useRef(0);
+  const take = useCallback((next: CallOutput<N>) => {
+    asked.current++;
+    setValue(next);
+  }, []);
   const load = useCallback(() => {
+    const question = ++asked.current;
     (api.call as (name: CallName, input: unknown) => Promise<unknown>)(name, JSON.parse(key)).then(
-      (output) => setValue(output as CallOutput<N>),
+      (output) => {
+        if (question === asked.current) setValue(output as CallOutput<N>);
+      },
       (error: unknown) => failed.current(toTarnError(error).message),
     );
   }, [api, name, key]);
   useEffect(load, [load]);
-  return [value, load];
+  return [value, load, take];
 }
