@@ -12,6 +12,24 @@ import { rmsNormRef } from "./rms-norm/rms-norm.ref.ts";
 import { rmsNormOp } from "./rms-norm/rms-norm.ts";
 import { selectiveScanRef } from "./selective-scan/selective-scan.ref.ts";
 import { selectiveScanOp } from "./selective-scan/selective-scan.ts";
+import { layerNormRef } from "./layer-norm/layer-norm.ref.ts";
+import { layerNormOp } from "./layer-norm/layer-norm.ts";
+import { activationRef } from "./activation/activation.ref.ts";
+import { activationOp } from "./activation/activation.ts";
+import { gateRef } from "./gate/gate.ref.ts";
+import { gateOp } from "./gate/gate.ts";
+import { scaledAddRef } from "./scaled-add/scaled-add.ref.ts";
+import { scaledAddOp } from "./scaled-add/scaled-add.ts";
+import { blockLinearRef } from "./block-linear/block-linear.ref.ts";
+import { blockLinearOp } from "./block-linear/block-linear.ts";
+import { ropeRef } from "./rope/rope.ref.ts";
+import { ropeOp } from "./rope/rope.ts";
+import { attentionRef } from "./attention/attention.ref.ts";
+import { attentionOp } from "./attention/attention.ts";
+import { routeRef } from "./route/route.ref.ts";
+import { routeOp } from "./route/route.ts";
+import { expertLinearRef } from "./expert-linear/expert-linear.ref.ts";
+import { expertLinearOp } from "./expert-linear/expert-linear.ts";
 import { ssdRef } from "./ssd/ssd.ref.ts";
 import { ssdOp } from "./ssd/ssd.ts";
 
@@ -30,6 +48,15 @@ export const ops = {
   "causal-conv1d": op(causalConv1dOp, causalConv1dRef),
   "selective-scan": op(selectiveScanOp, selectiveScanRef),
   ssd: op(ssdOp, ssdRef),
+  "layer-norm": op(layerNormOp, layerNormRef),
+  activation: op(activationOp, activationRef),
+  gate: op(gateOp, gateRef),
+  "scaled-add": op(scaledAddOp, scaledAddRef),
+  "block-linear": op(blockLinearOp, blockLinearRef),
+  rope: op(ropeOp, ropeRef),
+  attention: op(attentionOp, attentionRef),
+  route: op(routeOp, routeRef),
+  "expert-linear": op(expertLinearOp, expertLinearRef),
 } satisfies Record<string, Op>;
 
 export type OpName = keyof typeof ops;

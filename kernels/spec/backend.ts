@@ -16,12 +16,15 @@ export interface DeviceInfo {
 }
 
 /**
- * The recurrent states of B sequences on a backend, one (B, slotSize) f32 array a slot.
+ * The recurrent states of B sequences on a backend: one (B, slotSize) f32 array a slot; of a slot that grows, one row of
+ * slotSize values for each token that was fed, in memory that is added as it is needed.
  * Owned by whoever called `createState`; `release` frees it.
  */
 export interface StateBuffers {
   readonly batch: number;
   readonly layout: StateLayout;
+  /** (B): tokens that each sequence was fed. A run reads them as the positions of its first tokens, and adds T to each. */
+  readonly positions: Int32Array;
   release(): void;
 }
 
@@ -32,7 +35,7 @@ export interface StateBuffers {
 export interface Executable {
   readonly plan: Plan;
   /**
-   * Executes the plan once. `ids` is (B, T); `state` is read and updated in place.
+   * Executes the plan once. `ids` is (B, T); `state` is read and updated in place, its positions too.
    * Resolves with the outputs (fresh arrays, owned by the caller), or with [] if `readback` is false.
    * @throws KernelError `device-lost`, `out-of-memory`
    */
@@ -49,9 +52,18 @@ export interface Backend {
   compile(plan: Plan): Promise<Executable>;
   /** Zeroed. */
   createState(layout: StateLayout, batch: number): StateBuffers;
-  /** One fresh array a slot, for sequence `sequence` of the batch. */
+  /** One fresh array a slot, for sequence `sequence` of the batch; of a slot that grows (position, slotSize). */
   readState(state: StateBuffers, sequence: number): Promise<Float32Array[]>;
-  writeState(state: StateBuffers, sequence: number, values: readonly Float32Array[]): Promise<void>;
+  /**
+   * Puts one sequence where `values` stood, after `position` tokens.
+   * @throws KernelError `shape`
+   */
+  writeState(
+    state: StateBuffers,
+    sequence: number,
+    values: readonly Float32Array[],
+    position: number,
+  ): Promise<void>;
   /** Bytes of weights, states and workspace that this backend holds now. */
   memory(): { readonly weights: number; readonly states: number; readonly workspace: number };
   /** Frees everything; the backend must not be used afterwards. */

@@ -28,7 +28,7 @@ export interface Recorder {
   readonly length: number;
   /** The token ids of the run, (B, T) i32. */
   readonly ids: Tensor;
-  /** State slot `index` of the layout: rows = B, cols = slotSize. */
+  /** State slot `index` of the layout: rows = B, cols = slotSize (of a slot that grows: of one token). */
   state(index: number): Tensor;
   /** A new temporary (rows, cols). */
   temporary(rows: number, cols: number): Tensor;

@@ -5,7 +5,8 @@ export interface BufferRef {
   /**
    * - `temporary`: lives inside one run; the recorder reuses its memory (see kernels/plan).
    * - `output`: readable after a run, in the order of `Plan.outputs`.
-   * - `state`: one array of the `StateBuffers` given to a run, `index` into the `StateLayout`; (B, size) values.
+   * - `state`: one array of the `StateBuffers` given to a run, `index` into the `StateLayout`; (B, size) values. Of a slot
+   *   that grows, only ops that know of it may touch it: one row a token, at places that the backend chooses.
    * - `input`: the token ids of a run, (B, T) i32. Only `embedding` reads it.
    */
   readonly kind: "temporary" | "output" | "state" | "input";
@@ -54,12 +55,19 @@ export type ReadRows = (firstRow: number, rowCount: number) => Promise<Uint8Arra
 export interface StateSlot {
   /** For example "layers.0.conv" or "layers.0.ssm". */
   readonly name: string;
-  /** Slowest first, without the batch: conv (channels, dConv - 1); Mamba-1 ssm (dInner, dState); Mamba-2 ssm (nHead, headDim, dState). */
+  /**
+   * Slowest first, without the batch: conv (channels, dConv - 1); Mamba-1 ssm (dInner, dState); Mamba-2 ssm (nHead, headDim, dState).
+   * Of a slot that grows, the shape of one token's part: keys (nKvHead, headDim).
+   */
   readonly shape: readonly number[];
+  /** True for attention's keys and values: a part of `shape` for each token that was fed, in order. False if left out. */
+  readonly grows?: boolean;
+  /** How a slot that grows is kept; f32 if left out. Values are rounded once, when they are written. */
+  readonly dtype?: "f32" | "f16";
 }
 export type StateLayout = readonly StateSlot[];
 
-/** Values in one sequence's share of a slot. */
+/** Values in one sequence's share of a slot; of a slot that grows, in one token's part. */
 export function slotSize(slot: StateSlot): number {
   return slot.shape.reduce((product, side) => product * side, 1);
 }

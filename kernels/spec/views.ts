@@ -33,6 +33,21 @@ export function split<const Widths extends readonly number[]>(
   return views as { readonly [Index in keyof Widths]: Tensor };
 }
 
+/**
+ * The same values in rows of another width: (rows, n * cols) → (rows * n, cols) and back, as a view.
+ * @throws KernelError `shape` if x is itself a view with gaps, or the values do not divide
+ */
+export function reshape(x: Tensor, cols: number): Tensor {
+  const values = x.rows * x.cols;
+  if (x.stride !== x.cols || values % cols !== 0) {
+    throw new KernelError(
+      "shape",
+      `a tensor of (${x.rows}, ${x.cols}) with rows ${x.stride} apart cannot be seen in rows of ${cols}`,
+    );
+  }
+  return { ...x, rows: values / cols, cols, stride: cols };
+}
+
 /** The last token's row of each sequence: (B * T, cols) → (B, cols), as a view. */
 export function lastRows(x: Tensor, length: number): Tensor {
   return {

@@ -28,6 +28,8 @@ export interface OpTrial<Input extends string, State extends string, WeightName 
   readonly length: number;
   /** (B, T); zeros if left out. */
   readonly ids?: Int32Array;
+  /** Tokens that every sequence was fed before; 0 if left out. Slots that grow begin empty, so only with other slots. */
+  readonly position?: number;
   readonly inputs: Readonly<Record<Input, InputArray>>;
   /** Before the run, (B, size) each. */
   readonly states: Readonly<Record<State, Float32Array>>;
@@ -95,6 +97,7 @@ export async function runOp<Input extends string, State extends string, WeightNa
         state,
         b,
         slots.map(({ values }) => share(values, batch, b)),
+        trial.position ?? 0,
       );
     }
     const outputs = await executable.run(trial.ids ?? new Int32Array(batch * length), state, true);

@@ -31,12 +31,23 @@ export interface Model {
   readonly vocabSize: number;
   /** The recurrent state of one sequence. */
   readonly layout: StateLayout;
+  /** How llama.cpp describes this model; missing where llama.cpp has no such architecture. */
+  readonly gguf?: GgufDescription;
   /**
-   * Asks the loader for every weight, tied ones once, and returns what records a run over them.
+   * Asks the loader for every weight, tied ones once, and returns what records a run over them. Whatever the file's
+   * format the order and the shapes of the calls are the same, so that a file can be rewritten in the other format.
    * With a checking loader nothing is read but headers, and the result must not be used.
    * @throws WeightsError `missing`, `mismatch`
    */
   load(loader: WeightLoader): Promise<RecordRun>;
+}
+
+/** The metadata of a GGUF file that make llama.cpp's model of the same dimensions. */
+export interface GgufDescription {
+  /** `general.architecture`. */
+  readonly architecture: string;
+  /** The fields `<architecture>.…`, without that prefix: { block_count: 24 }. Whole numbers become u32, others f32. */
+  readonly fields: Readonly<Record<string, number | boolean | string | readonly number[]>>;
 }
 
 /** How a model's configuration is understood: one object in one file for each `model_type`. */

@@ -1,29 +1,44 @@
 import { packedRowBytes } from "../../kernels/spec/dtype.ts";
 import type { ReadRows, Weight, WeightSpec } from "../../kernels/spec/tensor.ts";
-import { WeightsError } from "../weights/errors.ts";
 import type { TensorSource } from "../weights/source.ts";
+import {
+  joinParts,
+  mismatch,
+  resolveParts,
+  sharedDType,
+  type MatrixParts,
+} from "./matrix-parts.ts";
 
 /** How an architecture asks for its weights, each under its file's name and with the shape that it must have. */
 export interface WeightLoader {
   readonly format: TensorSource["format"];
   has(name: string): boolean;
   /**
-   * A matrix (rows, cols) that `linear` multiplies or `embedding` looks up; it stays packed.
+   * A matrix (rows, cols) that `linear` multiplies or `embedding` looks up; it stays packed. All of a stored tensor's
+   * dimensions before the last are rows: experts (nExpert, R, K) are (nExpert * R, K). Parts are put one below the other.
    * @throws WeightsError `missing`, `mismatch`
    */
-  matrix(name: string, rows: number, cols: number): Promise<Weight>;
+  matrix(from: MatrixParts, rows: number, cols: number): Promise<Weight>;
+  /**
+   * Blocks that are stored the other way round, (blocks, cols, rows) for y = x W: a matrix (blocks * rows, cols) in f32. For
+   * small ones: it is read as a whole.
+   * @throws WeightsError `missing`, `mismatch`
+   */
+  transposed(name: string, blocks: number, rows: number, cols: number): Promise<Weight>;
   /**
    * A small table (rows, cols) as f32, each value through `map`. Sides of 1 in the file's shape do not count: a
    * convolution's (channels, 1, dConv) is (channels, dConv). One row may lie in the file in groups: llama.cpp's
-   * `ssm_norm` is (nGroup, dInner / nGroup).
+   * `ssm_norm` is (nGroup, dInner / nGroup). Several tensors are put one behind the other.
    * @throws WeightsError `missing`, `mismatch`
    */
   vector(
-    name: string,
+    from: string | readonly string[],
     rows: number,
     cols: number,
-    map?: (value: number) => number,
+    map?: (value: number, index: number) => number,
   ): Promise<Weight>;
+  /** A table that follows from the configuration, not from the file: rotary frequencies, ones. */
+  constant(name: string, rows: number, cols: number, values: Float32Array): Promise<Weight>;
 }
 
 /** What a model's weights come to. */
@@ -57,16 +72,21 @@ export function checkingLoader(
   return {
     format: source.format,
     has: (name) => source.has(name),
-    async matrix(name, rows, cols) {
-      checkShape(source, name, rows, cols);
-      const { dtype } = source.matrix(name, quantise);
+    async matrix(from, rows, cols) {
+      const parts = partsOf(source, from, rows, cols);
+      const dtype = sharedDType(source, parts, quantise);
       dtypes[dtype] = (dtypes[dtype] ?? 0) + 1;
       return count(rows, cols, dtype);
     },
-    async vector(name, rows, cols) {
-      checkShape(source, name, rows, cols);
+    async transposed(name, blocks, rows, cols) {
+      checkValues(source, name, blocks * rows * cols);
+      return count(blocks * rows, cols, "f32");
+    },
+    async vector(from, rows, cols) {
+      checkVector(source, from, rows, cols);
       return count(rows, cols, "f32");
     },
+    constant: async (_, rows, cols) => ({ id: -1, dtype: "f32", rows, cols }),
     totals: () => ({ parameters, bytes, dtypes }),
   };
 }
@@ -77,38 +97,95 @@ export function uploadingLoader(
   { quantise }: LoadOptions,
   upload: (spec: WeightSpec, read: ReadRows) => Promise<Weight>,
 ): WeightLoader {
+  function uploadTable(
+    name: string,
+    use: WeightSpec["use"],
+    rows: number,
+    cols: number,
+    values: Float32Array,
+  ): Promise<Weight> {
+    return upload(
+      { name, dtype: "f32", rows, cols, use },
+      async (first, count) =>
+        new Uint8Array(values.slice(first * cols, (first + count) * cols).buffer),
+    );
+  }
   return {
     format: source.format,
     has: (name) => source.has(name),
-    async matrix(name, rows, cols) {
-      checkShape(source, name, rows, cols);
-      const { dtype, read } = source.matrix(name, quantise);
-      return upload({ name, dtype, rows, cols, use: "matrix" }, read);
+    async matrix(from, rows, cols) {
+      const parts = partsOf(source, from, rows, cols);
+      const { dtype, read } = joinParts(source, parts, cols, quantise);
+      return upload({ name: parts[0]?.name ?? "", dtype, rows, cols, use: "matrix" }, read);
     },
-    async vector(name, rows, cols, map) {
-      checkShape(source, name, rows, cols);
+    async transposed(name, blocks, rows, cols) {
+      checkValues(source, name, blocks * rows * cols);
       const stored = await source.readF32(name);
-      const values = map === undefined ? stored : stored.map((value) => map(value));
-      return upload(
-        { name, dtype: "f32", rows, cols, use: "vector" },
-        async (first, count) =>
-          new Uint8Array(values.slice(first * cols, (first + count) * cols).buffer),
-      );
+      const values = new Float32Array(stored.length);
+      for (let block = 0; block < blocks; block++) {
+        const at = block * rows * cols;
+        for (let row = 0; row < rows; row++) {
+          for (let col = 0; col < cols; col++) {
+            values[at + row * cols + col] = stored[at + col * rows + row] ?? 0;
+          }
+        }
+      }
+      return uploadTable(name, "matrix", blocks * rows, cols, values);
     },
+    async vector(from, rows, cols, map) {
+      checkVector(source, from, rows, cols);
+      const names = typeof from === "string" ? [from] : from;
+      const values = new Float32Array(rows * cols);
+      let at = 0;
+      for (const name of names) {
+        const stored = await source.readF32(name);
+        values.set(stored, at);
+        at += stored.length;
+      }
+      const mapped = map === undefined ? values : values.map((value, index) => map(value, index));
+      return uploadTable(names[0] ?? "", "vector", rows, cols, mapped);
+    },
+    constant: (name, rows, cols, values) => uploadTable(name, "vector", rows, cols, values),
   };
+}
+
+/** A single tensor must have exactly the shape; parts are checked against each other. */
+function partsOf(
+  source: TensorSource,
+  from: MatrixParts,
+  rows: number,
+  cols: number,
+): ReturnType<typeof resolveParts> {
+  return resolveParts(source, typeof from === "string" ? [{ name: from }] : from, rows, cols);
+}
+
+function checkVector(
+  source: TensorSource,
+  from: string | readonly string[],
+  rows: number,
+  cols: number,
+): void {
+  if (typeof from === "string") checkShape(source, from, rows, cols);
+  else {
+    const values = from.reduce((sum, name) => sum + valuesIn(source.info(name).shape), 0);
+    const [first = ""] = from;
+    if (values !== rows * cols) throw mismatch(source, first, `${rows * cols} values in all`);
+  }
+}
+
+function checkValues(source: TensorSource, name: string, values: number): void {
+  if (valuesIn(source.info(name).shape) !== values)
+    throw mismatch(source, name, `${values} values`);
 }
 
 function checkShape(source: TensorSource, name: string, rows: number, cols: number): void {
   const { shape } = source.info(name);
   const sides = (list: readonly number[]): string => list.filter((side) => side !== 1).join(" × ");
-  const flat = rows === 1 && shape.reduce((product, side) => product * side, 1) === cols;
-  if (!flat && sides(shape) !== sides([rows, cols])) {
-    throw new WeightsError("mismatch", {
-      file: source.format,
-      tensor: name,
-      reason: "its shape is not what the configuration asks for",
-      expected: `(${rows}, ${cols})`,
-      actual: `(${shape.join(", ")})`,
-    });
-  }
+  const flat = rows === 1 && valuesIn(shape) === cols;
+  if (!flat && sides(shape) !== sides([rows, cols]))
+    throw mismatch(source, name, `(${rows}, ${cols})`);
+}
+
+function valuesIn(shape: readonly number[]): number {
+  return shape.reduce((product, side) => product * side, 1);
 }

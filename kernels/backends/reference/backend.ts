@@ -5,14 +5,8 @@ import { packedRowBytes, Q8_0_BLOCK, type WeightDType } from "../../spec/dtype.t
 import { KernelError } from "../../spec/errors.ts";
 import type { Plan } from "../../spec/op.ts";
 import type { ReferenceMemory } from "../../spec/reference.ts";
-import {
-  slotSize,
-  type ReadRows,
-  type StateLayout,
-  type Tensor,
-  type Weight,
-  type WeightSpec,
-} from "../../spec/tensor.ts";
+import type { ReadRows, StateLayout, Tensor, Weight, WeightSpec } from "../../spec/tensor.ts";
+import { ReferenceState } from "./state.ts";
 
 /** Bytes of a weight that are read at once. */
 const UPLOAD_BYTES = 8 * 1024 * 1024;
@@ -25,18 +19,13 @@ interface StoredWeight {
   readonly row: Float32Array;
 }
 
-/** State slots as plain arrays; `arrays[slot]` is (B, slotSize). */
-interface ReferenceState extends StateBuffers {
-  readonly arrays: readonly Float32Array[];
-}
-
 /**
  * Runs the `.ref.ts` files one after the other: the judge of the other backends, never the fast one.
  * Weights stay packed; a row is unpacked each time it is used.
  */
 export function createReferenceBackend(): Backend {
   const weights = new Map<number, StoredWeight>();
-  const states = new Set<StateBuffers>();
+  const states = new Set<ReferenceState>();
   const workspaces = new Set<readonly Float32Array[]>();
   let nextId = 0;
 
@@ -88,13 +77,12 @@ export function createReferenceBackend(): Backend {
             );
           }
           const outputs = plan.outputs.map((size) => new Float32Array(size));
-          const memory = bindMemory(
-            { ids, temporaries, outputs, state: asReferenceState(state).arrays },
-            stored,
-          );
+          const held = asReferenceState(state);
+          const memory = bindMemory({ ids, temporaries, outputs }, held, plan.length, stored);
           for (const { op, operands } of plan.calls) {
             if (isOpName(op)) ops[op].reference(memory, operands);
           }
+          held.positions.forEach((position, b) => (held.positions[b] = position + plan.length));
           return readback ? outputs : [];
         },
         release: () => void workspaces.delete(temporaries),
@@ -102,46 +90,19 @@ export function createReferenceBackend(): Backend {
     },
 
     createState(layout: StateLayout, batch: number): StateBuffers {
-      const state: ReferenceState = {
-        batch,
-        layout,
-        arrays: layout.map((slot) => new Float32Array(batch * slotSize(slot))),
-        release: () => void states.delete(state),
-      };
+      const state = new ReferenceState(layout, batch, (released) => void states.delete(released));
       states.add(state);
       return state;
     },
 
-    async readState(state, sequence) {
-      return asReferenceState(state).layout.map((slot, index) =>
-        sequenceOf(state, index, sequence, slotSize(slot)).slice(),
-      );
-    },
+    readState: async (state, sequence) => asReferenceState(state).read(sequence),
 
-    async writeState(state, sequence, values) {
-      if (values.length !== state.layout.length) {
-        throw new KernelError(
-          "shape",
-          `${values.length} arrays for a state of ${state.layout.length} slots`,
-        );
-      }
-      state.layout.forEach((slot, index) => {
-        const size = slotSize(slot);
-        if (values[index].length !== size) {
-          throw new KernelError(
-            "shape",
-            `slot "${slot.name}" has ${size} values, got ${values[index].length}`,
-          );
-        }
-        sequenceOf(state, index, sequence, size).set(values[index]);
-      });
-    },
+    writeState: async (state, sequence, values, position) =>
+      asReferenceState(state).write(sequence, values, position),
 
     memory: () => ({
       weights: sum(weights.values(), ({ packed }) => packed.byteLength),
-      states: sum(states, (state) =>
-        sum(asReferenceState(state).arrays, (array) => array.byteLength),
-      ),
+      states: sum(states, ({ bytes }) => bytes),
       workspace: sum(workspaces, (arrays) => sum(arrays, (array) => array.byteLength)),
     }),
 
@@ -195,14 +156,22 @@ interface Buffers {
   readonly ids: Int32Array;
   readonly temporaries: readonly Float32Array[];
   readonly outputs: readonly Float32Array[];
-  readonly state: readonly Float32Array[];
 }
 
-function bindMemory(buffers: Buffers, stored: (weight: Weight) => StoredWeight): ReferenceMemory {
+function bindMemory(
+  buffers: Buffers,
+  state: ReferenceState,
+  length: number,
+  stored: (weight: Weight) => StoredWeight,
+): ReferenceMemory {
+  const positions = state.positions.slice();
   return {
+    positions,
     ids: () => buffers.ids,
+    grown: ({ buffer }, sequence) =>
+      state.grown(buffer.index, sequence, (positions.at(sequence) ?? 0) + length),
     rows(x) {
-      const values = valuesOf(x, buffers);
+      const values = valuesOf(x, { ...buffers, state: state.arrays });
       return Array.from({ length: x.rows }, (_, row) => {
         const start = x.offset + row * x.stride;
         return values.subarray(start, start + x.cols);
@@ -216,7 +185,10 @@ function bindMemory(buffers: Buffers, stored: (weight: Weight) => StoredWeight):
   };
 }
 
-function valuesOf({ buffer, offset, rows, cols, stride }: Tensor, buffers: Buffers): Float32Array {
+function valuesOf(
+  { buffer, offset, rows, cols, stride }: Tensor,
+  buffers: Buffers & { readonly state: readonly Float32Array[] },
+): Float32Array {
   const { kind, index } = buffer;
   if (kind === "input") throw new KernelError("dtype", "token ids are not f32 values");
   const values = { temporary: buffers.temporaries, output: buffers.outputs, state: buffers.state }[
@@ -233,21 +205,9 @@ function valuesOf({ buffer, offset, rows, cols, stride }: Tensor, buffers: Buffe
 }
 
 function asReferenceState(state: StateBuffers): ReferenceState {
-  if (!("arrays" in state))
+  if (!(state instanceof ReferenceState))
     throw new KernelError("backend", "this state belongs to another backend");
-  return state as ReferenceState;
-}
-
-function sequenceOf(
-  state: StateBuffers,
-  slot: number,
-  sequence: number,
-  size: number,
-): Float32Array {
-  if (!(sequence >= 0 && sequence < state.batch)) {
-    throw new KernelError("shape", `sequence ${sequence} of a state of ${state.batch}`);
-  }
-  return asReferenceState(state).arrays[slot].subarray(sequence * size, (sequence + 1) * size);
+  return state;
 }
 
 function sum<Item>(items: Iterable<Item>, bytes: (item: Item) => number): number {

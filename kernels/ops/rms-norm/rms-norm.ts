@@ -1,6 +1,6 @@
+import { KernelError } from "../../spec/errors.ts";
 import type { OpDeclaration, Recorder } from "../../spec/op.ts";
 import type { Tensor, Weight } from "../../spec/tensor.ts";
-import { expectShape } from "../../spec/views.ts";
 
 export const rmsNormOp = {
   name: "rms-norm",
@@ -8,19 +8,48 @@ export const rmsNormOp = {
 } as const satisfies OpDeclaration;
 
 export interface RmsNormOperands {
-  /** (rows, dModel) */
+  /** (rows, cols) */
   readonly x: Tensor;
-  /** (1, dModel) */
-  readonly weight: Weight;
+  /** (1, cols), or (1, groupSize) for one weight that all groups share, or null for none. */
+  readonly weight: Weight | null;
   readonly eps: number;
-  /** (rows, dModel) */
+  /** Columns that share one mean; cols, or a head's. */
+  readonly groupSize: number;
+  /** What the squares are divided by before `eps` is added: their number, or nothing (an L2 norm). */
+  readonly over: "mean" | "sum";
+  /** (rows, cols) */
   readonly y: Tensor;
 }
 
-/** y[t, i] = x[t, i] / sqrt(mean_i(x[t, i]²) + eps) · weight[i]. Source: Zhang & Sennrich 2019 (arXiv:1910.07467). */
-export function rmsNorm(k: Recorder, { x, weight, eps }: Omit<RmsNormOperands, "y">): Tensor {
-  expectShape("rms-norm", "weight", weight, 1, x.cols);
+/**
+ * y[t, i] = x[t, i] / sqrt(mean over i's group(x[t]²) + eps) · weight[i].
+ * Source: Zhang & Sennrich 2019 (arXiv:1910.07467). With `over: "sum"` the L2 norm of the delta rules' queries and keys.
+ */
+export function rmsNorm(
+  k: Recorder,
+  operands: {
+    readonly x: Tensor;
+    readonly weight: Weight | null;
+    readonly eps: number;
+    readonly groupSize?: number;
+    readonly over?: "mean" | "sum";
+  },
+): Tensor {
+  const { x, weight, eps, groupSize = x.cols, over = "mean" } = operands;
+  if (!Number.isInteger(groupSize) || groupSize < 1 || x.cols % groupSize !== 0) {
+    throw new KernelError(
+      "shape",
+      `rms-norm: groups of ${groupSize} do not divide ${x.cols} columns`,
+    );
+  }
+  if (weight !== null && (weight.rows !== 1 || ![x.cols, groupSize].includes(weight.cols))) {
+    throw new KernelError(
+      "shape",
+      `rms-norm: weight is (${weight.rows}, ${weight.cols}), expected (1, ${x.cols}) or (1, ${groupSize})`,
+    );
+  }
   const y = k.temporary(x.rows, x.cols);
-  k.record(rmsNormOp, { x, weight, eps, y } satisfies RmsNormOperands & Record<string, unknown>);
+  k.record(rmsNormOp, { x, weight, eps, groupSize, over, y } satisfies RmsNormOperands &
+    Record<string, unknown>);
   return y;
 }

@@ -1,0 +1,122 @@
+import { packedRowBytes, type WeightDType } from "../../kernels/spec/dtype.ts";
+import { WeightsError } from "../weights/errors.ts";
+import type { SourceMatrix, TensorSource } from "../weights/source.ts";
+
+/** Rows of one stored tensor: all before the last dimension counts as rows. */
+export interface MatrixPart {
+  readonly name: string;
+  /** 0 if left out. */
+  readonly firstRow?: number;
+  /** All from `firstRow` on if left out. */
+  readonly rows?: number;
+  /** The stored row (counted from `firstRow`) that stands in row `row` of the part: for heads that lie interleaved. */
+  readonly order?: (row: number) => number;
+}
+
+/** A tensor's name, or parts that are put one below the other. */
+export type MatrixParts = string | readonly MatrixPart[];
+
+interface ResolvedPart {
+  readonly name: string;
+  readonly firstRow: number;
+  readonly rows: number;
+  readonly order: ((row: number) => number) | null;
+}
+
+/**
+ * The parts with their row counts, checked against the tensors and against (rows, cols).
+ * @throws WeightsError `missing`, `mismatch`
+ */
+export function resolveParts(
+  source: TensorSource,
+  parts: readonly MatrixPart[],
+  rows: number,
+  cols: number,
+): readonly ResolvedPart[] {
+  const resolved = parts.map(({ name, firstRow = 0, rows: given, order }): ResolvedPart => {
+    const { shape } = source.info(name);
+    const values = shape.reduce((product, side) => product * side, 1);
+    const count = given ?? values / cols - firstRow;
+    const fits =
+      (shape.at(-1) === cols || values === cols) &&
+      (firstRow + count) * cols <= values &&
+      count > 0;
+    if (!fits || !Number.isInteger(count)) {
+      throw mismatch(source, name, `${given ?? "some"} rows of ${cols} from row ${firstRow}`);
+    }
+    return { name, firstRow, rows: count, order: order ?? null };
+  });
+  const total = resolved.reduce((sum, part) => sum + part.rows, 0);
+  if (total !== rows) {
+    const [first] = resolved;
+    throw mismatch(source, first?.name ?? "", `${rows} rows of ${cols} in all, not ${total}`);
+  }
+  return resolved;
+}
+
+/** The dtype that the parts have together: their own if they agree, else f32. */
+export function sharedDType(
+  source: TensorSource,
+  parts: readonly ResolvedPart[],
+  as: WeightDType | null,
+): WeightDType {
+  const dtypes = new Set(parts.map(({ name }) => source.matrix(name, as).dtype));
+  const [only] = dtypes;
+  return dtypes.size === 1 && only !== undefined ? only : "f32";
+}
+
+/** The parts as one matrix; rows that lie together in the file are read together. */
+export function joinParts(
+  source: TensorSource,
+  parts: readonly ResolvedPart[],
+  cols: number,
+  as: WeightDType | null,
+): SourceMatrix {
+  const dtype = sharedDType(source, parts, as);
+  const matrices = parts.map(({ name }) => source.matrix(name, dtype));
+  const rowBytes = packedRowBytes(dtype, cols);
+  const rows = parts.reduce((sum, part) => sum + part.rows, 0);
+
+  function locate(row: number): { matrix: number; stored: number } {
+    let from = row;
+    for (const [index, part] of parts.entries()) {
+      if (from < part.rows)
+        return { matrix: index, stored: part.firstRow + (part.order?.(from) ?? from) };
+      from -= part.rows;
+    }
+    throw new RangeError(`row ${row} of ${rows}`);
+  }
+
+  return {
+    dtype,
+    rows,
+    cols,
+    async read(firstRow, rowCount) {
+      const packed = new Uint8Array(rowCount * rowBytes);
+      for (let row = 0; row < rowCount;) {
+        const start = locate(firstRow + row);
+        let run = 1;
+        while (row + run < rowCount) {
+          const next = locate(firstRow + row + run);
+          if (next.matrix !== start.matrix || next.stored !== start.stored + run) break;
+          run++;
+        }
+        const bytes = await matrices[start.matrix]?.read(start.stored, run);
+        if (bytes !== undefined) packed.set(bytes, row * rowBytes);
+        row += run;
+      }
+      return packed;
+    },
+  };
+}
+
+/** That a tensor has not the shape that the configuration asks for. */
+export function mismatch(source: TensorSource, name: string, expected: string): WeightsError {
+  return new WeightsError("mismatch", {
+    file: source.format,
+    tensor: name,
+    reason: "its shape is not what the configuration asks for",
+    expected,
+    actual: `(${source.info(name).shape.join(", ")})`,
+  });
+}
