@@ -57,9 +57,14 @@ forEachBackend("identities", (backend) => {
       const restored = await decodeSnapshot(bytes, owner);
       // Not the first sequence of its batch, so that the place is restored too.
       const elsewhere = model.createState(2);
-      await backend().writeState(elsewhere, 1, restored.slots);
+      await backend().writeState(elsewhere, 1, restored.slots, restored.position);
       const alone = model.createState(1);
-      await backend().writeState(alone, 0, await backend().readState(elsewhere, 1));
+      await backend().writeState(
+        alone,
+        0,
+        await backend().readState(elsewhere, 1),
+        restored.position,
+      );
       expect(restored.logits).toEqual(logits);
       expect(await model.run(alone, [next], { ...DECODE, chunk: 1 })).toEqual(expected);
       for (const buffers of [state, elsewhere, alone]) buffers.release();

@@ -105,7 +105,7 @@ async function fork(
   const from = model.sessions.get(session);
   const values = await model.backend.readState(from.state, 0);
   const copy = model.sessions.create(from);
-  await model.backend.writeState(copy.state, 0, values);
+  await model.backend.writeState(copy.state, 0, values, from.position);
   return { session: copy.id };
 }
 

@@ -38,7 +38,7 @@ export async function restoreSession(
     logits,
     recent: [...recent.subarray(-RECENT_IDS)],
   });
-  await model.backend.writeState(session.state, 0, slots);
+  await model.backend.writeState(session.state, 0, slots, position);
   return { session: session.id, position };
 }
 

@@ -52,12 +52,12 @@ test("keeps the sequences of a batch apart", async () => {
   const backend = createReferenceBackend();
   const state = backend.createState(layout, 2);
   const values = Float32Array.of(1, 2, 3, 4, 5, 6);
-  await backend.writeState(state, 1, [values]);
+  await backend.writeState(state, 1, [values], 3);
   expect(await backend.readState(state, 0)).toEqual([new Float32Array(6)]);
   expect(await backend.readState(state, 1)).toEqual([values]);
-  await expect(backend.writeState(state, 2, [values])).rejects.toMatchObject({ code: "shape" });
-  await expect(backend.writeState(state, 0, [values.subarray(1)])).rejects.toMatchObject({
+  await expect(backend.writeState(state, 2, [values], 3)).rejects.toMatchObject({ code: "shape" });
+  await expect(backend.writeState(state, 0, [values.subarray(1)], 3)).rejects.toMatchObject({
     code: "shape",
   });
-  await expect(backend.writeState(state, 0, [])).rejects.toMatchObject({ code: "shape" });
+  await expect(backend.writeState(state, 0, [], 3)).rejects.toMatchObject({ code: "shape" });
 });

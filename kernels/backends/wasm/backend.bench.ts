@@ -52,6 +52,7 @@ async function time(
     state,
     0,
     layout.map((slot) => random.normal(slotSize(slot))),
+    0,
   );
   const ids = new Int32Array(length);
   const run = async (): Promise<number> => {

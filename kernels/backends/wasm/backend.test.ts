@@ -256,7 +256,7 @@ describe("what does not fit", () => {
       executable.run(new Int32Array(2), mine.createState(LAYOUT, 1), true),
     ).rejects.toMatchObject({ code: "shape" });
     const state = mine.createState(LAYOUT, 1);
-    await expect(mine.writeState(state, 0, [new Float32Array(1)])).rejects.toMatchObject({
+    await expect(mine.writeState(state, 0, [new Float32Array(1)], 0)).rejects.toMatchObject({
       code: "shape",
     });
     await expect(mine.readState(state, 1)).rejects.toMatchObject({ code: "shape" });

@@ -9,6 +9,7 @@ import type {
 import { packedRowBytes, Q8_0_BLOCK } from "../../spec/dtype.ts";
 import { KernelError } from "../../spec/errors.ts";
 import type { Plan } from "../../spec/op.ts";
+import { checkStateValues } from "../../spec/state-values.ts";
 import {
   type ReadRows,
   slotSize,
@@ -236,6 +237,7 @@ class Wasm implements WasmBackend {
       const words = this.#arena.words(code.program, code.words);
       for (const { word, slot, offset } of code.patches) words[word] = state.address(slot) + offset;
       if (this.#kernels.run(code.program) !== 0) this.#expectUsable();
+      state.positions.forEach((position, b) => (state.positions[b] = position + plan.length));
       if (!readback) return [];
       return plan.outputs.map((size, index) =>
         this.#arena.floats(code.outputs[index] ?? 0, size).slice(),
@@ -276,18 +278,12 @@ class Wasm implements WasmBackend {
     state: StateBuffers,
     sequence: number,
     values: readonly Float32Array[],
+    position: number,
   ): Promise<void> {
     const slots = this.#sequence(state, sequence);
-    const fits =
-      values.length === slots.length &&
-      slots.every((slot, index) => slot.length === values[index]?.length);
-    if (!fits) {
-      throw new KernelError(
-        "shape",
-        `a state of ${values.map((v) => v.length).join(", ")} values, expected ${slots.map((s) => s.length).join(", ")}`,
-      );
-    }
-    slots.forEach((slot, index) => slot.set(values[index] ?? []));
+    checkStateValues(state.layout, values, position);
+    slots.forEach((slot, index) => slot.set(values[index]));
+    state.positions[sequence] = position;
   }
 
   /** One view a slot. */

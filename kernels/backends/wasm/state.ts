@@ -7,6 +7,7 @@ export class WasmState implements StateBuffers {
   readonly backend: Backend;
   readonly layout: StateLayout;
   readonly batch: number;
+  readonly positions: Int32Array;
   readonly #addresses: readonly number[];
   #free: (() => void) | null;
 
@@ -20,6 +21,7 @@ export class WasmState implements StateBuffers {
     this.backend = backend;
     this.layout = layout;
     this.batch = batch;
+    this.positions = new Int32Array(batch);
     this.#addresses = addresses;
     this.#free = free;
   }

@@ -202,11 +202,11 @@ describe("a state", () => {
     const backend = await open(await softwareGpu());
     const state = backend.createState(LAYOUT, 2);
     const values = [Float32Array.from({ length: 15 }, (_, i) => i / 3)];
-    await backend.writeState(state, 1, values);
+    await backend.writeState(state, 1, values, 3);
     expect(await backend.readState(state, 0)).toEqual([new Float32Array(15)]);
     expect(await backend.readState(state, 1)).toEqual(values);
     await expect(backend.readState(state, 2)).rejects.toMatchObject({ code: "shape" });
-    await expect(backend.writeState(state, 0, [new Float32Array(14)])).rejects.toMatchObject({
+    await expect(backend.writeState(state, 0, [new Float32Array(14)], 3)).rejects.toMatchObject({
       code: "shape",
     });
     expect(backend.memory().states).toBe(2 * 15 * 4);

@@ -50,7 +50,8 @@ export async function createWebGpuBackend({
     compile: (plan) => compilePlan(plan, resources),
     createState: (layout, batch) => states.create(layout, batch),
     readState: (state, sequence) => inTurn(() => states.read(state, sequence)),
-    writeState: (state, sequence, values) => inTurn(() => states.write(state, sequence, values)),
+    writeState: (state, sequence, values, position) =>
+      inTurn(() => states.write(state, sequence, values, position)),
     memory: () => allocator.held(),
     async release() {
       allocator.releaseAll();

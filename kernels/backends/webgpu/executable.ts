@@ -169,9 +169,10 @@ export async function compilePlan(plan: Plan, resources: Resources): Promise<Exe
     if (!wantOutputs || plan.outputs.length === 0) {
       gpu.device.queue.submit([encoder.finish()]);
       await gpu.settle(gpu.device.queue.onSubmittedWorkDone());
+      advance(state, plan.length);
       return [];
     }
-    return readback.submitAndRead(
+    const outputs = await readback.submitAndRead(
       encoder,
       plan.outputs.map((values, index) => ({
         buffer: arenaBuffer,
@@ -179,6 +180,8 @@ export async function compilePlan(plan: Plan, resources: Resources): Promise<Exe
         bytes: values * 4,
       })),
     );
+    advance(state, plan.length);
+    return outputs;
   }
 
   return {
@@ -205,6 +208,11 @@ function checkRun(plan: Plan, ids: Int32Array, state: StateBuffers): void {
       `a state of ${state.batch} sequences for a plan of ${plan.batch}`,
     );
   }
+}
+
+/** Only behind a run that succeeded: a failed one leaves the sequences where they were counted. */
+function advance({ positions }: StateBuffers, length: number): void {
+  positions.forEach((position, b) => (positions[b] = position + length));
 }
 
 /** A uniform binding's size is a multiple of 16 bytes. */

@@ -1,5 +1,6 @@
 import { KernelError } from "../../spec/errors.ts";
 import type { StateBuffers } from "../../spec/backend.ts";
+import { checkStateValues } from "../../spec/state-values.ts";
 import { slotSize, type StateLayout } from "../../spec/tensor.ts";
 import type { Allocation, Allocator } from "./buffers.ts";
 import type { GpuDevice } from "./device.ts";
@@ -21,7 +22,12 @@ export interface States {
   /** @throws KernelError `backend` for a state of another backend, or a released one; `out-of-memory` */
   use(state: StateBuffers): Promise<GpuState>;
   read(state: StateBuffers, sequence: number): Promise<Float32Array[]>;
-  write(state: StateBuffers, sequence: number, values: readonly Float32Array[]): Promise<void>;
+  write(
+    state: StateBuffers,
+    sequence: number,
+    values: readonly Float32Array[],
+    position: number,
+  ): Promise<void>;
 }
 
 /** No states yet. */
@@ -69,6 +75,7 @@ export function createStates(
       const state: StateBuffers = {
         batch,
         layout,
+        positions: new Int32Array(batch),
         release() {
           known.delete(state);
           for (const slot of slots) slot.release();
@@ -101,25 +108,12 @@ export function createStates(
         }),
       );
     },
-    async write(state, sequence, values) {
+    async write(state, sequence, values, position) {
       gpu.check();
       checkSequence(state, sequence);
       const { slots } = await use(state);
-      if (values.length !== slots.length) {
-        throw new KernelError(
-          "shape",
-          `${values.length} arrays for a state of ${slots.length} slots`,
-        );
-      }
       // All sizes first: a state is written whole or not at all.
-      state.layout.forEach((slot, index) => {
-        if (values[index].length !== slotSize(slot)) {
-          throw new KernelError(
-            "shape",
-            `${slot.name} has ${slotSize(slot)} values, got ${values[index].length}`,
-          );
-        }
-      });
+      checkStateValues(state.layout, values, position);
       values.forEach((array, index) => {
         gpu.device.queue.writeBuffer(
           slots[index].buffer,
@@ -127,6 +121,7 @@ export function createStates(
           new Float32Array(array),
         );
       });
+      state.positions[sequence] = position;
     },
   };
 }
