@@ -1,10 +1,16 @@
 import { packedRowBytes, Q8_0_BLOCK, type WeightDType } from "../spec/dtype.ts";
 
 /** Codes of the dtypes in unpack.wgsl (`DTYPE`). */
-export const dtypeCodes = { f32: 0, f16: 1, bf16: 2, q8_0: 3 } as const satisfies Record<
-  WeightDType,
-  number
->;
+export const dtypeCodes = {
+  f32: 0,
+  f16: 1,
+  bf16: 2,
+  q8_0: 3,
+  q4_0: 4,
+  q4_k: 5,
+  q5_k: 6,
+  q6_k: 7,
+} as const satisfies Record<WeightDType, number>;
 
 /** 32-bit words of one row's values in a GPU buffer, padded to 16 bytes. */
 export function rowWords(dtype: WeightDType, cols: number): number {

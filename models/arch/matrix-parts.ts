@@ -1,4 +1,5 @@
 import { packedRowBytes, type WeightDType } from "../../kernels/spec/dtype.ts";
+import type { EncodedDType } from "../weights/convert.ts";
 import { WeightsError } from "../weights/errors.ts";
 import type { SourceMatrix, TensorSource } from "../weights/source.ts";
 
@@ -58,11 +59,13 @@ export function resolveParts(
 export function sharedDType(
   source: TensorSource,
   parts: readonly ResolvedPart[],
-  as: WeightDType | null,
-): WeightDType {
+  as: EncodedDType | null,
+): { readonly dtype: WeightDType; readonly as: EncodedDType | null } {
   const dtypes = new Set(parts.map(({ name }) => source.matrix(name, as).dtype));
   const [only] = dtypes;
-  return dtypes.size === 1 && only !== undefined ? only : "f32";
+  return dtypes.size === 1 && only !== undefined
+    ? { dtype: only, as }
+    : { dtype: "f32", as: "f32" };
 }
 
 /** The parts as one matrix; rows that lie together in the file are read together. */
@@ -70,10 +73,10 @@ export function joinParts(
   source: TensorSource,
   parts: readonly ResolvedPart[],
   cols: number,
-  as: WeightDType | null,
+  as: EncodedDType | null,
 ): SourceMatrix {
-  const dtype = sharedDType(source, parts, as);
-  const matrices = parts.map(({ name }) => source.matrix(name, dtype));
+  const { dtype, as: shared } = sharedDType(source, parts, as);
+  const matrices = parts.map(({ name }) => source.matrix(name, shared));
   const rowBytes = packedRowBytes(dtype, cols);
   const rows = parts.reduce((sum, part) => sum + part.rows, 0);
 

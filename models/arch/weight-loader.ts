@@ -74,7 +74,7 @@ export function checkingLoader(
     has: (name) => source.has(name),
     async matrix(from, rows, cols) {
       const parts = partsOf(source, from, rows, cols);
-      const dtype = sharedDType(source, parts, quantise);
+      const { dtype } = sharedDType(source, parts, quantise);
       dtypes[dtype] = (dtypes[dtype] ?? 0) + 1;
       return count(rows, cols, dtype);
     },

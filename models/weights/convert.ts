@@ -3,29 +3,32 @@
  * every machine that Tarn runs on; typed arrays are laid over the bytes directly.
  */
 import {
-  packedRowBytes,
   Q8_0_BLOCK,
   Q8_0_BLOCK_BYTES,
+  WEIGHT_BLOCKS,
   type WeightDType,
 } from "../../kernels/spec/dtype.ts";
+import { BLOCK_TYPES, isBlockDType, type BlockDType } from "./blocks/block-types.ts";
 import { f16Table, f32ToBf16, f32ToF16 } from "./f16.ts";
 import type { SourceDType } from "./source.ts";
 
-/** Bytes of `count` stored values. `count` must be a multiple of 32 for q8_0. */
+/** Bytes of `count` stored values, which must be whole blocks. */
 export function storedBytes(dtype: SourceDType, count: number): number {
+  if (isBlockDType(dtype)) {
+    const { values, bytes } = BLOCK_TYPES[dtype];
+    return (count / values) * bytes;
+  }
   switch (dtype) {
-    case "f32":
-    case "f16":
-    case "bf16":
-    case "q8_0":
-      return packedRowBytes(dtype, count);
     case "f64":
     case "i64":
     case "u64":
       return count * 8;
+    case "f32":
     case "i32":
     case "u32":
       return count * 4;
+    case "f16":
+    case "bf16":
     case "i16":
     case "u16":
       return count * 2;
@@ -36,13 +39,29 @@ export function storedBytes(dtype: SourceDType, count: number): number {
   }
 }
 
-/** Whether values of this type can become weights. */
-export function isWeightDType(dtype: SourceDType): dtype is WeightDType {
-  return dtype === "f32" || dtype === "f16" || dtype === "bf16" || dtype === "q8_0";
+/** Values in a block of the type; 1 for those without blocks. */
+export function blockValues(dtype: SourceDType): number {
+  return isBlockDType(dtype) ? BLOCK_TYPES[dtype].values : 1;
 }
 
-/** Unpacks `count` values into a fresh array. Exact but for q8_0, whose product d * q is rounded to f32 once. */
-export function decodeF32(dtype: WeightDType, bytes: Uint8Array, count: number): Float32Array {
+/** Types whose values are numbers that can become weights. */
+export type FloatDType = WeightDType | BlockDType;
+
+/** Whether values of this type can become weights. */
+export function isFloatDType(dtype: SourceDType): dtype is FloatDType {
+  return dtype === "f32" || dtype === "f16" || dtype === "bf16" || isBlockDType(dtype);
+}
+
+/** Whether backends read weights of this type as they are. */
+export function isWeightDType(dtype: SourceDType): dtype is WeightDType {
+  return Object.hasOwn(WEIGHT_BLOCKS, dtype);
+}
+
+/** Types that values can be packed into here. */
+export type EncodedDType = "f32" | "f16" | "bf16" | "q8_0";
+
+/** Unpacks `count` values into a fresh array. Exact but for blocks, whose values are rounded to f32. */
+export function decodeF32(dtype: FloatDType, bytes: Uint8Array, count: number): Float32Array {
   const out = new Float32Array(count);
   switch (dtype) {
     case "f32":
@@ -70,11 +89,18 @@ export function decodeF32(dtype: WeightDType, bytes: Uint8Array, count: number):
       }
       return out;
     }
+    default: {
+      const { values, bytes: blockBytes, unpack } = BLOCK_TYPES[dtype];
+      const packed = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+      for (let block = 0; block * values < count; block++)
+        unpack(packed, block * blockBytes, out, block * values);
+      return out;
+    }
   }
 }
 
 /** Packs values, rounding to nearest; `values.length` must be a multiple of 32 for q8_0. */
-export function encodeF32(dtype: WeightDType, values: Float32Array): Uint8Array {
+export function encodeF32(dtype: EncodedDType, values: Float32Array): Uint8Array {
   switch (dtype) {
     case "f32":
       return new Uint8Array(values.slice().buffer);

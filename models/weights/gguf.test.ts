@@ -239,8 +239,8 @@ describe("a GGUF file", () => {
     ],
     [
       "has a tensor of a type that is not read",
-      withTensors([{ dims: [256], type: 12 }], 144),
-      { code: "unsupported", tensor: "t", actual: "Q4_K" },
+      withTensors([{ dims: [256], type: 15 }], 292),
+      { code: "unsupported", tensor: "t", actual: "Q8_K" },
     ],
     [
       "has a tensor of a type that nobody knows",

@@ -2,8 +2,7 @@
  * The GGUF format, versions 2 and 3: a header, metadata, tensor descriptions, then aligned data. ggml lists
  * dimensions fastest first; here they are turned round once. Source: ggml's docs/gguf.md.
  */
-import { Q8_0_BLOCK } from "../../kernels/spec/dtype.ts";
-import { storedBytes } from "./convert.ts";
+import { blockValues, storedBytes } from "./convert.ts";
 import { WeightsError } from "./errors.ts";
 import { GgufCursor, readMetadata, type GgufMetadata } from "./gguf-metadata.ts";
 import type { RandomAccessFile, SourceDType } from "./source.ts";
@@ -29,29 +28,29 @@ const GGML_TYPES: ReadonlyMap<number, { readonly name: string; readonly dtype?: 
     [26, { name: "I32", dtype: "i32" }],
     [27, { name: "I64", dtype: "i64" }],
     [28, { name: "F64", dtype: "f64" }],
-    [2, { name: "Q4_0" }],
-    [3, { name: "Q4_1" }],
-    [6, { name: "Q5_0" }],
-    [7, { name: "Q5_1" }],
+    [2, { name: "Q4_0", dtype: "q4_0" }],
+    [3, { name: "Q4_1", dtype: "q4_1" }],
+    [6, { name: "Q5_0", dtype: "q5_0" }],
+    [7, { name: "Q5_1", dtype: "q5_1" }],
     [9, { name: "Q8_1" }],
-    [10, { name: "Q2_K" }],
-    [11, { name: "Q3_K" }],
-    [12, { name: "Q4_K" }],
-    [13, { name: "Q5_K" }],
-    [14, { name: "Q6_K" }],
+    [10, { name: "Q2_K", dtype: "q2_k" }],
+    [11, { name: "Q3_K", dtype: "q3_k" }],
+    [12, { name: "Q4_K", dtype: "q4_k" }],
+    [13, { name: "Q5_K", dtype: "q5_k" }],
+    [14, { name: "Q6_K", dtype: "q6_k" }],
     [15, { name: "Q8_K" }],
-    [16, { name: "IQ2_XXS" }],
-    [17, { name: "IQ2_XS" }],
-    [18, { name: "IQ3_XXS" }],
-    [19, { name: "IQ1_S" }],
-    [20, { name: "IQ4_NL" }],
-    [21, { name: "IQ3_S" }],
-    [22, { name: "IQ2_S" }],
-    [23, { name: "IQ4_XS" }],
-    [29, { name: "IQ1_M" }],
-    [34, { name: "TQ1_0" }],
-    [35, { name: "TQ2_0" }],
-    [39, { name: "MXFP4" }],
+    [16, { name: "IQ2_XXS", dtype: "iq2_xxs" }],
+    [17, { name: "IQ2_XS", dtype: "iq2_xs" }],
+    [18, { name: "IQ3_XXS", dtype: "iq3_xxs" }],
+    [19, { name: "IQ1_S", dtype: "iq1_s" }],
+    [20, { name: "IQ4_NL", dtype: "iq4_nl" }],
+    [21, { name: "IQ3_S", dtype: "iq3_s" }],
+    [22, { name: "IQ2_S", dtype: "iq2_s" }],
+    [23, { name: "IQ4_XS", dtype: "iq4_xs" }],
+    [29, { name: "IQ1_M", dtype: "iq1_m" }],
+    [34, { name: "TQ1_0", dtype: "tq1_0" }],
+    [35, { name: "TQ2_0", dtype: "tq2_0" }],
+    [39, { name: "MXFP4", dtype: "mxfp4" }],
   ]);
 
 /** A GGUF file: what it says of itself, and its tensors. */
@@ -205,7 +204,7 @@ async function readDescription(cursor: GgufCursor): Promise<Description> {
     throw new WeightsError("unsupported", {
       ...where,
       reason: "the tensor's type is not one that Tarn reads",
-      expected: "F32, F16, BF16 or Q8_0",
+      expected: "a type of floating-point numbers or blocks that ggml has today",
       actual: known?.name ?? `type ${type}`,
     });
   }
@@ -216,11 +215,12 @@ async function readDescription(cursor: GgufCursor): Promise<Description> {
       reason: "the tensor is too large",
       actual: shape.join(" × "),
     });
-  if (known.dtype === "q8_0" && (shape.at(-1) ?? 0) % Q8_0_BLOCK !== 0) {
+  const block = blockValues(known.dtype);
+  if ((shape.at(-1) ?? 1) % block !== 0) {
     throw new WeightsError("malformed", {
       ...where,
-      reason: "rows of Q8_0 come in blocks",
-      expected: `a multiple of ${Q8_0_BLOCK} columns`,
+      reason: `rows of ${known.name} come in blocks`,
+      expected: `a multiple of ${block} columns`,
       actual: shape.at(-1) ?? 0,
     });
   }

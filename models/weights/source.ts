@@ -1,5 +1,7 @@
 import type { WeightDType } from "../../kernels/spec/dtype.ts";
 import type { ReadRows } from "../../kernels/spec/tensor.ts";
+import type { BlockDType } from "./blocks/block-types.ts";
+import type { EncodedDType } from "./convert.ts";
 
 /** A file that is read by byte ranges; the host opens it (a Node file handle, a Blob, HTTP ranges). */
 export interface RandomAccessFile {
@@ -15,6 +17,7 @@ export interface RandomAccessFile {
 /** Element types of stored tensors, spelt as in the file's format but lower case. */
 export type SourceDType =
   | WeightDType
+  | BlockDType
   | "f64"
   | "i64"
   | "u64"
@@ -59,11 +62,12 @@ export interface TensorSource {
   readF32(name: string): Promise<Float32Array>;
   /**
    * A tensor as a matrix: the last dimension is `cols`, all before it are `rows`; a vector is one row.
-   * `as: null` keeps the stored dtype; another dtype converts row by row. `as: "q8_0"` rounds as ggml's
-   * quantize_row_q8_0 where `cols` is a multiple of 32, and keeps the stored dtype where it is not.
+   * `as: null` keeps the stored dtype where backends read it, and repacks other block types to q8_0, the nearest that
+   * they do; another dtype converts row by row. `as: "q8_0"` rounds as ggml's quantize_row_q8_0 where `cols` is a
+   * multiple of 32, and keeps the stored dtype where it is not.
    * @throws WeightsError `missing`, `unsupported`
    */
-  matrix(name: string, as: WeightDType | null): SourceMatrix;
+  matrix(name: string, as: EncodedDType | null): SourceMatrix;
   /** Closes the files; reads reject afterwards. */
   close(): Promise<void>;
 }

@@ -1,6 +1,14 @@
 /** The part of a TensorSource that safetensors and GGUF share: tensors at offsets of files, read and converted. */
 import { packedRowBytes, Q8_0_BLOCK, type WeightDType } from "../../kernels/spec/dtype.ts";
-import { decodeF32, encodeF32, isWeightDType, storedBytes } from "./convert.ts";
+import {
+  decodeF32,
+  encodeF32,
+  isFloatDType,
+  isWeightDType,
+  storedBytes,
+  type EncodedDType,
+  type FloatDType,
+} from "./convert.ts";
 import { WeightsError } from "./errors.ts";
 import type { RandomAccessFile, SourceMatrix, TensorInfo, TensorSource } from "./source.ts";
 
@@ -41,16 +49,16 @@ export class StoredTensors implements TensorSource {
 
   async readF32(name: string): Promise<Float32Array> {
     const tensor = this.#find(name);
-    const dtype = weightDType(tensor);
+    const dtype = floatDType(tensor);
     return decodeF32(dtype, await readRange(tensor, 0, tensor.bytes), count(tensor.shape));
   }
 
-  matrix(name: string, as: WeightDType | null): SourceMatrix {
+  matrix(name: string, as: EncodedDType | null): SourceMatrix {
     const tensor = this.#find(name);
-    const stored = weightDType(tensor);
+    const stored = floatDType(tensor);
     const cols = tensor.shape.at(-1) ?? 1;
     const rows = count(tensor.shape.slice(0, -1));
-    const dtype = as === null || (as === "q8_0" && cols % Q8_0_BLOCK !== 0) ? stored : as;
+    const { dtype, encoded } = targetOf(stored, cols, as);
     const rowBytes = storedBytes(stored, cols);
     return {
       dtype,
@@ -69,7 +77,7 @@ export class StoredTensors implements TensorSource {
           );
         }
         const bytes = await readRange(tensor, firstRow * rowBytes, rowCount * rowBytes);
-        if (dtype === stored) return bytes;
+        if (encoded === null) return bytes;
         const packed = new Uint8Array(rowCount * packedRowBytes(dtype, cols));
         const packedRow = packedRowBytes(dtype, cols);
         for (let row = 0; row < rowCount; row++) {
@@ -78,7 +86,7 @@ export class StoredTensors implements TensorSource {
             bytes.subarray(row * rowBytes, (row + 1) * rowBytes),
             cols,
           );
-          packed.set(encodeF32(dtype, values), row * packedRow);
+          packed.set(encodeF32(encoded, values), row * packedRow);
         }
         return packed;
       },
@@ -112,13 +120,25 @@ export function count(shape: readonly number[]): number {
   return shape.reduce((product, side) => product * side, 1);
 }
 
-function weightDType(tensor: StoredTensor): WeightDType {
-  if (isWeightDType(tensor.dtype)) return tensor.dtype;
+/** What a stored matrix becomes; `encoded` is null where its bytes stay as they are. */
+function targetOf(
+  stored: FloatDType,
+  cols: number,
+  as: EncodedDType | null,
+): { readonly dtype: WeightDType; readonly encoded: EncodedDType | null } {
+  const wanted = as === "q8_0" && cols % Q8_0_BLOCK !== 0 ? null : as;
+  if (wanted !== null && wanted !== stored) return { dtype: wanted, encoded: wanted };
+  if (isWeightDType(stored)) return { dtype: stored, encoded: null };
+  return { dtype: "q8_0", encoded: "q8_0" };
+}
+
+function floatDType(tensor: StoredTensor): FloatDType {
+  if (isFloatDType(tensor.dtype)) return tensor.dtype;
   throw new WeightsError("unsupported", {
     file: tensor.file.name,
     tensor: tensor.name,
     reason: "the type cannot be used as a weight",
-    expected: "f32, f16, bf16 or q8_0",
+    expected: "floating-point numbers",
     actual: tensor.dtype,
   });
 }

@@ -1,7 +1,7 @@
 import { isOpName, ops } from "../../ops/index.ts";
 import type { Backend, Executable, StateBuffers } from "../../spec/backend.ts";
 import { dequantiseRow } from "../../spec/dequantise.ts";
-import { packedRowBytes, Q8_0_BLOCK, type WeightDType } from "../../spec/dtype.ts";
+import { isWholeBlocks, packedRowBytes, type WeightDType } from "../../spec/dtype.ts";
 import { KernelError } from "../../spec/errors.ts";
 import type { Plan } from "../../spec/op.ts";
 import type { ReferenceMemory } from "../../spec/reference.ts";
@@ -121,10 +121,10 @@ function checkSpec({ name, dtype, rows, cols, use }: WeightSpec): void {
       `weight "${name}" is read by elementwise kernels and must be f32, got ${dtype}`,
     );
   }
-  if (dtype === "q8_0" && cols % Q8_0_BLOCK !== 0) {
+  if (!isWholeBlocks(dtype, cols)) {
     throw new KernelError(
       "shape",
-      `weight "${name}": rows of ${cols} values do not divide into q8_0 blocks of ${Q8_0_BLOCK}`,
+      `weight "${name}": rows of ${cols} values are not whole ${dtype} blocks`,
     );
   }
   if (rows < 1 || cols < 1)

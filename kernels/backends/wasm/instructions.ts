@@ -18,7 +18,16 @@ export const OPCODES = {
 export type Opcode = keyof typeof OPCODES;
 
 /** Numbers of the packed layouts, as ops/linear/packed.wasm.ts has them. */
-export const DTYPES = { f32: 0, f16: 1, bf16: 2, q8_0: 3 } as const;
+export const DTYPES = {
+  f32: 0,
+  f16: 1,
+  bf16: 2,
+  q8_0: 3,
+  q4_0: 4,
+  q4_k: 5,
+  q5_k: 6,
+  q6_k: 7,
+} as const;
 
 /** One word of an instruction. States are elsewhere in each run: their addresses are filled in before it. */
 export type Word =
