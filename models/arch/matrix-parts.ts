@@ -1,7 +1,6 @@
 import { packedRowBytes, type WeightDType } from "../../kernels/spec/dtype.ts";
-import type { EncodedDType } from "../weights/convert.ts";
 import { WeightsError } from "../weights/errors.ts";
-import type { SourceMatrix, TensorSource } from "../weights/source.ts";
+import type { EncodedDType, SourceMatrix, TensorSource } from "../weights/source.ts";
 
 /** Rows of one stored tensor: all before the last dimension counts as rows. */
 export interface MatrixPart {

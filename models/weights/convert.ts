@@ -10,7 +10,7 @@ import {
 } from "../../kernels/spec/dtype.ts";
 import { BLOCK_TYPES, isBlockDType, type BlockDType } from "./blocks/block-types.ts";
 import { f16Table, f32ToBf16, f32ToF16 } from "./f16.ts";
-import type { SourceDType } from "./source.ts";
+import type { EncodedDType, SourceDType } from "./source.ts";
 
 /** Bytes of `count` stored values, which must be whole blocks. */
 export function storedBytes(dtype: SourceDType, count: number): number {
@@ -56,9 +56,6 @@ export function isFloatDType(dtype: SourceDType): dtype is FloatDType {
 export function isWeightDType(dtype: SourceDType): dtype is WeightDType {
   return Object.hasOwn(WEIGHT_BLOCKS, dtype);
 }
-
-/** Types that values can be packed into here. */
-export type EncodedDType = "f32" | "f16" | "bf16" | "q8_0";
 
 /** Unpacks `count` values into a fresh array. Exact but for blocks, whose values are rounded to f32. */
 export function decodeF32(dtype: FloatDType, bytes: Uint8Array, count: number): Float32Array {

@@ -1,7 +1,6 @@
 import type { WeightDType } from "../../kernels/spec/dtype.ts";
 import type { ReadRows } from "../../kernels/spec/tensor.ts";
 import type { BlockDType } from "./blocks/block-types.ts";
-import type { EncodedDType } from "./convert.ts";
 
 /** A file that is read by byte ranges; the host opens it (a Node file handle, a Blob, HTTP ranges). */
 export interface RandomAccessFile {
@@ -28,6 +27,9 @@ export type SourceDType =
   | "i8"
   | "u8"
   | "bool";
+
+/** Types that values can be packed into as they are read. */
+export type EncodedDType = "f32" | "f16" | "bf16" | "q8_0";
 
 /** A tensor as it lies in the file. */
 export interface TensorInfo {

@@ -6,11 +6,16 @@ import {
   isFloatDType,
   isWeightDType,
   storedBytes,
-  type EncodedDType,
   type FloatDType,
 } from "./convert.ts";
 import { WeightsError } from "./errors.ts";
-import type { RandomAccessFile, SourceMatrix, TensorInfo, TensorSource } from "./source.ts";
+import type {
+  EncodedDType,
+  RandomAccessFile,
+  SourceMatrix,
+  TensorInfo,
+  TensorSource,
+} from "./source.ts";
 
 /** Where a tensor lies. */
 export interface StoredTensor extends TensorInfo {
