@@ -1,5 +1,5 @@
 import { WeightsError } from "../weights/errors.ts";
-import type { JsonObject } from "../weights/json.ts";
+import type { JsonObject, JsonValue } from "../weights/json.ts";
 
 /**
  * The fields of a config.json of Hugging Face transformers, read one by one and checked. A field may have been renamed
@@ -11,6 +11,11 @@ export class ConfigFields {
 
   constructor(json: JsonObject) {
     this.#json = json;
+  }
+
+  /** True if one of the fields is there and is not null. */
+  has(...names: readonly string[]): boolean {
+    return this.#find(names) !== null;
   }
 
   /** True if the field is there and is exactly this text. */
@@ -40,6 +45,23 @@ export class ConfigFields {
     return value;
   }
 
+  /** A whole number in 0 … 2^24. */
+  whole(names: readonly string[], fallback?: number): number {
+    const { name, value } = this.#get(names, fallback);
+    if (typeof value !== "number" || !Number.isInteger(value) || value < 0 || value > MOST) {
+      throw this.#wrong(name, `a whole number in 0 … ${MOST}`, value);
+    }
+    return value;
+  }
+
+  /** A number, finite. */
+  number(names: readonly string[], fallback?: number): number {
+    const { name, value } = this.#get(names, fallback);
+    if (typeof value !== "number" || !Number.isFinite(value))
+      throw this.#wrong(name, "a number", value);
+    return value;
+  }
+
   /** A number above 0, finite. */
   positive(names: readonly string[], fallback?: number): number {
     const { name, value } = this.#get(names, fallback);
@@ -58,7 +80,49 @@ export class ConfigFields {
     return [low, high];
   }
 
-  #find(names: readonly string[]): { name: string; value: unknown } | null {
+  /** A list of finite numbers, or null where it is missing. */
+  numbers(names: readonly string[]): readonly number[] | null {
+    const found = this.#find(names);
+    if (found === null) return null;
+    const list: readonly unknown[] = Array.isArray(found.value) ? found.value : [null];
+    return list.map((value) => {
+      if (typeof value !== "number" || !Number.isFinite(value))
+        throw this.#wrong(found.name, "a list of numbers", found.value);
+      return value;
+    });
+  }
+
+  /** A list of texts, or null where it is missing. */
+  strings(names: readonly string[]): readonly string[] | null {
+    const found = this.#find(names);
+    if (found === null) return null;
+    const list: readonly unknown[] = Array.isArray(found.value) ? found.value : [null];
+    return list.map((value) => {
+      if (typeof value !== "string") throw this.#wrong(found.name, "a list of texts", found.value);
+      return value;
+    });
+  }
+
+  /** The fields of an object within, or null where it is missing. */
+  object(names: readonly string[]): ConfigFields | null {
+    const found = this.#find(names);
+    if (found === null) return null;
+    const { name, value } = found;
+    if (!isObject(value)) throw this.#wrong(name, "an object", value);
+    return new ConfigFields(value);
+  }
+
+  /** That a field asks for what is not supported; the caller throws it. */
+  unsupported(name: string, expected: string): WeightsError {
+    return new WeightsError("unsupported", {
+      file: this.file,
+      reason: `the field "${name}" asks for what is not supported`,
+      expected,
+      actual: String(JSON.stringify(this.#json[name])).slice(0, 80),
+    });
+  }
+
+  #find(names: readonly string[]): { name: string; value: JsonValue } | null {
     for (const name of names) {
       const value = Object.hasOwn(this.#json, name) ? this.#json[name] : undefined;
       if (value !== undefined && value !== null) return { name, value };
@@ -89,3 +153,7 @@ export class ConfigFields {
 
 /** Far above any model, far below what would overflow in a product of two. */
 const MOST = 2 ** 24;
+
+function isObject(value: JsonValue): value is JsonObject {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
