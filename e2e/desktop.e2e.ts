@@ -161,6 +161,11 @@ test("turns on WebGPU, and turns off Chromium's own errands", () => {
   );
 });
 
+test("no script of a window has failed", () => {
+  expect(all("page-error")).toEqual([]);
+  expect(all("error-box")).toEqual([]);
+});
+
 test("quits once the services have saved and closed", async () => {
   const ended = new Promise((resolve) => program.once("exit", resolve));
   program.send({ quit: true });

@@ -32,8 +32,8 @@ const paths = new Map<string, string>([
 ]);
 
 /** Resolves as Electron's does: once windows can be made. */
-const ready = openBrowser(rules).then((browser) => {
-  useBrowser(browser, rules, appEvents);
+const ready = openBrowser(rules).then(async (browser) => {
+  await useBrowser(browser, rules, appEvents);
   tell({ kind: "browser", port: browser.debuggingPort });
   return browser;
 });

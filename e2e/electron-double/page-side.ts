@@ -53,7 +53,11 @@ function pageSide(preload: Module): void {
       });
       for (const listener of listeners.get(channel) ?? []) listener({ ports: given }, ...args);
     },
-    toPort: (id, message) => ports.get(id)?.postMessage(message),
+    toPort(id, message) {
+      const port = ports.get(id);
+      if (port === undefined) throw new Error(`This window has no port ${id}.`);
+      port.postMessage(message);
+    },
   };
   // The page's own words: a popup of Chromium's tells its address only once it has loaded something.
   window.open = (url) => {

@@ -25,6 +25,8 @@ export type Report =
       readonly granted: boolean;
       readonly checked: boolean;
     }
+  /** A script of the window, or of the double in it, threw and nobody caught it. */
+  | { readonly kind: "page-error"; readonly url: string; readonly message: string }
   | { readonly kind: "error-box"; readonly title: string; readonly content: string }
   | { readonly kind: "exit"; readonly code: number };
 

@@ -22,9 +22,35 @@ let shared: {
   readonly app: EventEmitter;
 } | null = null;
 const open = new Set<BrowserWindow>();
+const contentsOf = new Map<Page, ContentsDouble>();
 
-export function useBrowser(browser: Browser, rules: SessionRules, app: EventEmitter): void {
+/**
+ * The browser of all windows to come. What their pages call is bound here, once for all of them: Playwright puts its
+ * binding script into a page that is just being made only if no other page is getting its first binding meanwhile, and
+ * the two windows of this program are made at the same time.
+ */
+export async function useBrowser(
+  browser: Browser,
+  rules: SessionRules,
+  app: EventEmitter,
+): Promise<void> {
   shared = { browser, rules, app };
+  const { context } = browser;
+  await context.exposeBinding("__electronInvoke", ({ page }, channel: string, args: unknown[]) =>
+    contentsOn(page).invoked(channel, args),
+  );
+  await context.exposeBinding("__electronPort", ({ page }, id: number, message: unknown) =>
+    contentsOn(page).fromPort(id, message),
+  );
+  await context.exposeBinding("__electronOpen", ({ page }, url: string) =>
+    contentsOn(page).opened(url),
+  );
+}
+
+function contentsOn(page: Page): ContentsDouble {
+  const contents = contentsOf.get(page);
+  if (contents === undefined) throw new Error(`The page at ${page.url()} is no window's.`);
+  return contents;
 }
 
 function program(): NonNullable<typeof shared> {
@@ -35,8 +61,8 @@ function program(): NonNullable<typeof shared> {
 class ContentsDouble extends EventEmitter {
   readonly page: Promise<Page>;
   url = "";
-  /** What main sends before the page is there is lost, as in Electron. */
-  loaded = false;
+  /** What main sends before there is a document with the preload in it is lost, as in Electron. */
+  private committed = false;
   openHandler: Parameters<Electron.WebContents["setWindowOpenHandler"]>[0] = () => ({
     action: "allow",
   });
@@ -89,33 +115,54 @@ class ContentsDouble extends EventEmitter {
     this.queue = this.queue
       .then(async () => {
         const page = await this.page;
-        if (this.loaded && !page.isClosed()) await run(page);
+        if (this.committed && !page.isClosed()) await run(page);
       })
       .catch((error: unknown) => console.error(error));
   }
 
-  private async start(preload: string): Promise<Page> {
+  /** `ipcRenderer.invoke` of the page. */
+  async invoked(channel: string, args: readonly unknown[]): Promise<unknown> {
     const { browser, rules } = program();
-    const page = await browser.context.newPage();
-    await page.exposeBinding("__electronInvoke", (_source, channel: string, args: unknown[]) => {
-      const handler = rules.invoke.get(channel);
-      if (handler === undefined) throw new Error(`No handler registered for '${channel}'`);
-      return handler(
-        { sender: this, senderFrame: { url: browser.toApp(page.url()), parent: null } },
-        ...args,
-      );
-    });
-    await page.exposeBinding("__electronPort", (_source, id: number, message: unknown) =>
-      this.ports.get(id)?.postMessage(message),
-    );
+    const handler = rules.invoke.get(channel);
+    if (handler === undefined) throw new Error(`No handler registered for '${channel}'`);
+    const url = browser.toApp((await this.page).url());
+    return handler({ sender: this, senderFrame: { url, parent: null } }, ...args);
+  }
+
+  /** A message from an end that the page holds. */
+  fromPort(id: number, message: unknown): void {
+    const port = this.ports.get(id);
+    if (port === undefined) throw new Error(`The window at ${this.url} has no port ${id}.`);
+    port.postMessage(message);
+  }
+
+  /** `window.open` of the page. */
+  opened(url: string): void {
+    const { action } = this.openHandler({ url } as Electron.HandlerDetails);
+    if (action === "deny") tell({ kind: "denied-window", url });
+  }
+
+  /** Resolves once the page and what belongs to it is there. */
+  async load(url: string): Promise<void> {
+    const page = await this.page;
+    this.url = url;
+    await page.goto(program().browser.toHttp(url), { waitUntil: "commit" });
+    this.committed = true;
+    await page.waitForLoadState("load");
+  }
+
+  private async start(preload: string): Promise<Page> {
+    const page = await program().browser.context.newPage();
+    contentsOf.set(page, this);
+    page.on("close", () => contentsOf.delete(page));
     await page.addInitScript({ content: pageScript(preload) });
     await page.route("**/*", (route) => this.judge(route, page));
-    await page.exposeBinding("__electronOpen", (_source, url: string) => {
-      const { action } = this.openHandler({ url } as Electron.HandlerDetails);
-      if (action === "deny") tell({ kind: "denied-window", url });
-    });
     page.on("popup", (popup) => void popup.close());
     page.on("console", (message) => console.error(`[window] ${message.text()}`));
+    page.on("pageerror", (error) => {
+      console.error(`[window] ${error.stack ?? error.message}`);
+      tell({ kind: "page-error", url: this.url, message: error.message });
+    });
     page.on("crash", () =>
       this.emit("render-process-gone", {}, { reason: "crashed", exitCode: 1 }),
     );
@@ -166,10 +213,7 @@ export class BrowserWindow extends EventEmitter {
   }
 
   async loadURL(url: string): Promise<void> {
-    const page = await this.webContents.page;
-    this.webContents.url = url;
-    await page.goto(program().browser.toHttp(url));
-    this.webContents.loaded = true;
+    await this.webContents.load(url);
     tell({ kind: "loaded", id: this.id, url });
     this.emit("ready-to-show");
   }
