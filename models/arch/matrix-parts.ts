@@ -1,4 +1,5 @@
 import { packedRowBytes, type WeightDType } from "../../kernels/spec/dtype.ts";
+import { encodeF32 } from "../weights/convert.ts";
 import { WeightsError } from "../weights/errors.ts";
 import type { EncodedDType, SourceMatrix, TensorSource } from "../weights/source.ts";
 
@@ -11,6 +12,8 @@ export interface MatrixPart {
   readonly rows?: number;
   /** The stored row (counted from `firstRow`) that stands in row `row` of the part: for heads that lie interleaved. */
   readonly order?: (row: number) => number;
+  /** The stored column that stands in column `col`. Only for tensors that may be read as f32 and packed again. */
+  readonly columnOrder?: (col: number) => number;
 }
 
 /** A tensor's name, or parts that are put one below the other. */
@@ -21,6 +24,7 @@ interface ResolvedPart {
   readonly firstRow: number;
   readonly rows: number;
   readonly order: ((row: number) => number) | null;
+  readonly columnOrder: ((col: number) => number) | null;
 }
 
 /**
@@ -33,7 +37,8 @@ export function resolveParts(
   rows: number,
   cols: number,
 ): readonly ResolvedPart[] {
-  const resolved = parts.map(({ name, firstRow = 0, rows: given, order }): ResolvedPart => {
+  const resolved = parts.map((part): ResolvedPart => {
+    const { name, firstRow = 0, rows: given, order = null, columnOrder = null } = part;
     const { shape } = source.info(name);
     const values = shape.reduce((product, side) => product * side, 1);
     const count = given ?? values / cols - firstRow;
@@ -44,7 +49,7 @@ export function resolveParts(
     if (!fits || !Number.isInteger(count)) {
       throw mismatch(source, name, `${given ?? "some"} rows of ${cols} from row ${firstRow}`);
     }
-    return { name, firstRow, rows: count, order: order ?? null };
+    return { name, firstRow, rows: count, order, columnOrder };
   });
   const total = resolved.reduce((sum, part) => sum + part.rows, 0);
   if (total !== rows) {
@@ -62,9 +67,15 @@ export function sharedDType(
 ): { readonly dtype: WeightDType; readonly as: EncodedDType | null } {
   const dtypes = new Set(parts.map(({ name }) => source.matrix(name, as).dtype));
   const [only] = dtypes;
-  return dtypes.size === 1 && only !== undefined
+  const packable = parts.every(({ columnOrder }) => columnOrder === null) || isEncoded(only);
+  return dtypes.size === 1 && only !== undefined && packable
     ? { dtype: only, as }
     : { dtype: "f32", as: "f32" };
+}
+
+/** Whether values can be packed into this dtype here. */
+function isEncoded(dtype: WeightDType | undefined): dtype is EncodedDType {
+  return dtype === "f32" || dtype === "f16" || dtype === "bf16" || dtype === "q8_0";
 }
 
 /** The parts as one matrix; rows that lie together in the file are read together. */
@@ -75,7 +86,11 @@ export function joinParts(
   as: EncodedDType | null,
 ): SourceMatrix {
   const { dtype, as: shared } = sharedDType(source, parts, as);
-  const matrices = parts.map(({ name }) => source.matrix(name, shared));
+  const matrices = parts.map(({ name, columnOrder }) =>
+    columnOrder !== null && isEncoded(dtype)
+      ? withColumnOrder(source.matrix(name, "f32"), columnOrder, dtype)
+      : source.matrix(name, shared),
+  );
   const rowBytes = packedRowBytes(dtype, cols);
   const rows = parts.reduce((sum, part) => sum + part.rows, 0);
 
@@ -108,6 +123,29 @@ export function joinParts(
         row += run;
       }
       return packed;
+    },
+  };
+}
+
+/** The columns of an f32 matrix in another order, packed as `dtype`. */
+function withColumnOrder(
+  matrix: SourceMatrix,
+  columnOrder: (col: number) => number,
+  dtype: EncodedDType,
+): SourceMatrix {
+  const { rows, cols } = matrix;
+  const from = Int32Array.from({ length: cols }, (_, col) => columnOrder(col));
+  return {
+    dtype,
+    rows,
+    cols,
+    async read(firstRow, rowCount) {
+      const bytes = await matrix.read(firstRow, rowCount);
+      const stored = new Float32Array(bytes.slice().buffer);
+      return encodeF32(
+        dtype,
+        stored.map((_, i) => stored[i - (i % cols) + (from[i % cols] ?? 0)] ?? 0),
+      );
     },
   };
 }

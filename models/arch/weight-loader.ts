@@ -28,7 +28,8 @@ export interface WeightLoader {
   /**
    * A small table (rows, cols) as f32, each value through `map`. Sides of 1 in the file's shape do not count: a
    * convolution's (channels, 1, dConv) is (channels, dConv). One row may lie in the file in groups: llama.cpp's
-   * `ssm_norm` is (nGroup, dInner / nGroup). Several tensors are put one behind the other.
+   * `ssm_norm` is (nGroup, dInner / nGroup). Several tensors are put one behind the other. `order` says which of the stored
+   * values, counted over all of them, stands at `index`; then comes `map`.
    * @throws WeightsError `missing`, `mismatch`
    */
   vector(
@@ -36,6 +37,7 @@ export interface WeightLoader {
     rows: number,
     cols: number,
     map?: (value: number, index: number) => number,
+    order?: (index: number) => number,
   ): Promise<Weight>;
   /** A table that follows from the configuration, not from the file: rotary frequencies, ones. */
   constant(name: string, rows: number, cols: number, values: Float32Array): Promise<Weight>;
@@ -132,7 +134,7 @@ export function uploadingLoader(
       }
       return uploadTable(name, "matrix", blocks * rows, cols, values);
     },
-    async vector(from, rows, cols, map) {
+    async vector(from, rows, cols, map, order) {
       checkVector(source, from, rows, cols);
       const names = typeof from === "string" ? [from] : from;
       const values = new Float32Array(rows * cols);
@@ -142,7 +144,9 @@ export function uploadingLoader(
         values.set(stored, at);
         at += stored.length;
       }
-      const mapped = map === undefined ? values : values.map((value, index) => map(value, index));
+      const ordered =
+        order === undefined ? values : values.map((_, index) => values[order(index)] ?? 0);
+      const mapped = map === undefined ? ordered : ordered.map((value, index) => map(value, index));
       return uploadTable(names[0] ?? "", "vector", rows, cols, mapped);
     },
     constant: (name, rows, cols, values) => uploadTable(name, "vector", rows, cols, values),
