@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { ggufTokenizer, TokenizerError } from "./gguf-tokenizer.ts";
+import { ggufTokenizer } from "./gguf-tokenizer.ts";
+import { TokenizerError } from "./tokenizer-metadata.ts";
 
 const metadata: readonly (readonly [
   string,
@@ -58,7 +59,7 @@ describe("ggufTokenizer", () => {
   it.each<[string, (typeof metadata)[number], Partial<TokenizerError>]>([
     [
       "has another kind",
-      ["tokenizer.ggml.model", "rwkv"],
+      ["tokenizer.ggml.model", "bert"],
       { code: "unsupported", key: "tokenizer.ggml.model" },
     ],
     ["has none", ["tokenizer.ggml.model", "no_vocab"], { code: "missing" }],
