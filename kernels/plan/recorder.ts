@@ -46,6 +46,7 @@ export function recordPlan(
   return {
     batch,
     length,
+    layout,
     outputs,
     temporaries: reuse.sizes,
     calls: calls.map(({ declaration, operands }): OpCall => ({

@@ -37,7 +37,7 @@ export interface Executable {
   /**
    * Executes the plan once. `ids` is (B, T); `state` is read and updated in place, its positions too.
    * Resolves with the outputs (fresh arrays, owned by the caller), or with [] if `readback` is false.
-   * @throws KernelError `device-lost`, `out-of-memory`
+   * @throws KernelError `shape` where ids or state are not the plan's; `device-lost`, `out-of-memory`
    */
   run(ids: Int32Array, state: StateBuffers, readback: boolean): Promise<Float32Array[]>;
   release(): void;

@@ -1,4 +1,4 @@
-import type { Tensor, Weight } from "./tensor.ts";
+import type { StateLayout, Tensor, Weight } from "./tensor.ts";
 
 /** A value that an op call names: a tensor, a packed weight, a number or a switch; null where an option is off. */
 export type Operand = Tensor | Weight | number | boolean | string | null;
@@ -41,6 +41,8 @@ export interface Recorder {
 export interface Plan {
   readonly batch: number;
   readonly length: number;
+  /** Of the states that a run takes. */
+  readonly layout: StateLayout;
   readonly calls: readonly OpCall[];
   /** Values of each `temporary` buffer after reuse, by index. */
   readonly temporaries: readonly number[];

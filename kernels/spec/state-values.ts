@@ -1,5 +1,10 @@
+import type { StateBuffers } from "./backend.ts";
 import { KernelError } from "./errors.ts";
+import type { Plan } from "./op.ts";
 import { slotSize, type StateLayout } from "./tensor.ts";
+
+/** One past the last position: kernels count in 32 bits. */
+const MAX_POSITION = 2 ** 31;
 
 /** @throws KernelError `shape` unless there is one array a slot, each as long as `position` tokens make it */
 export function checkStateValues(
@@ -7,7 +12,7 @@ export function checkStateValues(
   values: readonly Float32Array[],
   position: number,
 ): void {
-  if (!Number.isSafeInteger(position) || position < 0)
+  if (!Number.isSafeInteger(position) || position < 0 || position >= MAX_POSITION)
     throw new KernelError("shape", `a state after ${position} tokens`);
   if (values.length !== layout.length) {
     throw new KernelError("shape", `${values.length} arrays for a state of ${layout.length} slots`);
@@ -21,4 +26,25 @@ export function checkStateValues(
       );
     }
   });
+}
+
+/** @throws KernelError `shape` unless ids and state are what the plan was recorded for, with room to count the tokens */
+export function checkRun(plan: Plan, ids: Int32Array, state: StateBuffers): void {
+  if (ids.length !== plan.batch * plan.length || state.batch !== plan.batch) {
+    throw new KernelError(
+      "shape",
+      `the plan takes ${plan.batch} sequences of ${plan.length}; there are ${ids.length} ids and ${state.batch} states`,
+    );
+  }
+  if (state.layout !== plan.layout && textOf(state.layout) !== textOf(plan.layout))
+    throw new KernelError("shape", "the states have another layout than the plan");
+  const furthest = Math.max(...state.positions);
+  if (furthest + plan.length >= MAX_POSITION)
+    throw new KernelError("shape", `${plan.length} tokens after ${furthest} are too many to count`);
+}
+
+function textOf(layout: StateLayout): string {
+  return JSON.stringify(
+    layout.map(({ name, shape, grows = false, dtype = "f32" }) => [name, shape, grows, dtype]),
+  );
 }

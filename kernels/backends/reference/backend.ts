@@ -4,6 +4,7 @@ import { dequantiseRow } from "../../spec/dequantise.ts";
 import { isWholeBlocks, packedRowBytes, type WeightDType } from "../../spec/dtype.ts";
 import { KernelError } from "../../spec/errors.ts";
 import type { Plan } from "../../spec/op.ts";
+import { checkRun } from "../../spec/state-values.ts";
 import type { ReferenceMemory } from "../../spec/reference.ts";
 import type { ReadRows, StateLayout, Tensor, Weight, WeightSpec } from "../../spec/tensor.ts";
 import { ReferenceState } from "./state.ts";
@@ -70,14 +71,9 @@ export function createReferenceBackend(): Backend {
       return {
         plan,
         async run(ids, state, readback) {
-          if (ids.length !== plan.batch * plan.length) {
-            throw new KernelError(
-              "shape",
-              `${ids.length} token ids for a plan of ${plan.batch} × ${plan.length}`,
-            );
-          }
-          const outputs = plan.outputs.map((size) => new Float32Array(size));
           const held = asReferenceState(state);
+          checkRun(plan, ids, held);
+          const outputs = plan.outputs.map((size) => new Float32Array(size));
           const memory = bindMemory({ ids, temporaries, outputs }, held, plan.length, stored);
           for (const { op, operands } of plan.calls) {
             if (isOpName(op)) ops[op].reference(memory, operands);

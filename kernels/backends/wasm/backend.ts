@@ -9,16 +9,10 @@ import type {
 import { packedRowBytes, Q8_0_BLOCK } from "../../spec/dtype.ts";
 import { KernelError } from "../../spec/errors.ts";
 import type { Plan } from "../../spec/op.ts";
-import { checkStateValues } from "../../spec/state-values.ts";
-import {
-  type ReadRows,
-  slotSize,
-  type StateLayout,
-  type Weight,
-  type WeightSpec,
-} from "../../spec/tensor.ts";
-import { encodePlan, GROUP } from "./encode.ts";
-import { assemble, countWords, DTYPES, OPCODES, type StatePatch } from "./instructions.ts";
+import { checkRun } from "../../spec/state-values.ts";
+import type { ReadRows, StateLayout, Weight, WeightSpec } from "../../spec/tensor.ts";
+import { encodePlan } from "./encode.ts";
+import { assemble, countWords, DTYPES, GROUP, OPCODES, type StatePatch } from "./instructions.ts";
 import { SharedArena } from "./memory.ts";
 import { CONTROL, instantiate, isAborted, type KernelExports, PROFILE } from "./module.ts";
 import { WasmState } from "./state.ts";
@@ -225,19 +219,14 @@ class Wasm implements WasmBackend {
     const run = (ids: Int32Array, state: StateBuffers, readback: boolean): Float32Array[] => {
       this.#expectUsable();
       if (!isHeld) throw new KernelError("backend", "the plan was released");
-      if (!(state instanceof WasmState) || state.backend !== this)
-        throw new KernelError("backend", "the states belong to another backend");
-      if (ids.length !== plan.batch * plan.length || state.batch !== plan.batch) {
-        throw new KernelError(
-          "shape",
-          `the plan takes ${plan.batch} sequences of ${plan.length}; there are ${ids.length} ids and ${state.batch} states`,
-        );
-      }
+      const held = this.#asOwn(state);
+      checkRun(plan, ids, held);
+      held.prepare(plan.length);
       this.#arena.words(code.ids, ids.length).set(ids);
       const words = this.#arena.words(code.program, code.words);
-      for (const { word, slot, offset } of code.patches) words[word] = state.address(slot) + offset;
+      for (const { word, slot, offset } of code.patches) words[word] = held.address(slot) + offset;
       if (this.#kernels.run(code.program) !== 0) this.#expectUsable();
-      state.positions.forEach((position, b) => (state.positions[b] = position + plan.length));
+      held.positions.forEach((position, b) => (held.positions[b] = position + plan.length));
       if (!readback) return [];
       return plan.outputs.map((size, index) =>
         this.#arena.floats(code.outputs[index] ?? 0, size).slice(),
@@ -257,21 +246,18 @@ class Wasm implements WasmBackend {
 
   createState(layout: StateLayout, batch: number): StateBuffers {
     this.#expectUsable();
-    const addresses: number[] = [];
-    try {
-      for (const slot of layout)
-        addresses.push(this.#allocate("states", batch * slotSize(slot) * 4, slot.name));
-    } catch (error) {
-      for (const address of addresses) this.#free("states", address);
-      throw error;
-    }
-    return new WasmState(this, layout, batch, addresses, () => {
-      if (!this.#released) for (const address of addresses) this.#free("states", address);
+    return new WasmState(this, layout, batch, {
+      allocate: (bytes, what) => this.#allocate("states", bytes, what),
+      free: (address) => {
+        if (!this.#released) this.#free("states", address);
+      },
+      words: (address, count) => this.#arena.words(address, count),
+      bytes: (address, count) => this.#arena.bytes(address, count),
     });
   }
 
   async readState(state: StateBuffers, sequence: number): Promise<Float32Array[]> {
-    return this.#sequence(state, sequence).map((values) => values.slice());
+    return this.#asOwn(state).read(sequence);
   }
 
   async writeState(
@@ -280,24 +266,14 @@ class Wasm implements WasmBackend {
     values: readonly Float32Array[],
     position: number,
   ): Promise<void> {
-    const slots = this.#sequence(state, sequence);
-    checkStateValues(state.layout, values, position);
-    slots.forEach((slot, index) => slot.set(values[index]));
-    state.positions[sequence] = position;
+    this.#asOwn(state).write(sequence, values, position);
   }
 
-  /** One view a slot. */
-  #sequence(state: StateBuffers, sequence: number): Float32Array[] {
+  #asOwn(state: StateBuffers): WasmState {
     this.#expectUsable();
     if (!(state instanceof WasmState) || state.backend !== this)
       throw new KernelError("backend", "the states belong to another backend");
-    if (!Number.isInteger(sequence) || sequence < 0 || sequence >= state.batch) {
-      throw new KernelError("shape", `sequence ${sequence} of ${state.batch}`);
-    }
-    return state.layout.map((slot, index) => {
-      const size = slotSize(slot);
-      return this.#arena.floats(state.address(index) + sequence * size * 4, size);
-    });
+    return state;
   }
 
   memory(): { readonly weights: number; readonly states: number; readonly workspace: number } {

@@ -14,6 +14,11 @@ export const OPCODES = {
   ssdStep: 8,
   ssdScores: 9,
   ssdScan: 10,
+  layerNorm: 11,
+  activation: 12,
+  gate: 13,
+  scaledAdd: 14,
+  blockLinear: 15,
 } as const;
 export type Opcode = keyof typeof OPCODES;
 
@@ -29,12 +34,19 @@ export const DTYPES = {
   q6_k: 7,
 } as const;
 
-/** One word of an instruction. States are elsewhere in each run: their addresses are filled in before it. */
+/** Rows of weights that lie together, as ops/linear/packed.wasm.ts has it. */
+export const GROUP = 8;
+
+/**
+ * One word of an instruction. States are elsewhere in each run: their addresses are filled in before it. That of a slot
+ * that grows is its table's (see growing-slot.ts); `positions` is the address of (B) i32, the tokens before the run.
+ */
 export type Word =
   | { readonly kind: "integer" | "float"; readonly value: number }
   | { readonly kind: "buffer"; readonly tensor: Tensor }
   | { readonly kind: "weight"; readonly weight: Weight }
-  | { readonly kind: "workspace"; readonly region: WorkspaceRegion };
+  | { readonly kind: "workspace"; readonly region: WorkspaceRegion }
+  | { readonly kind: "positions" };
 
 /** Room that a plan needs besides its temporaries, shared by its instructions: one at a time uses it. */
 export type WorkspaceRegion = "quantized" | "scores";
@@ -43,6 +55,15 @@ export type WorkspaceRegion = "quantized" | "scores";
 export interface Instruction {
   readonly opcode: Opcode;
   readonly words: readonly Word[];
+}
+
+/** The instructions of a call, and the bytes of workspace and scratch that they need. */
+export interface Part {
+  readonly instructions: readonly Instruction[];
+  readonly quantized?: number;
+  readonly scores?: number;
+  /** For each thread. */
+  readonly scratch?: number;
 }
 
 export function integer(value: number): Word {
@@ -65,6 +86,9 @@ export function weightWord(weight: Weight | null): Word {
   return weight === null ? integer(0) : { kind: "weight", weight };
 }
 
+/** The address of (B) i32: tokens that each sequence was fed before the run. */
+export const POSITIONS: Word = { kind: "positions" };
+
 /** Where things are once a plan has its memory. */
 export interface Addresses {
   /** Address of a temporary, output or input buffer. */
@@ -76,7 +100,7 @@ export interface Addresses {
 /** A word that depends on the states of a run: `word` is its index, `offset` counts bytes into the slot. */
 export interface StatePatch {
   readonly word: number;
-  readonly slot: number;
+  readonly slot: number | "positions";
   readonly offset: number;
 }
 
@@ -111,6 +135,9 @@ export function assemble(
           break;
         case "workspace":
           into[at] = addresses.workspace(word.region);
+          break;
+        case "positions":
+          patches.push({ word: at, slot: "positions", offset: 0 });
           break;
         case "buffer": {
           const { buffer, offset } = word.tensor;

@@ -1,6 +1,7 @@
 import type { Executable, StateBuffers } from "../../spec/backend.ts";
 import { KernelError } from "../../spec/errors.ts";
 import type { Plan } from "../../spec/op.ts";
+import { checkRun } from "../../spec/state-values.ts";
 import type { Dispatch, Read } from "../../wgsl/dispatch.ts";
 import { layOutArena, type Arena, type StateCopy } from "./arena.ts";
 import type { Allocator } from "./buffers.ts";
@@ -193,21 +194,6 @@ export async function compilePlan(plan: Plan, resources: Resources): Promise<Exe
       ids.release();
     },
   };
-}
-
-function checkRun(plan: Plan, ids: Int32Array, state: StateBuffers): void {
-  if (ids.length !== plan.batch * plan.length) {
-    throw new KernelError(
-      "shape",
-      `${ids.length} ids for a plan of ${plan.batch} sequences of ${plan.length} tokens`,
-    );
-  }
-  if (state.batch !== plan.batch) {
-    throw new KernelError(
-      "shape",
-      `a state of ${state.batch} sequences for a plan of ${plan.batch}`,
-    );
-  }
 }
 
 /** Only behind a run that succeeded: a failed one leaves the sequences where they were counted. */

@@ -1,0 +1,108 @@
+import type { StateSlot } from "../../spec/tensor.ts";
+import { slotSize } from "../../spec/tensor.ts";
+
+/** Tokens of a page, as ops/attention/slots.wasm.ts has it. */
+const PAGE_TOKENS = 64;
+
+/** The memory that states take pieces of. */
+export interface StateMemory {
+  /** A zeroed piece. @throws KernelError `out-of-memory` */
+  allocate(bytes: number, what: string): number;
+  free(address: number): void;
+  words(address: number, count: number): Int32Array;
+  bytes(address: number, count: number): Uint8Array;
+}
+
+/**
+ * A slot that grows: pages of tokens, so that more of them are had without moving what is there. Kernels find them by
+ * the table, (B) addresses of lists of page addresses.
+ */
+export class GrowingSlot {
+  readonly table: number;
+  readonly #slot: StateSlot;
+  readonly #memory: StateMemory;
+  /** Of each sequence, the addresses of its pages. */
+  readonly #pages: readonly number[][];
+  readonly #lists: { address: number; room: number }[];
+
+  /** No tokens yet. @throws KernelError `out-of-memory` */
+  constructor(slot: StateSlot, batch: number, memory: StateMemory) {
+    this.#slot = slot;
+    this.#memory = memory;
+    this.#pages = Array.from({ length: batch }, () => []);
+    this.#lists = Array.from({ length: batch }, () => ({ address: 0, room: 0 }));
+    this.table = memory.allocate(batch * 4, slot.name);
+  }
+
+  /** Adds pages until `tokens` fit. @throws KernelError `out-of-memory`; what was there stays */
+  reserve(sequence: number, tokens: number): void {
+    const pages = this.#pages[sequence];
+    const needed = Math.ceil(tokens / PAGE_TOKENS);
+    while (pages.length < needed) {
+      if (pages.length === this.#lists[sequence].room) this.#lengthenList(sequence);
+      const page = this.#memory.allocate(this.#pageBytes, this.#slot.name);
+      const { address } = this.#lists[sequence];
+      this.#memory.words(address, pages.length + 1)[pages.length] = page;
+      pages.push(page);
+    }
+  }
+
+  /** (tokens, slotSize): the first tokens of a sequence. */
+  read(sequence: number, tokens: number): Float32Array {
+    const size = slotSize(this.#slot);
+    const values = new Float32Array(tokens * size);
+    this.#eachPage(sequence, tokens, (page, token) => values.set(page, token * size));
+    return values;
+  }
+
+  /** Makes the sequence the given tokens, (tokens, slotSize). @throws KernelError `out-of-memory` */
+  write(sequence: number, values: Float32Array, tokens: number): void {
+    const size = slotSize(this.#slot);
+    this.reserve(sequence, tokens);
+    const unused = this.#pages[sequence].splice(Math.ceil(tokens / PAGE_TOKENS));
+    for (const page of unused) this.#memory.free(page);
+    this.#eachPage(sequence, tokens, (page, token) =>
+      page.set(values.subarray(token * size, token * size + page.length)),
+    );
+  }
+
+  release(): void {
+    for (const page of this.#pages.flat()) this.#memory.free(page);
+    for (const { address, room } of this.#lists) if (room > 0) this.#memory.free(address);
+    this.#memory.free(this.table);
+  }
+
+  get #pageBytes(): number {
+    return PAGE_TOKENS * slotSize(this.#slot) * (this.#slot.dtype === "f16" ? 2 : 4);
+  }
+
+  #lengthenList(sequence: number): void {
+    const pages = this.#pages[sequence];
+    const { address: old, room: oldRoom } = this.#lists[sequence];
+    const room = Math.max(16, 2 * oldRoom);
+    const address = this.#memory.allocate(room * 4, this.#slot.name);
+    this.#memory.words(address, pages.length).set(pages);
+    this.#memory.words(this.table, sequence + 1)[sequence] = address;
+    this.#lists[sequence] = { address, room };
+    if (oldRoom > 0) this.#memory.free(old);
+  }
+
+  /** Visits the filled part of each page, and the index of its first token. */
+  #eachPage(
+    sequence: number,
+    tokens: number,
+    visit: (values: Float32Array | Float16Array, firstToken: number) => void,
+  ): void {
+    const size = slotSize(this.#slot);
+    for (let token = 0, index = 0; token < tokens; token += PAGE_TOKENS, index++) {
+      const count = Math.min(PAGE_TOKENS, tokens - token) * size;
+      const { buffer, byteOffset } = this.#memory.bytes(this.#pages[sequence][index], 0);
+      visit(
+        this.#slot.dtype === "f16"
+          ? new Float16Array(buffer, byteOffset, count)
+          : new Float32Array(buffer, byteOffset, count),
+        token,
+      );
+    }
+  }
+}
