@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, test } from "vitest";
+import { afterEach, describe, expect, test, vi } from "vitest";
 import { causalConv1d } from "../../ops/causal-conv1d/causal-conv1d.ts";
 import { embedding } from "../../ops/embedding/embedding.ts";
 import { gatedRmsNorm } from "../../ops/gated-rms-norm/gated-rms-norm.ts";
@@ -15,6 +15,7 @@ import { randomPacked } from "../../testing/pack.ts";
 import { seeded } from "../../testing/seeded.ts";
 import { spawnTestThread } from "../../testing/test-thread.ts";
 import { createWasmBackend } from "./backend.ts";
+import { START_MILLISECONDS } from "./team.ts";
 
 const opened: Backend[] = [];
 afterEach(async () => {
@@ -161,6 +162,30 @@ describe("threads", () => {
       code: "backend",
       message: expect.stringContaining("no such file"),
     });
+  });
+
+  test("that are never heard of make a typed error too, and are ended", async () => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    try {
+      const terminate = vi.fn<() => void>();
+      const asked = Promise.withResolvers<void>();
+      const spawnThread = (): ThreadPort => ({
+        postMessage: () => asked.resolve(),
+        onMessage: () => {},
+        onError: () => {},
+        terminate,
+      });
+      const refused = expect(createWasmBackend({ threads: 2, spawnThread })).rejects.toMatchObject({
+        code: "backend",
+        message: expect.stringContaining("thread 1 of 2 does not run: it was not ready after"),
+      });
+      await asked.promise;
+      vi.advanceTimersByTime(START_MILLISECONDS);
+      await refused;
+      expect(terminate).toHaveBeenCalledOnce();
+    } finally {
+      vi.useRealTimers();
+    }
   });
 
   test("that die later make every run a typed error, and no hang", async () => {

@@ -10,9 +10,12 @@ export interface Team {
   terminate(): void;
 }
 
+/** A thread that has not got its kernels by then is taken for dead: even a very busy machine starts one in seconds. */
+export const START_MILLISECONDS = 60_000;
+
 /**
  * Starts `threads - 1` threads and waits until each has its kernels.
- * @throws KernelError `backend` if one does not start
+ * @throws KernelError `backend` if one does not start, or is not heard of for START_MILLISECONDS
  */
 export async function startThreads(options: {
   readonly module: WebAssembly.Module;
@@ -23,6 +26,7 @@ export async function startThreads(options: {
   const { module, memory, threads, spawnThread } = options;
   let failure: string | null = null;
   const ports: ThreadPort[] = [];
+  const deadlines: ReturnType<typeof setTimeout>[] = [];
   const start = (thread: number, spawn: () => ThreadPort): Promise<void> =>
     new Promise((resolve, reject) => {
       const port = spawn();
@@ -34,17 +38,26 @@ export async function startThreads(options: {
           new KernelError("backend", `WASM thread ${thread} of ${threads} does not run: ${reason}`),
         );
       };
+      const deadline = setTimeout(
+        () => fail(`it was not ready after ${START_MILLISECONDS / 1000} seconds`),
+        START_MILLISECONDS,
+      );
+      deadlines.push(deadline);
       port.onError((error) => fail(error.message));
       port.onMessage((message) => {
         if (!isThreadReply(message)) return;
-        if (message.kind === "ready") resolve();
-        else fail(message.message);
+        if (message.kind === "failed") return fail(message.message);
+        clearTimeout(deadline);
+        resolve();
       });
       port.postMessage({ kind: "start", module, memory, thread, threads } satisfies ThreadStart);
     });
   const team: Team = {
     failure: () => failure,
-    terminate: () => ports.forEach((port) => port.terminate()),
+    terminate() {
+      for (const deadline of deadlines) clearTimeout(deadline);
+      for (const port of ports) port.terminate();
+    },
   };
   if (spawnThread === undefined) return team;
   try {
