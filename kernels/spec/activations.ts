@@ -15,6 +15,25 @@ export const ACTIVATIONS = {
 
 export type Activation = keyof typeof ACTIVATIONS;
 
+/** What kernels call them: the numbers of wasm/activate.wasm.ts and wgsl/activate.wgsl. */
+export const ACTIVATION_CODES = {
+  identity: 0,
+  silu: 1,
+  sigmoid: 2,
+  softplus: 3,
+  tanh: 4,
+  exp: 5,
+  relu: 6,
+  relu2: 7,
+  gelu: 8,
+  gelu_tanh: 9,
+} as const satisfies Record<Activation, number>;
+
+/** True for the name of a function of `ACTIVATIONS`. */
+export function isActivation(name: string): name is Activation {
+  return Object.hasOwn(ACTIVATIONS, name);
+}
+
 /** silu(x) = x σ(x) = x / (1 + exp(−x)). Source: Elfwing et al. 2017 (arXiv:1702.03118). */
 export function silu(x: number): number {
   return x / (1 + Math.exp(-x));

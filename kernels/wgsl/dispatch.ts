@@ -10,6 +10,7 @@
  * One arena instead of a buffer a tensor keeps every op within 8 storage buffers, and lets an op read and write
  * views of the same buffer, which WebGPU forbids across two bindings.
  */
+import { isActivation, type Activation } from "../spec/activations.ts";
 import type { OpCall, Operand } from "../spec/op.ts";
 import { KernelError } from "../spec/errors.ts";
 import type { Tensor, Weight } from "../spec/tensor.ts";
@@ -137,6 +138,13 @@ export function flagOf(operands: OpCall["operands"], name: string): number {
   const value = operands[name];
   if (typeof value === "boolean") return value ? 1 : 0;
   throw wrongOperand(name, "a switch");
+}
+
+/** The operand as the name of an elementwise function. @throws KernelError `backend` if it is something else */
+export function activationOf(operands: OpCall["operands"], name: string): Activation {
+  const value = operands[name];
+  if (typeof value === "string" && isActivation(value)) return value;
+  throw wrongOperand(name, "an activation");
 }
 
 function isObject(value: Operand | undefined): value is Tensor | Weight {

@@ -19,3 +19,13 @@ export function reductionFor(context: DispatchContext): Reduction {
     ? { part: reduce, subgroups: false, team: TEAM_WITHOUT_SUBGROUPS }
     : { part: reduceSubgroups, subgroups: true, team: context.subgroupSize };
 }
+
+/** Columns that one team reduces alone: a head's. */
+const ONE_TEAM_COLUMNS = 256;
+
+/**
+ * Teams of a workgroup that reduces `columns` values. At decode one row is all there is to do: many lanes, or its latency shows.
+ */
+export function groupTeams(context: DispatchContext, columns: number): number {
+  return context.software || columns <= ONE_TEAM_COLUMNS ? 1 : 8;
+}

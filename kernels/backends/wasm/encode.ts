@@ -1,17 +1,32 @@
+import type { ActivationOperands } from "../../ops/activation/activation.ts";
+import type { BlockLinearOperands } from "../../ops/block-linear/block-linear.ts";
 import type { CausalConv1dOperands } from "../../ops/causal-conv1d/causal-conv1d.ts";
 import type { EmbeddingOperands } from "../../ops/embedding/embedding.ts";
 import type { GatedRmsNormOperands } from "../../ops/gated-rms-norm/gated-rms-norm.ts";
+import type { GateOperands } from "../../ops/gate/gate.ts";
+import type { LayerNormOperands } from "../../ops/layer-norm/layer-norm.ts";
 import type { LinearOperands } from "../../ops/linear/linear.ts";
 import type { RmsNormOperands } from "../../ops/rms-norm/rms-norm.ts";
+import type { ScaledAddOperands } from "../../ops/scaled-add/scaled-add.ts";
 import type { SelectiveScanOperands } from "../../ops/selective-scan/selective-scan.ts";
 import type { SsdOperands } from "../../ops/ssd/ssd.ts";
 import { Q8_0_BLOCK } from "../../spec/dtype.ts";
 import type { OpCall, Operands, Plan } from "../../spec/op.ts";
 import {
+  activation,
+  blockLinear,
+  gate,
+  layerNorm,
+  rmsNorm,
+  scaledAdd,
+} from "./encode-elementwise.ts";
+import {
   DTYPES,
   float,
+  GROUP,
   type Instruction,
   integer,
+  type Part,
   tensorWords,
   unknownOp,
   weightWord,
@@ -27,8 +42,6 @@ export interface EncodedPlan {
   readonly scratchBytes: number;
 }
 
-/** Rows of weights that lie together, as ops/linear/packed.wasm.ts has it. */
-export const GROUP = 8;
 /** Up to so many values, every thread rounds x for itself: cheaper than meeting at one more barrier. */
 const QUANTIZE_ALONE = 4096;
 /** Tokens of one SSD chunk: larger ones cost more exponentials and leave the first-level cache. */
@@ -51,14 +64,6 @@ export function encodePlan(plan: Plan, threads: number): EncodedPlan {
   };
 }
 
-/** The instructions of a call, and the bytes of workspace and scratch that they need. */
-interface Part {
-  readonly instructions: readonly Instruction[];
-  readonly quantized?: number;
-  readonly scores?: number;
-  readonly scratch?: number;
-}
-
 function encodeCall(call: OpCall, plan: Plan, threads: number): Part {
   switch (call.op) {
     case "embedding":
@@ -75,6 +80,16 @@ function encodeCall(call: OpCall, plan: Plan, threads: number): Part {
       return selectiveScan(operandsOf<SelectiveScanOperands>(call), plan.batch);
     case "ssd":
       return ssd(operandsOf<SsdOperands>(call), plan.batch, threads);
+    case "layer-norm":
+      return layerNorm(operandsOf<LayerNormOperands>(call));
+    case "activation":
+      return activation(operandsOf<ActivationOperands>(call));
+    case "gate":
+      return gate(operandsOf<GateOperands>(call));
+    case "scaled-add":
+      return scaledAdd(operandsOf<ScaledAddOperands>(call));
+    case "block-linear":
+      return blockLinear(operandsOf<BlockLinearOperands>(call));
     default:
       return unknownOp(call.op);
   }
@@ -96,18 +111,6 @@ function embedding({ ids, table, y }: EmbeddingOperands): Part {
     ...tensorWords(y),
   ];
   return { instructions: [{ opcode: "embedding", words }] };
-}
-
-function rmsNorm({ x, weight, eps, y }: RmsNormOperands): Part {
-  const words = [
-    integer(x.rows),
-    integer(x.cols),
-    ...tensorWords(x),
-    weightWord(weight),
-    float(eps),
-    ...tensorWords(y),
-  ];
-  return { instructions: [{ opcode: "rmsNorm", words }] };
 }
 
 function gatedRmsNorm({ x, z, weight, eps, groupSize, y }: GatedRmsNormOperands): Part {

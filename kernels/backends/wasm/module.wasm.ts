@@ -1,10 +1,15 @@
 // The root of the WebAssembly module: the plan's interpreter and what JavaScript calls directly.
+import { activation } from "../../ops/activation/activation.wasm";
+import { blockLinear } from "../../ops/block-linear/block-linear.wasm";
 import { causalConv1d } from "../../ops/causal-conv1d/causal-conv1d.wasm";
 import { embedding } from "../../ops/embedding/embedding.wasm";
 import { gatedRmsNorm } from "../../ops/gated-rms-norm/gated-rms-norm.wasm";
+import { gate } from "../../ops/gate/gate.wasm";
+import { layerNorm } from "../../ops/layer-norm/layer-norm.wasm";
 import { linear, quantize } from "../../ops/linear/linear.wasm";
 import { packRows, preparePacked } from "../../ops/linear/packed.wasm";
 import { rmsNorm } from "../../ops/rms-norm/rms-norm.wasm";
+import { scaledAdd } from "../../ops/scaled-add/scaled-add.wasm";
 import { selectiveScan } from "../../ops/selective-scan/selective-scan.wasm";
 import { ssdScan, ssdScores, ssdStep } from "../../ops/ssd/ssd.wasm";
 import { prepareMath } from "../../wasm/math.wasm";
@@ -69,6 +74,11 @@ function execute(plan: usize): i32 {
       case 8: ssdStep(instruction); break;
       case 9: ssdScores(instruction); break;
       case 10: ssdScan(instruction); break;
+      case 11: layerNorm(instruction); break;
+      case 12: activation(instruction); break;
+      case 13: gate(instruction); break;
+      case 14: scaledAdd(instruction); break;
+      case 15: blockLinear(instruction); break;
       default: unreachable();
     }
     // Behind the last barrier the leader may already have freed the plan, so all reading of it comes before.

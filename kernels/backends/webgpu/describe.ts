@@ -1,8 +1,13 @@
+import { describeActivation } from "../../ops/activation/activation.webgpu.ts";
+import { describeBlockLinear } from "../../ops/block-linear/block-linear.webgpu.ts";
 import { describeCausalConv1d } from "../../ops/causal-conv1d/causal-conv1d.webgpu.ts";
 import { describeEmbedding } from "../../ops/embedding/embedding.webgpu.ts";
+import { describeGate } from "../../ops/gate/gate.webgpu.ts";
 import { describeGatedRmsNorm } from "../../ops/gated-rms-norm/gated-rms-norm.webgpu.ts";
+import { describeLayerNorm } from "../../ops/layer-norm/layer-norm.webgpu.ts";
 import { describeLinear } from "../../ops/linear/linear.webgpu.ts";
 import { describeRmsNorm } from "../../ops/rms-norm/rms-norm.webgpu.ts";
+import { describeScaledAdd } from "../../ops/scaled-add/scaled-add.webgpu.ts";
 import { describeSelectiveScan } from "../../ops/selective-scan/selective-scan.webgpu.ts";
 import { describeSsd } from "../../ops/ssd/ssd.webgpu.ts";
 import { KernelError } from "../../spec/errors.ts";
@@ -10,11 +15,16 @@ import type { OpCall } from "../../spec/op.ts";
 import type { Describe, Dispatch, DispatchContext } from "../../wgsl/dispatch.ts";
 
 const describers: ReadonlyMap<string, Describe> = new Map<string, Describe>([
+  ["activation", describeActivation],
+  ["block-linear", describeBlockLinear],
   ["causal-conv1d", describeCausalConv1d],
   ["embedding", describeEmbedding],
+  ["gate", describeGate],
   ["gated-rms-norm", describeGatedRmsNorm],
+  ["layer-norm", describeLayerNorm],
   ["linear", describeLinear],
   ["rms-norm", describeRmsNorm],
+  ["scaled-add", describeScaledAdd],
   ["selective-scan", describeSelectiveScan],
   ["ssd", describeSsd],
 ]);

@@ -34,7 +34,7 @@ export function gatedRmsNorm(instruction: usize): void {
       const z = op.z + (row * op.zStride + from << 2);
       const y = op.y + (row * op.yStride + from << 2);
       gate(x, z, op.groupSize, y);
-      normalise(y, op.weight + (from << 2), op.eps, op.groupSize, y);
+      normalise(y, op.weight + (from << 2), <f32>op.groupSize, op.eps, op.groupSize, y);
     }
   }
 }

@@ -119,13 +119,32 @@ function halves(bits: v128): v128 {
   return f32x4.mul(v128.and(i32x4.shr_s(bits, 3), f16Fields), f16Power);
 }
 
-/** A group of f16 or bf16 as [column][8] f32. */
+/** A group of f16, bf16 or q8_0 as [column][8] f32. */
 export function expandGroup(group: usize, dtype: i32, cols: i32, to: usize): void {
+  if (dtype == Q8_0) {
+    for (let block = 0; block < cols >> 5; block++) expandQ8Block(group + <usize>block * Q8_GROUP_BYTES, to + (<usize>block << 10));
+    return;
+  }
   for (let k = 0; k < cols; k++) {
     const bits = v128.load(group);
     v128.store(to, dtype == BF16 ? lowBf16(bits) : lowF16(bits));
     v128.store(to, dtype == BF16 ? highBf16(bits) : highF16(bits), 16);
     group += 16;
     to += 32;
+  }
+}
+
+/** 32 columns of a q8_0 group as [column][8] f32. */
+function expandQ8Block(block: usize, to: usize): void {
+  const lowScales = v128.load(block), highScales = v128.load(block, 16);
+  let q = block + Q8_SCALES;
+  for (const end = block + Q8_GROUP_BYTES; q < end; q += 16) {
+    // Each 32-bit lane is a row: its even column below, its odd one above.
+    const low = v128.load8x8_s(q), high = v128.load8x8_s(q, 8);
+    v128.store(to, f32x4.mul(f32x4.convert_i32x4_s(i32x4.shr_s(i32x4.shl(low, 16), 16)), lowScales));
+    v128.store(to, f32x4.mul(f32x4.convert_i32x4_s(i32x4.shr_s(i32x4.shl(high, 16), 16)), highScales), 16);
+    v128.store(to, f32x4.mul(f32x4.convert_i32x4_s(i32x4.shr_s(low, 16)), lowScales), 32);
+    v128.store(to, f32x4.mul(f32x4.convert_i32x4_s(i32x4.shr_s(high, 16)), highScales), 48);
+    to += 64;
   }
 }

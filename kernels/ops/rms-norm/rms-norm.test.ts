@@ -41,4 +41,48 @@ forEachBackend("rms-norm", (backend) => {
         rmsNorm(k, { x: inputs.x, weight: weights.weight, eps: 1e-5 }),
     });
   });
+
+  test("takes the L2 norm of groups, without a weight", async () => {
+    const { y } = await runOp(backend(), {
+      batch: 1,
+      length: 1,
+      inputs: { x: { cols: 4, values: Float32Array.of(3, 4, 0, -2) } },
+      states: {},
+      weights: {},
+      record: (k, { inputs }) =>
+        rmsNorm(k, { x: inputs.x, weight: null, eps: 0, groupSize: 2, over: "sum" }),
+    });
+    expectAllClose(y, [0.6, 0.8, 0, -1], { absolute: 1e-6, relative: 0 }, "y");
+  });
+
+  test.each([
+    { batch: 1, length: 1, groups: 4, groupSize: 12, own: "all", over: "mean" },
+    { batch: 2, length: 3, groups: 3, groupSize: 7, own: "one", over: "mean" },
+    { batch: 1, length: 5, groups: 2, groupSize: 64, own: "none", over: "sum" },
+    { batch: 1, length: 2, groups: 3, groupSize: 300, own: "one", over: "sum" },
+  ] as const)(
+    "agrees with the reference: $groups groups of $groupSize, $own weighted, over the $over",
+    async ({ batch, length, groups, groupSize, own, over }) => {
+      const random = seeded(groupSize);
+      const cols = groups * groupSize;
+      const weightCols = own === "all" ? cols : groupSize;
+      await expectLikeReference(backend(), {
+        batch,
+        length,
+        inputs: {
+          x: { cols, values: random.normal(batch * length * cols, 2), margin: [3, 1] },
+        },
+        states: {},
+        weights: { weight: { rows: 1, cols: weightCols, values: random.normal(weightCols) } },
+        record: (k, { inputs, weights }) =>
+          rmsNorm(k, {
+            x: inputs.x,
+            weight: own === "none" ? null : weights.weight,
+            eps: 1e-6,
+            groupSize,
+            over,
+          }),
+      });
+    },
+  );
 });

@@ -1,4 +1,5 @@
 import { horizontalSum, madd } from "../../wasm/math.wasm";
+import { loadSome, storeSome } from "../../wasm/slices.wasm";
 import { grainOf, take } from "../../wasm/team.wasm";
 
 /** The words of an instruction, as encode.ts writes them. Addresses in bytes, strides in values. */
@@ -8,9 +9,15 @@ class RmsNorm {
   bytes: i32;
   rows: i32;
   cols: i32;
+  groupSize: i32;
   x: usize;
   xStride: i32;
+  /** 0: none. */
   weight: usize;
+  /** Columns from one group's weights to the next's; 0: all groups share them. */
+  weightStep: i32;
+  /** What the sum of squares is divided by. */
+  divisor: f32;
   eps: f32;
   y: usize;
   yStride: i32;
@@ -18,17 +25,25 @@ class RmsNorm {
 
 export function rmsNorm(instruction: usize): void {
   const op = changetype<RmsNorm>(instruction);
-  const grain = grainOf(op.rows, 4);
-  for (let first = take(grain); first < op.rows; first = take(grain)) {
-    const end = min(first + grain, op.rows);
-    for (let row = first; row < end; row++) {
-      normalise(op.x + (<usize>row * op.xStride << 2), op.weight, op.eps, op.cols, op.y + (<usize>row * op.yStride << 2));
+  const groups = op.cols / op.groupSize;
+  const total = op.rows * groups;
+  const grain = grainOf(total, 4);
+  for (let first = take(grain); first < total; first = take(grain)) {
+    const end = min(first + grain, total);
+    for (let item = first; item < end; item++) {
+      const row = <usize>(item / groups);
+      const group = <usize>(item % groups);
+      const from = group * op.groupSize;
+      const x = op.x + (row * op.xStride + from << 2);
+      const y = op.y + (row * op.yStride + from << 2);
+      const weight = op.weight == 0 ? 0 : op.weight + (group * op.weightStep << 2);
+      normalise(x, weight, op.divisor, op.eps, op.groupSize, y);
     }
   }
 }
 
-/** y = x / sqrt(mean(x²) + eps) · weight; y may be x. */
-export function normalise(x: usize, weight: usize, eps: f32, cols: i32, y: usize): void {
+/** y = x / sqrt(Σ x² / divisor + eps) · weight, or without a weight where that is 0; y may be x. */
+export function normalise(x: usize, weight: usize, divisor: f32, eps: f32, cols: i32, y: usize): void {
   let a = f32x4.splat(0), b = a;
   let i = 0;
   for (; i + 8 <= cols; i += 8) {
@@ -42,14 +57,11 @@ export function normalise(x: usize, weight: usize, eps: f32, cols: i32, y: usize
     const u = load<f32>(x + (<usize>i << 2));
     sum += u * u;
   }
-  const scale: f32 = 1 / sqrt<f32>(sum / <f32>cols + eps);
-  const scales = f32x4.splat(scale);
-  for (i = 0; i + 4 <= cols; i += 4) {
+  const scales = f32x4.splat(1 / sqrt<f32>(sum / divisor + eps));
+  for (i = 0; i < cols; i += 4) {
     const at = <usize>i << 2;
-    v128.store(y + at, f32x4.mul(f32x4.mul(v128.load(x + at), scales), v128.load(weight + at)));
-  }
-  for (; i < cols; i++) {
-    const at = <usize>i << 2;
-    store<f32>(y + at, load<f32>(x + at) * scale * load<f32>(weight + at));
+    let value = f32x4.mul(loadSome(x + at, cols - i), scales);
+    if (weight != 0) value = f32x4.mul(value, loadSome(weight + at, cols - i));
+    storeSome(y + at, value, cols - i);
   }
 }

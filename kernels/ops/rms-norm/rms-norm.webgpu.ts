@@ -1,21 +1,24 @@
+import type { Operands } from "../../spec/op.ts";
 import {
   floatWord,
   fold,
   numberOf,
+  optionalWeightOf,
   tensorOf,
-  weightOf,
   type Dispatch,
   type DispatchContext,
 } from "../../wgsl/dispatch.ts";
 import grid from "../../wgsl/grid.wgsl?raw";
-import { reductionFor } from "../../wgsl/reduce.ts";
-import type { Operands } from "../../spec/op.ts";
+import { groupTeams, reductionFor } from "../../wgsl/reduce.ts";
 import source from "./rms-norm.wgsl?raw";
 
-/** A workgroup a row; see rms-norm.wgsl. */
+/** A workgroup a row and group; see rms-norm.wgsl. */
 export function describeRmsNorm(operands: Operands, context: DispatchContext): Dispatch[] {
   const x = tensorOf(operands, "x");
   const y = tensorOf(operands, "y");
+  const weight = optionalWeightOf(operands, "weight");
+  const groupSize = numberOf(operands, "groupSize");
+  const groups = x.cols / groupSize;
   const reduction = reductionFor(context);
   return [
     {
@@ -25,19 +28,23 @@ export function describeRmsNorm(operands: Operands, context: DispatchContext): D
         subgroups: reduction.subgroups,
       },
       entryPoint: "rms_norm",
-      // One row is all there is to do at decode: many lanes, or the row's latency shows.
-      constants: { TEAM: reduction.team, TEAMS: context.software ? 1 : 8, D_MODEL: x.cols },
+      constants: { TEAM: reduction.team, TEAMS: groupTeams(context, groupSize) },
       params: [
         x.rows,
+        groups,
+        groupSize,
         context.place(x),
         x.stride,
         context.target(y),
         y.stride,
+        weight === null ? 0 : 1,
+        weight === null || weight.cols === x.cols ? groupSize : 0,
+        floatWord(operands["over"] === "mean" ? groupSize : 1),
         floatWord(numberOf(operands, "eps")),
       ],
-      reads: [{ kind: "vector", weight: weightOf(operands, "weight") }],
+      reads: [{ kind: "vector", weight }],
       state: null,
-      workgroups: fold(x.rows),
+      workgroups: fold(x.rows * groups),
     },
   ];
 }
