@@ -6,14 +6,14 @@
  * - group 0, binding 0: uniform `params`, the words of `Dispatch.params`;
  * - group 0, binding 1: storage `arena`, read_write: every temporary and output of the plan, and scratch;
  * - group 0, binding 2 …: storage, read: `Dispatch.reads` in their order;
- * - group 1, binding 0: storage `state`, read_write, in ops that have a state.
+ * - group 1, binding 0: storage `state`, read_write, in ops that have a state; binding 1: `Dispatch.secondState`.
  * One arena instead of a buffer a tensor keeps every op within 8 storage buffers, and lets an op read and write
  * views of the same buffer, which WebGPU forbids across two bindings.
  */
 import { isActivation, type Activation } from "../spec/activations.ts";
 import type { OpCall, Operand } from "../spec/op.ts";
 import { KernelError } from "../spec/errors.ts";
-import type { Tensor, Weight } from "../spec/tensor.ts";
+import type { StateSlot, Tensor, Weight } from "../spec/tensor.ts";
 
 /** A shader module as text parts, put one after the other. */
 export interface Shader {
@@ -38,7 +38,9 @@ export type Read =
   /** A weight of use `vector`, f32, dense; an unused buffer for null. */
   | { readonly kind: "vector"; readonly weight: Weight | null }
   /** The token ids of the run. */
-  | { readonly kind: "ids" };
+  | { readonly kind: "ids" }
+  /** (1 + B) i32: tokens that each sequence has room for in slots that grow; then those that each was fed before the run. */
+  | { readonly kind: "positions" };
 
 /** One `dispatchWorkgroups`. */
 export interface Dispatch {
@@ -52,6 +54,8 @@ export interface Dispatch {
   readonly reads: readonly Read[];
   /** The state that group 1 binds. */
   readonly state: Tensor | null;
+  /** Another one. */
+  readonly secondState?: Tensor;
   readonly workgroups: readonly [number, number, number];
 }
 
@@ -71,6 +75,8 @@ export interface DispatchContext {
   place(tensor: Tensor): number;
   /** The same for a tensor that is written. @throws KernelError `backend` for states, which only `Dispatch.state` writes */
   target(tensor: Tensor): number;
+  /** The slot behind a state. @throws KernelError `backend` for another tensor */
+  slot(tensor: Tensor): StateSlot;
   /** The arena index of `values` f32 values that live during this call only. */
   scratch(values: number): number;
   /** @throws KernelError `dtype` if the weight was not uploaded as a matrix */
@@ -82,6 +88,13 @@ export type Describe = (
   operands: OpCall["operands"],
   context: DispatchContext,
 ) => readonly Dispatch[];
+
+/** The slots that a dispatch binds. */
+export function slotsOf({ state, secondState }: Dispatch): number[] {
+  return [state, secondState]
+    .filter((tensor) => tensor !== null && tensor !== undefined)
+    .map(({ buffer }) => buffer.index);
+}
 
 /** WebGPU's `maxComputeWorkgroupsPerDimension`; more is folded into y and unfolded by `workgroup_index` in WGSL. */
 const MAX_WORKGROUPS = 65535;

@@ -71,6 +71,9 @@ export function layOutArena(plan: Plan): ArenaLayout {
     place(tensor) {
       const { buffer, offset, rows, cols, stride } = tensor;
       if (buffer.kind !== "state") return target(tensor);
+      if (plan.layout[buffer.index].grows === true) {
+        throw new KernelError("backend", "a slot that grows cannot be read as an ordinary tensor");
+      }
       const values = (rows - 1) * stride + cols;
       const to = scratch(values);
       copies.push({ slot: buffer.index, from: offset, to, values });

@@ -6,6 +6,7 @@ import { describeGate } from "../../ops/gate/gate.webgpu.ts";
 import { describeGatedRmsNorm } from "../../ops/gated-rms-norm/gated-rms-norm.webgpu.ts";
 import { describeLayerNorm } from "../../ops/layer-norm/layer-norm.webgpu.ts";
 import { describeLinear } from "../../ops/linear/linear.webgpu.ts";
+import { describeMamba3Scan } from "../../ops/mamba3-scan/mamba3-scan.webgpu.ts";
 import { describeRmsNorm } from "../../ops/rms-norm/rms-norm.webgpu.ts";
 import { describeScaledAdd } from "../../ops/scaled-add/scaled-add.webgpu.ts";
 import { describeSelectiveScan } from "../../ops/selective-scan/selective-scan.webgpu.ts";
@@ -23,6 +24,7 @@ const describers: ReadonlyMap<string, Describe> = new Map<string, Describe>([
   ["gated-rms-norm", describeGatedRmsNorm],
   ["layer-norm", describeLayerNorm],
   ["linear", describeLinear],
+  ["mamba3-scan", describeMamba3Scan],
   ["rms-norm", describeRmsNorm],
   ["scaled-add", describeScaledAdd],
   ["selective-scan", describeSelectiveScan],

@@ -2,7 +2,8 @@ import type { Executable, StateBuffers } from "../../spec/backend.ts";
 import { KernelError } from "../../spec/errors.ts";
 import type { Plan } from "../../spec/op.ts";
 import { checkRun } from "../../spec/state-values.ts";
-import type { Dispatch, Read } from "../../wgsl/dispatch.ts";
+import type { StateSlot, Tensor } from "../../spec/tensor.ts";
+import { slotsOf, type Dispatch, type Read } from "../../wgsl/dispatch.ts";
 import { layOutArena, type Arena, type StateCopy } from "./arena.ts";
 import type { Allocator } from "./buffers.ts";
 import { describe } from "./describe.ts";
@@ -54,6 +55,7 @@ export async function compilePlan(plan: Plan, resources: Resources): Promise<Exe
       software: gpu.info.software,
       place: (tensor) => layout.place(tensor),
       target: (tensor) => layout.target(tensor),
+      slot: (tensor) => stateSlot(plan, tensor),
       scratch: (values) => layout.scratch(values),
       parts: (weight) => resources.weights.matrix(weight).parts,
     });
@@ -82,10 +84,19 @@ export async function compilePlan(plan: Plan, resources: Resources): Promise<Exe
     "workspace",
   );
 
+  const positions = await allocator.allocateChecked(
+    "positions",
+    (1 + plan.batch) * 4,
+    GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST,
+    "workspace",
+  );
+
   function resourceOf(read: Read): GPUBufferBinding {
     switch (read.kind) {
       case "ids":
         return { buffer: ids.buffer };
+      case "positions":
+        return { buffer: positions.buffer };
       case "vector":
         return {
           buffer: read.weight === null ? resources.unused : resources.weights.vector(read.weight),
@@ -127,20 +138,14 @@ export async function compilePlan(plan: Plan, resources: Resources): Promise<Exe
         pass?.end();
         pass = null;
         for (const { slot, from, to, values } of copies) {
-          encoder.copyBufferToBuffer(
-            state.slots[slot].buffer,
-            from * 4,
-            arenaBuffer,
-            to * 4,
-            values * 4,
-          );
+          encoder.copyBufferToBuffer(state.buffer(slot), from * 4, arenaBuffer, to * 4, values * 4);
         }
       }
       pass ??= encoder.beginComputePass();
       pass.setPipeline(pipeline);
       pass.setBindGroup(0, groups[index]);
-      if (dispatch.state !== null)
-        pass.setBindGroup(1, state.bindGroup(dispatch.state.buffer.index));
+      const slots = slotsOf(dispatch);
+      if (slots.length > 0) pass.setBindGroup(1, state.bindGroup(slots));
       pass.dispatchWorkgroups(...dispatch.workgroups);
     }
     pass?.end();
@@ -158,13 +163,15 @@ export async function compilePlan(plan: Plan, resources: Resources): Promise<Exe
     if (released) throw new KernelError("backend", "this executable was released");
     gpu.check();
     checkRun(plan, idsOfRun, state);
-    const gpuState = await states.use(state);
+    const gpuState = await states.use(state, plan.length);
     const arenaBuffer = await arena.atLeast(layout.size());
     if (boundArena !== arenaBuffer) {
       groups = bindOperands(arenaBuffer);
       boundArena = arenaBuffer;
     }
     gpu.device.queue.writeBuffer(ids.buffer, 0, new Int32Array(idsOfRun));
+    const counts = Int32Array.of(gpuState.room(), ...state.positions);
+    gpu.device.queue.writeBuffer(positions.buffer, 0, counts);
     const encoder = gpu.device.createCommandEncoder({ label: "run" });
     encode(encoder, gpuState, arenaBuffer);
     if (!wantOutputs || plan.outputs.length === 0) {
@@ -192,8 +199,15 @@ export async function compilePlan(plan: Plan, resources: Resources): Promise<Exe
       released = true;
       uniform.release();
       ids.release();
+      positions.release();
     },
   };
+}
+
+function stateSlot(plan: Plan, { buffer: { kind, index } }: Tensor): StateSlot {
+  const slot = kind === "state" ? plan.layout.at(index) : undefined;
+  if (slot === undefined) throw new KernelError("backend", `${kind} ${index} is no state slot`);
+  return slot;
 }
 
 /** Only behind a run that succeeded: a failed one leaves the sequences where they were counted. */

@@ -1,5 +1,5 @@
 import { KernelError } from "../../spec/errors.ts";
-import type { Dispatch, Shader } from "../../wgsl/dispatch.ts";
+import { slotsOf, type Dispatch, type Shader } from "../../wgsl/dispatch.ts";
 import type { GpuDevice } from "./device.ts";
 
 /** Shader modules, layouts and pipelines of a device, each made once. */
@@ -8,8 +8,8 @@ export interface Pipelines {
   pipeline(dispatch: Dispatch): Promise<GPUComputePipeline>;
   /** Group 0: params, arena, and so many read-only buffers. */
   operandLayout(reads: number): GPUBindGroupLayout;
-  /** Group 1: one state. */
-  readonly stateLayout: GPUBindGroupLayout;
+  /** Group 1: so many state slots. */
+  stateLayout(slots: number): GPUBindGroupLayout;
 }
 
 /** Empty caches. */
@@ -18,16 +18,22 @@ export function createPipelines(gpu: GpuDevice): Pipelines {
   const modules = new Map<string, Promise<GPUShaderModule>>();
   const pipelines = new Map<string, Promise<GPUComputePipeline>>();
   const operandLayouts = new Map<number, GPUBindGroupLayout>();
+  const stateLayouts = new Map<number, GPUBindGroupLayout>();
   const pipelineLayouts = new Map<string, GPUPipelineLayout>();
   const entry = (binding: number, type: GPUBufferBindingType): GPUBindGroupLayoutEntry => ({
     binding,
     visibility: GPUShaderStage.COMPUTE,
     buffer: { type },
   });
-  const stateLayout = device.createBindGroupLayout({
-    label: "state",
-    entries: [entry(0, "storage")],
-  });
+
+  function stateLayout(slots: number): GPUBindGroupLayout {
+    return made(stateLayouts, slots, () =>
+      device.createBindGroupLayout({
+        label: `states, ${slots}`,
+        entries: Array.from({ length: slots }, (_, index) => entry(index, "storage")),
+      }),
+    );
+  }
 
   function operandLayout(reads: number): GPUBindGroupLayout {
     return made(operandLayouts, reads, () =>
@@ -42,13 +48,12 @@ export function createPipelines(gpu: GpuDevice): Pipelines {
     );
   }
 
-  function pipelineLayout({ reads, state }: Dispatch): GPUPipelineLayout {
-    return made(pipelineLayouts, `${reads.length} ${state === null ? "" : "state"}`, () =>
+  function pipelineLayout(dispatch: Dispatch): GPUPipelineLayout {
+    const [reads, slots] = [dispatch.reads.length, slotsOf(dispatch).length];
+    return made(pipelineLayouts, `${reads} ${slots}`, () =>
       device.createPipelineLayout({
         bindGroupLayouts:
-          state === null
-            ? [operandLayout(reads.length)]
-            : [operandLayout(reads.length), stateLayout],
+          slots === 0 ? [operandLayout(reads)] : [operandLayout(reads), stateLayout(slots)],
       }),
     );
   }

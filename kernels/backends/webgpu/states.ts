@@ -4,23 +4,28 @@ import { checkStateValues } from "../../spec/state-values.ts";
 import { slotSize, type StateLayout } from "../../spec/tensor.ts";
 import type { Allocation, Allocator } from "./buffers.ts";
 import type { GpuDevice } from "./device.ts";
+import { createGrowingSlot, type GrowingSlot } from "./growing-slot.ts";
 import type { Pipelines } from "./pipelines.ts";
 import type { Readback } from "./readback.ts";
 
 /** The GPU's side of a `StateBuffers`. */
 export interface GpuState {
-  readonly slots: readonly Allocation[];
-  /** Why there is no memory for it; null if all is well. */
-  readonly problem: Promise<KernelError | null>;
-  /** Group 1 of the slot, the same for every pipeline. */
-  bindGroup(slot: number): GPUBindGroup;
+  /** Tokens of each sequence that every slot that grows has room for. */
+  room(): number;
+  /** What stands behind a slot now; slots that grow move to other buffers. */
+  buffer(slot: number): GPUBuffer;
+  /** Group 1 with these slots, the same for every pipeline. */
+  bindGroup(slots: readonly number[]): GPUBindGroup;
 }
 
 /** The states of a backend. */
 export interface States {
   create(layout: StateLayout, batch: number): StateBuffers;
-  /** @throws KernelError `backend` for a state of another backend, or a released one; `out-of-memory` */
-  use(state: StateBuffers): Promise<GpuState>;
+  /**
+   * The state, with room for `length` more tokens.
+   * @throws KernelError `backend` for a state of another backend, or a released one; `out-of-memory`, `device-lost`
+   */
+  use(state: StateBuffers, length: number): Promise<GpuState>;
   read(state: StateBuffers, sequence: number): Promise<Float32Array[]>;
   write(
     state: StateBuffers,
@@ -30,6 +35,15 @@ export interface States {
   ): Promise<void>;
 }
 
+/** What `create` made. */
+interface Held {
+  readonly gpuState: GpuState;
+  /** Buffers of (B, slotSize) f32, and slots that grow, in the layout's order. */
+  readonly slots: readonly (Allocation | GrowingSlot)[];
+  /** Why there is no memory for it; null if all is well. */
+  readonly problem: Promise<KernelError | null>;
+}
+
 /** No states yet. */
 export function createStates(
   gpu: GpuDevice,
@@ -37,15 +51,21 @@ export function createStates(
   pipelines: Pipelines,
   readback: Readback,
 ): States {
-  const known = new WeakMap<StateBuffers, GpuState>();
+  const known = new WeakMap<StateBuffers, Held>();
 
-  async function use(state: StateBuffers): Promise<GpuState> {
+  async function held(state: StateBuffers): Promise<Held> {
+    gpu.check();
     const found = known.get(state);
     if (found === undefined)
       throw new KernelError("backend", "this state is not on this backend, or was released");
     const problem = await found.problem;
     if (problem !== null) throw problem;
     return found;
+  }
+
+  /** In room for the furthest sequence, as all share one buffer a slot. */
+  async function reserve(state: StateBuffers, { slots }: Held, tokens: number): Promise<void> {
+    for (const slot of slots) if (grows(slot)) await slot.reserve(tokens, state.positions);
   }
 
   function checkSequence(state: StateBuffers, sequence: number): void {
@@ -58,20 +78,27 @@ export function createStates(
   }
 
   return {
-    use,
+    async use(state, length) {
+      const found = await held(state);
+      await reserve(state, found, Math.max(...state.positions) + length);
+      return found.gpuState;
+    },
     create(layout, batch) {
       gpu.check();
-      const slots: Allocation[] = [];
+      const slots: (Allocation | GrowingSlot)[] = [];
       try {
         for (const slot of layout) {
           const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
-          slots.push(allocator.allocate(slot.name, batch * slotSize(slot) * 4, usage, "states"));
+          slots.push(
+            slot.grows === true
+              ? createGrowingSlot(gpu, allocator, readback, slot, batch)
+              : allocator.allocate(slot.name, batch * slotSize(slot) * 4, usage, "states"),
+          );
         }
       } catch (error) {
         for (const slot of slots) slot.release();
         throw error;
       }
-      const groups: GPUBindGroup[] = [];
       const state: StateBuffers = {
         batch,
         layout,
@@ -83,45 +110,77 @@ export function createStates(
       };
       known.set(state, {
         slots,
-        problem: Promise.all(slots.map((slot) => slot.problem)).then(
+        problem: Promise.all(slots.map((slot) => (grows(slot) ? null : slot.problem))).then(
           (problems) => problems.find((problem) => problem !== null) ?? null,
         ),
-        bindGroup(slot) {
-          groups[slot] ??= gpu.device.createBindGroup({
-            layout: pipelines.stateLayout,
-            entries: [{ binding: 0, resource: { buffer: slots[slot].buffer } }],
-          });
-          return groups[slot];
+        gpuState: {
+          room: () => Math.min(...slots.filter(grows).map(({ room }) => room)),
+          buffer: (slot) => slots[slot].buffer,
+          bindGroup: cachedBindGroups(gpu, pipelines, (slot) => slots[slot].buffer),
         },
       });
       return state;
     },
     async read(state, sequence) {
-      gpu.check();
       checkSequence(state, sequence);
-      const { slots } = await use(state);
-      return readback.submitAndRead(
+      const { slots } = await held(state);
+      const fixed = await readback.submitAndRead(
         gpu.device.createCommandEncoder({ label: "read state" }),
-        slots.map(({ buffer }, index) => {
+        slots.flatMap((slot, index) => {
           const bytes = slotSize(state.layout[index]) * 4;
-          return { buffer, offset: sequence * bytes, bytes };
+          return grows(slot) ? [] : [{ buffer: slot.buffer, offset: sequence * bytes, bytes }];
         }),
       );
+      const values: Float32Array[] = [];
+      let next = 0;
+      for (const slot of slots) {
+        values.push(
+          grows(slot) ? await slot.read(sequence, state.positions[sequence]) : fixed[next++],
+        );
+      }
+      return values;
     },
     async write(state, sequence, values, position) {
-      gpu.check();
       checkSequence(state, sequence);
-      const { slots } = await use(state);
-      // All sizes first: a state is written whole or not at all.
+      const found = await held(state);
+      // All sizes and all memory first: a state is written whole or not at all.
       checkStateValues(state.layout, values, position);
-      values.forEach((array, index) => {
-        gpu.device.queue.writeBuffer(
-          slots[index].buffer,
-          sequence * array.length * 4,
-          new Float32Array(array),
-        );
+      await reserve(state, found, position);
+      found.slots.forEach((slot, index) => {
+        const array = values[index];
+        if (grows(slot)) slot.write(sequence, array);
+        else {
+          const offset = sequence * array.length * 4;
+          gpu.device.queue.writeBuffer(slot.buffer, offset, new Float32Array(array));
+        }
       });
       state.positions[sequence] = position;
     },
+  };
+}
+
+function grows(slot: Allocation | GrowingSlot): slot is GrowingSlot {
+  return "room" in slot;
+}
+
+/** Bind groups by slots, made anew where a slot has moved. */
+function cachedBindGroups(
+  gpu: GpuDevice,
+  pipelines: Pipelines,
+  bufferOf: (slot: number) => GPUBuffer,
+): GpuState["bindGroup"] {
+  const made = new Map<string, { buffers: readonly GPUBuffer[]; group: GPUBindGroup }>();
+  return (slots) => {
+    const key = slots.join(" ");
+    const buffers = slots.map(bufferOf);
+    const known = made.get(key);
+    if (known?.buffers.every((buffer, index) => buffer === buffers[index]) === true)
+      return known.group;
+    const group = gpu.device.createBindGroup({
+      layout: pipelines.stateLayout(slots.length),
+      entries: buffers.map((buffer, binding) => ({ binding, resource: { buffer } })),
+    });
+    made.set(key, { buffers, group });
+    return group;
   };
 }
