@@ -110,7 +110,7 @@ export function createStates(
       };
       known.set(state, {
         slots,
-        problem: Promise.all(slots.map((slot) => (grows(slot) ? null : slot.problem))).then(
+        problem: Promise.all(slots.flatMap((slot) => (grows(slot) ? [] : [slot.problem]))).then(
           (problems) => problems.find((problem) => problem !== null) ?? null,
         ),
         gpuState: {
