@@ -48,6 +48,10 @@ export interface GgufDescription {
   readonly architecture: string;
   /** The fields `<architecture>.…`, without that prefix: { block_count: 24 }. Whole numbers become u32, others f32. */
   readonly fields: Readonly<Record<string, number | boolean | string | readonly number[]>>;
+  /** Tensors whose dimensions are otherwise than (rows, cols) without sides of 1, fastest first: a name's → [48, 1, 1, 6]. */
+  readonly shapes?: Readonly<Record<string, readonly number[]>>;
+  /** Tensors that llama.cpp asks for and nothing here loads: each name's values are another's. */
+  readonly copies?: Readonly<Record<string, string>>;
 }
 
 /** How a model's configuration is understood: one object in one file for each `model_type`. */
@@ -70,6 +74,15 @@ export function requireGeometry(holds: boolean, reason: string): void {
     });
 }
 
+/**
+ * The number of layers, before anything is made for each.
+ * @throws WeightsError `malformed`
+ */
+export function requireLayers(nLayer: number): number {
+  requireGeometry(nLayer <= MAX_LAYERS, `${nLayer} layers`);
+  return nLayer;
+}
+
 /** @throws WeightsError `unsupported` for a `hidden_act` other than silu */
 export function requireSilu(config: ConfigFields): void {
   const activation = config.string(["hidden_act"], "silu");
@@ -82,4 +95,15 @@ export function requireSilu(config: ConfigFields): void {
       actual: activation,
     });
   }
+}
+
+/** What reads the GGUF files of an architecture that llama.cpp does not have. */
+export function noGguf(modelType: string): Architecture["fromGguf"] {
+  return () => {
+    throw new WeightsError("unsupported", {
+      file: "GGUF metadata",
+      reason: `there is no agreed form of "${modelType}" models in GGUF files`,
+      expected: "a folder with config.json and model.safetensors",
+    });
+  };
 }

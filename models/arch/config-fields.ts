@@ -18,6 +18,11 @@ export class ConfigFields {
     return this.#find(names) !== null;
   }
 
+  /** True if the field is there and says null: another thing than a field that is not there, where its default is not null. */
+  isNull(name: string): boolean {
+    return Object.hasOwn(this.#json, name) && this.#json[name] === null;
+  }
+
   /** True if the field is there and is exactly this text. */
   is(name: string, text: string): boolean {
     return this.#find([name])?.value === text;

@@ -12,7 +12,6 @@ import { selectiveScan } from "../../kernels/ops/selective-scan/selective-scan.t
 import type { Recorder } from "../../kernels/spec/op.ts";
 import type { StateLayout, Tensor, Weight } from "../../kernels/spec/tensor.ts";
 import { lastRows, split } from "../../kernels/spec/views.ts";
-import { WeightsError } from "../weights/errors.ts";
 import type { JsonObject } from "../weights/json.ts";
 import {
   MAX_LAYERS,
@@ -23,6 +22,7 @@ import {
   type RecordRun,
 } from "./architecture.ts";
 import { ConfigFields } from "./config-fields.ts";
+import { falconMamba } from "./falcon_mamba.ts";
 import { GgufFields } from "./gguf-fields.ts";
 import type { WeightLoader } from "./weight-loader.ts";
 
@@ -241,12 +241,7 @@ export const mamba: Architecture = {
 
   fromGguf(metadata, tensors) {
     const config = new GgufFields(metadata, "mamba");
-    if (config.flag("ssm.dt_b_c_rms")) {
-      throw new WeightsError("unsupported", {
-        file: "GGUF metadata",
-        reason: "norms on dt, B and C (Falcon Mamba) are not supported",
-      });
-    }
+    if (config.flag("ssm.dt_b_c_rms")) return falconMamba.fromGguf(metadata, tensors);
     const { gguf } = NAMES;
     return model({
       nLayer: config.count("block_count"),

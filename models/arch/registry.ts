@@ -2,11 +2,24 @@ import type { ModelConfig } from "../weights/open-model.ts";
 import type { TensorSource } from "../weights/source.ts";
 import type { Architecture, Model } from "./architecture.ts";
 import { UnknownArchitectureError } from "./errors.ts";
+import { falconMamba } from "./falcon_mamba.ts";
+import { jamba } from "./jamba.ts";
 import { mamba } from "./mamba.ts";
 import { mamba2 } from "./mamba2.ts";
+import { rwkv } from "./rwkv.ts";
+import { rwkv7 } from "./rwkv7.ts";
 
-/** Every architecture, under its `model_type`, which is also what GGUF calls it. */
-const architectures: ReadonlyMap<string, Architecture> = new Map(Object.entries({ mamba, mamba2 }));
+/** Every architecture under its `model_type`, and under GGUF's name where that is another. */
+const architectures: ReadonlyMap<string, Architecture> = new Map(
+  Object.entries({
+    falcon_mamba: falconMamba,
+    jamba,
+    mamba,
+    mamba2,
+    rwkv,
+    rwkv7,
+  }),
+);
 
 /**
  * The model that a configuration describes; its dimensions are checked against each other, its weights not yet.
