@@ -8,6 +8,8 @@ import { gatedRmsNormRef } from "./gated-rms-norm/gated-rms-norm.ref.ts";
 import { gatedRmsNormOp } from "./gated-rms-norm/gated-rms-norm.ts";
 import { linearRef } from "./linear/linear.ref.ts";
 import { linearOp } from "./linear/linear.ts";
+import { mamba3ScanRef } from "./mamba3-scan/mamba3-scan.ref.ts";
+import { mamba3ScanOp } from "./mamba3-scan/mamba3-scan.ts";
 import { rmsNormRef } from "./rms-norm/rms-norm.ref.ts";
 import { rmsNormOp } from "./rms-norm/rms-norm.ts";
 import { selectiveScanRef } from "./selective-scan/selective-scan.ref.ts";
@@ -30,8 +32,22 @@ import { routeRef } from "./route/route.ref.ts";
 import { routeOp } from "./route/route.ts";
 import { expertLinearRef } from "./expert-linear/expert-linear.ref.ts";
 import { expertLinearOp } from "./expert-linear/expert-linear.ts";
+import { rgLruRef } from "./rg-lru/rg-lru.ref.ts";
+import { rgLruOp } from "./rg-lru/rg-lru.ts";
+import { mlstmRef } from "./mlstm/mlstm.ref.ts";
+import { mlstmOp } from "./mlstm/mlstm.ts";
 import { ssdRef } from "./ssd/ssd.ref.ts";
 import { ssdOp } from "./ssd/ssd.ts";
+import { tokenShiftRef } from "./token-shift/token-shift.ref.ts";
+import { tokenShiftOp } from "./token-shift/token-shift.ts";
+import { wkv4Ref } from "./wkv4/wkv4.ref.ts";
+import { wkv4Op } from "./wkv4/wkv4.ts";
+import { wkv7Ref } from "./wkv7/wkv7.ref.ts";
+import { wkv7Op } from "./wkv7/wkv7.ts";
+import { wkv7BonusRef } from "./wkv7-bonus/wkv7-bonus.ref.ts";
+import { wkv7BonusOp } from "./wkv7-bonus/wkv7-bonus.ts";
+import { wkv7KeysRef } from "./wkv7-keys/wkv7-keys.ref.ts";
+import { wkv7KeysOp } from "./wkv7-keys/wkv7-keys.ts";
 
 /** One op: its declaration, and the plain implementation that judges all others. */
 export interface Op {
@@ -48,6 +64,8 @@ export const ops = {
   "causal-conv1d": op(causalConv1dOp, causalConv1dRef),
   "selective-scan": op(selectiveScanOp, selectiveScanRef),
   ssd: op(ssdOp, ssdRef),
+  "rg-lru": op(rgLruOp, rgLruRef),
+  mlstm: op(mlstmOp, mlstmRef),
   "layer-norm": op(layerNormOp, layerNormRef),
   activation: op(activationOp, activationRef),
   gate: op(gateOp, gateRef),
@@ -57,6 +75,12 @@ export const ops = {
   attention: op(attentionOp, attentionRef),
   route: op(routeOp, routeRef),
   "expert-linear": op(expertLinearOp, expertLinearRef),
+  "token-shift": op(tokenShiftOp, tokenShiftRef),
+  wkv4: op(wkv4Op, wkv4Ref),
+  wkv7: op(wkv7Op, wkv7Ref),
+  "wkv7-bonus": op(wkv7BonusOp, wkv7BonusRef),
+  "wkv7-keys": op(wkv7KeysOp, wkv7KeysRef),
+  "mamba3-scan": op(mamba3ScanOp, mamba3ScanRef),
 } satisfies Record<string, Op>;
 
 export type OpName = keyof typeof ops;

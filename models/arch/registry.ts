@@ -4,8 +4,11 @@ import type { Architecture, Model } from "./architecture.ts";
 import { UnknownArchitectureError } from "./errors.ts";
 import { falconMamba } from "./falcon_mamba.ts";
 import { jamba } from "./jamba.ts";
+import { lfm2 } from "./lfm2.ts";
+import { lfm2Moe } from "./lfm2_moe.ts";
 import { mamba } from "./mamba.ts";
 import { mamba2 } from "./mamba2.ts";
+import { recurrentGemma } from "./recurrent_gemma.ts";
 import { rwkv } from "./rwkv.ts";
 import { rwkv7 } from "./rwkv7.ts";
 
@@ -14,8 +17,12 @@ const architectures: ReadonlyMap<string, Architecture> = new Map(
   Object.entries({
     falcon_mamba: falconMamba,
     jamba,
+    lfm2,
+    lfm2_moe: lfm2Moe,
+    lfm2moe: lfm2Moe,
     mamba,
     mamba2,
+    recurrent_gemma: recurrentGemma,
     rwkv,
     rwkv7,
   }),

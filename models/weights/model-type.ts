@@ -1,0 +1,12 @@
+import type { JsonObject } from "./json.ts";
+
+/**
+ * Which architecture a config.json is of: its `model_type`, or what the layouts of a model's authors say instead of it.
+ * "" where it says nothing that is known.
+ */
+export function modelTypeOf(json: JsonObject): string {
+  const { model_type: modelType, architecture } = json;
+  if (typeof modelType === "string") return modelType;
+  if (typeof architecture === "string" && architecture.startsWith("rwkv7")) return "rwkv7";
+  return "";
+}
