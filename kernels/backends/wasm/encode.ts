@@ -6,6 +6,7 @@ import type { GatedRmsNormOperands } from "../../ops/gated-rms-norm/gated-rms-no
 import type { GateOperands } from "../../ops/gate/gate.ts";
 import type { LayerNormOperands } from "../../ops/layer-norm/layer-norm.ts";
 import type { LinearOperands } from "../../ops/linear/linear.ts";
+import type { Mamba3ScanOperands } from "../../ops/mamba3-scan/mamba3-scan.ts";
 import type { RmsNormOperands } from "../../ops/rms-norm/rms-norm.ts";
 import type { ScaledAddOperands } from "../../ops/scaled-add/scaled-add.ts";
 import type { SelectiveScanOperands } from "../../ops/selective-scan/selective-scan.ts";
@@ -20,6 +21,7 @@ import {
   rmsNorm,
   scaledAdd,
 } from "./encode-elementwise.ts";
+import { encodeMamba3Scan } from "./encode-mamba3-scan.ts";
 import {
   DTYPES,
   float,
@@ -90,6 +92,8 @@ function encodeCall(call: OpCall, plan: Plan, threads: number): Part {
       return scaledAdd(operandsOf<ScaledAddOperands>(call));
     case "block-linear":
       return blockLinear(operandsOf<BlockLinearOperands>(call));
+    case "mamba3-scan":
+      return encodeMamba3Scan(operandsOf<Mamba3ScanOperands>(call), plan.batch);
     default:
       return unknownOp(call.op);
   }

@@ -19,6 +19,7 @@ export const OPCODES = {
   gate: 13,
   scaledAdd: 14,
   blockLinear: 15,
+  mamba3Scan: 16,
 } as const;
 export type Opcode = keyof typeof OPCODES;
 

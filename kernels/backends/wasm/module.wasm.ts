@@ -8,6 +8,7 @@ import { gate } from "../../ops/gate/gate.wasm";
 import { layerNorm } from "../../ops/layer-norm/layer-norm.wasm";
 import { linear, quantize } from "../../ops/linear/linear.wasm";
 import { packRows, preparePacked } from "../../ops/linear/packed.wasm";
+import { mamba3Scan } from "../../ops/mamba3-scan/mamba3-scan.wasm";
 import { rmsNorm } from "../../ops/rms-norm/rms-norm.wasm";
 import { scaledAdd } from "../../ops/scaled-add/scaled-add.wasm";
 import { selectiveScan } from "../../ops/selective-scan/selective-scan.wasm";
@@ -79,6 +80,7 @@ function execute(plan: usize): i32 {
       case 13: gate(instruction); break;
       case 14: scaledAdd(instruction); break;
       case 15: blockLinear(instruction); break;
+      case 16: mamba3Scan(instruction); break;
       default: unreachable();
     }
     // Behind the last barrier the leader may already have freed the plan, so all reading of it comes before.
