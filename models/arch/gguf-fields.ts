@@ -23,6 +23,18 @@ export class GgufFields {
     return value;
   }
 
+  /**
+   * A whole number in 0 … 2^24.
+   * @throws WeightsError `missing`, `malformed`
+   */
+  whole(field: string, fallback?: number): number {
+    if (fallback !== undefined && !this.has(field)) return fallback;
+    const value = this.#number(field);
+    if (!Number.isInteger(value) || value < 0 || value > 2 ** 24)
+      throw this.#wrong(field, "a whole number in 0 … 2^24", value);
+    return value;
+  }
+
   /** True if the field is there. */
   has(field: string): boolean {
     return this.#metadata.has(`${this.#architecture}.${field}`);

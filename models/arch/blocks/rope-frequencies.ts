@@ -12,6 +12,8 @@ export interface Rotation {
   readonly frequencies: Float32Array<ArrayBuffer>;
   /** Multiplies sine and cosine. */
   readonly scale: number;
+  /** The base, where the frequencies are nothing but its powers. */
+  readonly theta?: number;
 }
 
 /** What an architecture knows of its rotation besides the configuration's fields. */
@@ -49,7 +51,7 @@ export function readRotation(config: ConfigFields, defaults: RotationDefaults): 
 
   switch (type) {
     case "default":
-      return { frequencies: plain, scale: 1 };
+      return { frequencies: plain, scale: 1, theta };
     case "linear": {
       const factor = own.positive(["factor"]);
       return { frequencies: plain.map((frequency) => frequency / factor), scale: 1 };
