@@ -31,6 +31,11 @@ export interface AttentionShape {
   /** Of the projections q, k, v. */
   readonly qkvBias: boolean;
   readonly outBias: boolean;
+  /**
+   * The row of a safetensors file that stands in row `row` of a head's queries and keys; left out: the same. Where
+   * llama.cpp turns neighbours and Hugging Face halves, its files hold the rows in this order.
+   */
+  readonly qkOrder?: (row: number) => number;
   /** RMS norms of queries and keys before they turn: of each head by itself, or across all heads. */
   readonly qkNorm: null | {
     readonly over: "head" | "all";
@@ -152,10 +157,20 @@ export async function loadAttention(
   const { dIn, dOut, headDim, qkvBias, outBias, qkNorm } = c;
   const dQ = c.nHead * headDim;
   const dKv = c.nKvHead * headDim;
-  const matrix = (name: string, rows: number, cols: number): Promise<Weight> =>
-    from.matrix(`${at}${name}.weight`, rows, cols);
-  const bias = async (there: boolean, name: string, cols: number): Promise<Weight | null> =>
-    there ? from.vector(`${at}${name}.bias`, 1, cols) : null;
+  const { qkOrder } = c;
+  const inHeads =
+    qkOrder === undefined || from.format === "gguf"
+      ? undefined
+      : (row: number): number => row - (row % headDim) + qkOrder(row % headDim);
+  const matrix = (name: string, rows: number, order?: typeof inHeads): Promise<Weight> =>
+    from.matrix([{ name: `${at}${name}.weight`, rows, ...(order ? { order } : {}) }], rows, dIn);
+  const bias = async (
+    there: boolean,
+    name: string,
+    cols: number,
+    order?: typeof inHeads,
+  ): Promise<Weight | null> =>
+    there ? from.vector(`${at}${name}.bias`, 1, cols, undefined, order) : null;
   const norm = async (name: string, width: number): Promise<Weight | null> =>
     qkNorm === null
       ? null
@@ -166,17 +181,25 @@ export async function loadAttention(
           from.format === "gguf" ? undefined : qkNorm.map,
         );
   return {
-    q: await matrix(names.q, dQ, dIn),
-    qBias: await bias(qkvBias, names.q, dQ),
-    k: await matrix(names.k, dKv, dIn),
-    kBias: await bias(qkvBias, names.k, dKv),
-    v: await matrix(names.v, dKv, dIn),
+    q: await matrix(names.q, dQ, inHeads),
+    qBias: await bias(qkvBias, names.q, dQ, inHeads),
+    k: await matrix(names.k, dKv, inHeads),
+    kBias: await bias(qkvBias, names.k, dKv, inHeads),
+    v: await matrix(names.v, dKv),
     vBias: await bias(qkvBias, names.v, dKv),
     qNorm: await norm(names.qNorm, dQ),
     kNorm: await norm(names.kNorm, dKv),
-    out: await matrix(names.out, dOut, dQ),
+    out: await from.matrix(`${at}${names.out}.weight`, dOut, dQ),
     outBias: await bias(outBias, names.out, dOut),
   };
+}
+
+/**
+ * The order of a head's rows in which pairs (i, i + rotaryDim / 2) become neighbours (2 i, 2 i + 1); for `qkOrder`.
+ */
+export function neighbourOrder(rotaryDim: number): (row: number) => number {
+  const half = rotaryDim / 2;
+  return (row) => (row < rotaryDim ? (row % 2) * half + Math.floor(row / 2) : row);
 }
 
 /** Puts a rotation's table onto the backend. */
