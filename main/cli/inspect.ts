@@ -1,6 +1,7 @@
 import type { DeviceInfo } from "../../kernels/spec/backend.ts";
 import type { ModelInspection } from "../../models/engine/protocol.ts";
-import { modelFiles, modelPath, withEngine } from "./model.ts";
+import { modelFiles } from "../services/models/model-files.ts";
+import { modelPath, withEngine } from "./model.ts";
 import { parse, readCommon, UsageError } from "./options.ts";
 import { writeJson, writeResult } from "./output.ts";
 

@@ -1,10 +1,11 @@
-import { readdir, stat } from "node:fs/promises";
+import { readdir } from "node:fs/promises";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { TarnError } from "../contract/errors.ts";
 import type { EngineClient } from "../engine/client.ts";
 import { startNodeEngine } from "../engine/node-host.ts";
-import type { ModelFile, ModelInfo } from "../../models/engine/protocol.ts";
+import type { ModelInfo } from "../../models/engine/protocol.ts";
+import { modelFiles } from "../services/models/model-files.ts";
 import type { CommonOptions } from "./options.ts";
 import { note } from "./output.ts";
 
@@ -28,48 +29,6 @@ export async function modelPath({ model }: Pick<CommonOptions, "model">): Promis
   return path.join(bundledModels, bundled);
 }
 
-/**
- * The files of a model, as the engine opens them: a GGUF file alone, or a folder's configuration and safetensors.
- * @throws TarnError `not-found`, `weights`
- */
-export async function modelFiles(model: string): Promise<ModelFile[]> {
-  const found = await stat(model).catch(() => null);
-  if (found === null)
-    throw new TarnError("not-found", `There is no model at ${model}.`, { path: model });
-  if (found.isFile()) return [{ name: path.basename(model), open: model, bytes: found.size }];
-  const names = (await readdir(model)).toSorted();
-  const belonging = names.filter(
-    (name) => name.endsWith(".safetensors") || configurationNames.has(name),
-  );
-  const gguf = names.filter((name) => name.endsWith(".gguf"));
-  const chosen = belonging.some((name) => name.endsWith(".safetensors")) ? belonging : gguf;
-  const [first, second] = gguf;
-  if (chosen === gguf && first !== undefined && second !== undefined) {
-    throw new TarnError(
-      "weights",
-      `${model} holds several GGUF files (${first}, ${second}, …). Name the one you mean.`,
-      { path: model },
-    );
-  }
-  if (chosen.length === 0) {
-    throw new TarnError("weights", `${model} holds neither safetensors nor a GGUF file.`, {
-      path: model,
-    });
-  }
-  return await Promise.all(
-    chosen.map(async (name) => {
-      const open = path.join(model, name);
-      return { name, open, bytes: (await stat(open)).size };
-    }),
-  );
-}
-
-const configurationNames = new Set([
-  "config.json",
-  "generation_config.json",
-  "model.safetensors.index.json",
-]);
-
 /** Runs `use` with an engine that ends with it, however it ends. */
 export async function withEngine<T>(use: (engine: EngineClient) => Promise<T>): Promise<T> {
   const engine = startNodeEngine();
@@ -89,7 +48,7 @@ export async function withModel<T>(
   const files = await modelFiles(file);
   return await withEngine(async (engine) => {
     const model = await engine.call("load", {
-      files,
+      files: files.map(({ name, open, bytes }) => ({ name, open, bytes })),
       backend: options.backend,
       quantise: options.quantise,
       threads: options.threads,

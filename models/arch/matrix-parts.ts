@@ -10,6 +10,8 @@ export interface MatrixPart {
   readonly firstRow?: number;
   /** All from `firstRow` on if left out. */
   readonly rows?: number;
+  /** Rows that the whole stored tensor must have, where the part is not all of it. */
+  readonly storedRows?: number;
   /** The stored row (counted from `firstRow`) that stands in row `row` of the part: for heads that lie interleaved. */
   readonly order?: (row: number) => number;
   /** The stored column that stands in column `col`. Only for tensors that may be read as f32 and packed again. */
@@ -42,19 +44,23 @@ export function resolveParts(
     const { shape } = source.info(name);
     const values = shape.reduce((product, side) => product * side, 1);
     const count = given ?? values / cols - firstRow;
+    const { storedRows = values / cols } = part;
     const fits =
       (shape.at(-1) === cols || values === cols) &&
       (firstRow + count) * cols <= values &&
+      storedRows * cols === values &&
       count > 0;
     if (!fits || !Number.isInteger(count)) {
-      throw mismatch(source, name, `${given ?? "some"} rows of ${cols} from row ${firstRow}`);
+      const asked = `${given ?? "some"} rows of ${cols} from row ${firstRow}`;
+      throw mismatch(source, name, parts.length === 1 ? `(${rows}, ${cols})` : asked);
     }
     return { name, firstRow, rows: count, order, columnOrder };
   });
   const total = resolved.reduce((sum, part) => sum + part.rows, 0);
   if (total !== rows) {
     const [first] = resolved;
-    throw mismatch(source, first?.name ?? "", `${rows} rows of ${cols} in all, not ${total}`);
+    const asked = parts.length === 1 ? "" : ` in all, not ${total} rows`;
+    throw mismatch(source, first?.name ?? "", `(${rows}, ${cols})${asked}`);
   }
   return resolved;
 }

@@ -70,7 +70,7 @@ describe("q8_0", () => {
       "default.gguf",
       readFileSync(new URL("resources/models/tarn-default-25m-Q8_0.gguf", root)),
     );
-    const { tensors } = await openGguf(file);
+    const { tensors } = await openGguf([file]);
     const expected = await tensors.matrix("blk.0.ssm_in.weight", null).read(0, 8);
     const packed = encodeF32("q8_0", before);
     expect(packed.length).toBe(expected.length);

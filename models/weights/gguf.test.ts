@@ -57,6 +57,28 @@ interface Tensor {
   readonly offset?: number;
 }
 
+/** Part `number` of a model split into `count`, with one tensor. */
+function part(number: number, count: number, tensor: string): Uint8Array<ArrayBuffer> {
+  return header(1, 3)
+    .string("split.no")
+    .u32(2)
+    .raw(number, 0)
+    .string("split.count")
+    .u32(2)
+    .raw(count, 0)
+    .string("split.tensors.count")
+    .u32(5)
+    .u32(2)
+    .string(tensor)
+    .u32(1)
+    .u64(2)
+    .u32(0)
+    .u64(0)
+    .align(32)
+    .raw(0, 0, 0, 0, 0, 0, 128, 63)
+    .done();
+}
+
 function withTensors(tensors: readonly Tensor[], dataBytes: number): Uint8Array<ArrayBuffer> {
   const writer = header(tensors.length, 0);
   for (const { name = "t", dims = [2, 3], type = 0, offset = 0 } of tensors) {
@@ -71,7 +93,7 @@ function withTensors(tensors: readonly Tensor[], dataBytes: number): Uint8Array<
 }
 
 async function refusal(bytes: Uint8Array): Promise<WeightsError> {
-  const error: unknown = await openGguf(memoryFile("x.gguf", bytes)).then(
+  const error: unknown = await openGguf([memoryFile("x.gguf", bytes)]).then(
     () => null,
     (reason: unknown) => reason,
   );
@@ -81,7 +103,7 @@ async function refusal(bytes: Uint8Array): Promise<WeightsError> {
 
 describe("a GGUF file", () => {
   it("gives what the default model's file says, with dimensions slowest first", async () => {
-    const { metadata, tensors } = await openGguf(memoryFile("default.gguf", shipped));
+    const { metadata, tensors } = await openGguf([memoryFile("default.gguf", shipped)]);
     expect(metadata.get("general.architecture")).toBe("mamba2");
     expect(metadata.get("mamba2.ssm.inner_size")).toBe(1024);
     expect(metadata.get("tokenizer.ggml.tokens")).toHaveLength(8192);
@@ -147,7 +169,7 @@ describe("a GGUF file", () => {
         .u64(2)
         .u32(1)
         .u32(2);
-      const { metadata } = await openGguf(memoryFile("x", writer.done()));
+      const { metadata } = await openGguf([memoryFile("x", writer.done())]);
       expect(Object.fromEntries(metadata)).toEqual({
         u8: 200,
         i8: -56,
@@ -171,7 +193,7 @@ describe("a GGUF file", () => {
       ],
       128 + 34,
     );
-    const { tensors } = await openGguf(memoryFile("x", bytes));
+    const { tensors } = await openGguf([memoryFile("x", bytes)]);
     expect(tensors.names().map((name) => tensors.info(name).dtype)).toEqual([
       "f32",
       "f16",
@@ -294,12 +316,33 @@ describe("a GGUF file", () => {
       { code: "malformed" },
     ],
     [
-      "is one of several parts",
-      header(0, 1).string("split.count").u32(2).raw(3, 0).done(),
-      { code: "unsupported" },
+      "is one of several parts, and the others are not there",
+      part(0, 2, "a"),
+      { code: "missing", expected: "2 files" },
     ],
   ])("is refused where it %s", async (_, bytes, expected) => {
     expect(await refusal(bytes)).toMatchObject(expected);
+  });
+
+  it("is read in parts, in any order, each once and all of them", async () => {
+    const parts = [part(1, 2, "b"), part(0, 2, "a")].map((bytes, i) =>
+      memoryFile(`m-0000${2 - i}-of-00002.gguf`, bytes),
+    );
+    const { tensors, metadata } = await openGguf(parts);
+    expect(tensors.names()).toEqual(["b", "a"]);
+    expect(metadata.get("split.no")).toBe(0);
+    expect(await tensors.readF32("b")).toEqual(Float32Array.of(0, 1));
+    const wrong = [
+      [part(0, 2, "a"), part(0, 2, "b")],
+      [part(0, 2, "a"), part(1, 2, "a")],
+      [part(0, 3, "a"), part(1, 3, "b")],
+      [part(0, 2, "a"), part(1, 2, "b"), part(1, 2, "c")],
+      [part(0, 1, "a"), part(1, 2, "b")],
+    ];
+    for (const files of wrong) {
+      const opened = openGguf(files.map((bytes, i) => memoryFile(`${i}.gguf`, bytes)));
+      await expect(opened).rejects.toBeInstanceOf(WeightsError);
+    }
   });
 
   it("is refused with nothing but typed errors, or read, whatever bytes are changed", async () => {

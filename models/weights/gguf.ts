@@ -53,14 +53,51 @@ const GGML_TYPES: ReadonlyMap<number, { readonly name: string; readonly dtype?: 
     [39, { name: "MXFP4", dtype: "mxfp4" }],
   ]);
 
-/** A GGUF file: what it says of itself, and its tensors. */
+/** A GGUF model: what its first file says of it, and the tensors of all of them. */
 export interface GgufFile {
   readonly metadata: GgufMetadata;
   readonly tensors: StoredTensors;
 }
 
-/** @throws WeightsError `malformed`, `unsupported`, `io` */
-export async function openGguf(file: RandomAccessFile): Promise<GgufFile> {
+/**
+ * Opens a GGUF model from its file, or from all of the files that it is split into, in any order.
+ * @throws WeightsError `malformed`, `missing`, `unsupported`, `io`
+ */
+export async function openGguf(files: readonly RandomAccessFile[]): Promise<GgufFile> {
+  const parts: GgufPart[] = [];
+  for (const file of files) parts.push(await readPart(file));
+  const first = checkSplit(parts);
+  const tensors = new Map<string, StoredTensor>();
+  for (const part of parts) {
+    for (const [name, tensor] of part.tensors) {
+      if (tensors.has(name)) {
+        throw new WeightsError("malformed", {
+          file: part.file.name,
+          tensor: name,
+          reason: "the tensor is in another part of the model too",
+        });
+      }
+      tensors.set(name, tensor);
+    }
+  }
+  return { metadata: first.metadata, tensors: new StoredTensors("gguf", tensors, files) };
+}
+
+/**
+ * What a GGUF file says of itself; of a split model, its first file.
+ * @throws WeightsError as `openGguf`
+ */
+export async function readGgufMetadata(file: RandomAccessFile): Promise<GgufMetadata> {
+  return (await readPart(file)).metadata;
+}
+
+interface GgufPart {
+  readonly file: RandomAccessFile;
+  readonly metadata: GgufMetadata;
+  readonly tensors: ReadonlyMap<string, StoredTensor>;
+}
+
+async function readPart(file: RandomAccessFile): Promise<GgufPart> {
   const cursor = new GgufCursor(file);
   if (file.bytes < 24)
     throw new WeightsError("malformed", {
@@ -85,27 +122,62 @@ export async function openGguf(file: RandomAccessFile): Promise<GgufFile> {
   }
   const tensorCount = await cursor.size("the number of tensors");
   const metadata = await readMetadata(cursor, await cursor.size("the number of metadata keys"));
-  checkUnsplit(file, metadata);
   return {
+    file,
     metadata,
-    tensors: new StoredTensors(
-      "gguf",
-      await readTensors(cursor, tensorCount, alignment(file, metadata)),
-      [file],
-    ),
+    tensors: await readTensors(cursor, tensorCount, alignment(file, metadata)),
   };
 }
 
-function checkUnsplit(file: RandomAccessFile, metadata: GgufMetadata): void {
-  const parts = metadata.get("split.count");
-  if (typeof parts === "number" && parts > 1) {
-    throw new WeightsError("unsupported", {
-      file: file.name,
-      reason: "the model is split over several GGUF files; join them with llama-gguf-split --merge",
-      expected: "1 file",
-      actual: parts,
+/**
+ * That the parts are all of one model's, each once; returns the one that describes it.
+ * Source: llama.cpp, tools/gguf-split.
+ */
+function checkSplit(parts: readonly GgufPart[]): GgufPart {
+  const numbered = parts.map((part) => {
+    const number = part.metadata.get("split.no");
+    const count = part.metadata.get("split.count");
+    return {
+      part,
+      number: typeof number === "number" ? number : 0,
+      count: typeof count === "number" && count > 0 ? count : 1,
+    };
+  });
+  const first = numbered.find(({ number }) => number === 0) ?? numbered[0];
+  if (first === undefined)
+    throw new WeightsError("missing", { file: "", reason: "there is no GGUF file" });
+  const where = { file: first.part.file.name };
+  const present = new Set(numbered.map(({ number }) => number));
+  for (let number = 0; number < first.count; number++) {
+    // A count that lies is met by the first number that is not there.
+    if (!present.has(number)) {
+      throw new WeightsError("missing", {
+        ...where,
+        reason: `part ${number + 1} of the ${first.count} files that the model is split into is not beside it`,
+        expected: `${first.count} files`,
+        actual: parts.length,
+      });
+    }
+  }
+  if (parts.length !== first.count || numbered.some(({ count }) => count !== first.count)) {
+    throw new WeightsError("malformed", {
+      ...where,
+      reason: "the GGUF files are not the parts of one model",
+      expected: `${first.count} files`,
+      actual: parts.length,
     });
   }
+  const expected = first.part.metadata.get("split.tensors.count");
+  const actual = parts.reduce((sum, part) => sum + part.tensors.size, 0);
+  if (typeof expected === "number" && expected !== actual) {
+    throw new WeightsError("malformed", {
+      ...where,
+      reason: "the parts have another number of tensors than the model",
+      expected,
+      actual,
+    });
+  }
+  return first.part;
 }
 
 function alignment(file: RandomAccessFile, metadata: GgufMetadata): number {

@@ -4,6 +4,7 @@ import type { GgufMetadata, GgufValue } from "./gguf-metadata.ts";
 import { openGguf } from "./gguf.ts";
 import { modelIdentity } from "./identity.ts";
 import type { JsonObject } from "./json.ts";
+import { modelTypeOf } from "./model-type.ts";
 import { openSafetensors, openShards } from "./safetensors.ts";
 import type { RandomAccessFile, TensorSource } from "./source.ts";
 import { readExactly, type StoredTensors } from "./stored-tensors.ts";
@@ -29,14 +30,14 @@ export interface OpenedModel {
 }
 
 /**
- * Opens a model from its files: one GGUF file, or config.json with model.safetensors or its shards.
+ * Opens a model from its files: one GGUF file or all of its parts, or config.json with model.safetensors or its shards.
  * The files are owned by the result; they are closed when opening fails.
  * @throws WeightsError
  */
 export async function openModel(files: readonly RandomAccessFile[]): Promise<OpenedModel> {
   try {
-    const gguf = files.find((file) => file.name.endsWith(".gguf"));
-    return gguf === undefined ? await openFolder(files) : await openGgufModel(gguf, files);
+    const gguf = files.filter((file) => file.name.endsWith(".gguf"));
+    return gguf.length === 0 ? await openFolder(files) : await openGgufModel(gguf, files);
   } catch (error) {
     await Promise.allSettled(files.map((file) => file.close()));
     throw error;
@@ -44,19 +45,23 @@ export async function openModel(files: readonly RandomAccessFile[]): Promise<Ope
 }
 
 async function openGgufModel(
-  file: RandomAccessFile,
+  gguf: readonly RandomAccessFile[],
   files: readonly RandomAccessFile[],
 ): Promise<OpenedModel> {
-  const { metadata, tensors } = await openGguf(file);
+  const { metadata, tensors } = await openGguf(gguf);
   const modelType = metadata.get("general.architecture");
+  const fileName = gguf[0]?.name ?? "";
   if (typeof modelType !== "string")
     throw new WeightsError("malformed", {
-      file: file.name,
+      file: fileName,
       reason: "general.architecture is missing",
     });
   const name = metadata.get("general.name");
   return {
-    name: typeof name === "string" && name !== "" ? name : file.name.replace(/\.gguf$/, ""),
+    name:
+      typeof name === "string" && name !== ""
+        ? name
+        : fileName.replace(/(-\d{5}-of-\d{5})?\.gguf$/, ""),
     config: { format: "gguf", modelType, metadata },
     tensors,
     stopIds: ggufStopIds(metadata),
@@ -123,13 +128,12 @@ async function openFolder(files: readonly RandomAccessFile[]): Promise<OpenedMod
       ? null
       : parseConfig(await readSmall(generationFile), generationFile.name);
   const tensors = await openTensors(byName);
-  const modelType = json["model_type"];
   const name = json["_name_or_path"];
   return {
     name: typeof name === "string" ? name : "",
     config: {
       format: "safetensors",
-      modelType: typeof modelType === "string" ? modelType : "",
+      modelType: modelTypeOf(json),
       json,
     },
     tensors,

@@ -3,12 +3,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { UnknownArchitectureError } from "../../../models/arch/errors.ts";
-import { describeModel } from "../../../models/arch/registry.ts";
-import { openModel } from "../../../models/weights/open-model.ts";
 import { openNodeFile } from "../../engine/node-file.ts";
 import { openStore, type Store } from "../../store/store.ts";
-import { createModelLibrary, SUPPORTED_MODEL_TYPES, type ModelLibrary } from "./model-library.ts";
+import { createModelLibrary, type ModelLibrary } from "./model-library.ts";
 
 const bundled = fileURLToPath(new URL("../../../resources/models", import.meta.url));
 let folder: string;
@@ -68,15 +65,16 @@ test("a broken file is listed with its reason, and refused", async () => {
   await expect(library.add(join(folder, "none.gguf"))).rejects.toMatchObject({ code: "not-found" });
 });
 
-test("what is called supported is what the engine runs", async () => {
-  const model = await openModel([await openNodeFile(join(bundled, "tarn-default-25m-Q8_0.gguf"))]);
-  let known: readonly string[] = [];
-  try {
-    describeModel({ format: "safetensors", modelType: "none", json: {} }, model.tensors);
-  } catch (cause) {
-    if (!(cause instanceof UnknownArchitectureError)) throw cause;
-    known = cause.known;
-  }
-  await model.close();
-  expect([...SUPPORTED_MODEL_TYPES].toSorted()).toEqual([...known].toSorted());
+test("a model of an architecture that nobody runs is listed with its reason", async () => {
+  const path = join(folder, "models/other");
+  mkdirSync(path);
+  writeFileSync(join(path, "config.json"), '{"model_type": "gpt2"}');
+  const header = new TextEncoder().encode("{}");
+  writeFileSync(
+    join(path, "model.safetensors"),
+    Buffer.concat([Uint8Array.of(header.length, 0, 0, 0, 0, 0, 0, 0), header]),
+  );
+  const reason = expect.stringContaining("does not run yet. It runs ");
+  expect((await library.list())[1]).toMatchObject({ modelType: "gpt2", supported: false, reason });
+  await expect(library.add(path)).rejects.toMatchObject({ code: "unknown-architecture" });
 });

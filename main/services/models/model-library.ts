@@ -1,7 +1,8 @@
 /** Which models there are: bundled ones, those in the data folder, and those that the user pointed at. */
-import { readdir, stat } from "node:fs/promises";
-import { basename, extname, isAbsolute, join, resolve } from "node:path";
+import { basename, extname, isAbsolute, resolve } from "node:path";
 import { z } from "zod";
+import { UnknownArchitectureError } from "../../../models/arch/errors.ts";
+import { describeModel } from "../../../models/arch/registry.ts";
 import { WeightsError } from "../../../models/weights/errors.ts";
 import { openModel } from "../../../models/weights/open-model.ts";
 import type { RandomAccessFile } from "../../../models/weights/source.ts";
@@ -9,12 +10,7 @@ import type { ModelFile } from "../../../models/engine/protocol.ts";
 import type { ModelEntry } from "../../contract/dto.ts";
 import { TarnError } from "../../contract/errors.ts";
 import type { Store } from "../../store/store.ts";
-
-/** `model_type`s that the engine runs; a test holds this against models/arch/registry.ts, which services may not import. */
-export const SUPPORTED_MODEL_TYPES: ReadonlySet<string> = new Set(["mamba", "mamba2"]);
-
-/** Files of a model folder that the engine reads. */
-const ENGINE_FILES = /^(config|generation_config)\.json$|\.safetensors(\.index\.json)?$/;
+import { modelFiles, modelsIn, type FoundFile } from "./model-files.ts";
 
 export interface ModelLibrary {
   list(): Promise<ModelEntry[]>;
@@ -103,46 +99,6 @@ export function createModelLibrary(
   };
 }
 
-async function modelsIn(folder: string): Promise<string[]> {
-  const names = await readdir(folder, { withFileTypes: true }).catch(ignoreMissing);
-  const found: string[] = [];
-  for (const item of names.toSorted((a, b) => a.name.localeCompare(b.name))) {
-    const path = join(folder, item.name);
-    if (item.name.endsWith(".gguf")) found.push(path);
-    else if (
-      item.isDirectory() &&
-      (await stat(join(path, "config.json")).catch(() => null)) !== null
-    )
-      found.push(path);
-  }
-  return found;
-}
-
-function ignoreMissing(cause: unknown): [] {
-  if (cause instanceof Error && "code" in cause && cause.code === "ENOENT") return [];
-  throw cause;
-}
-
-interface FoundFile extends ModelFile {
-  /** Time of the last change, ms. */
-  readonly changed: number;
-}
-
-async function modelFiles(path: string): Promise<FoundFile[]> {
-  const facts = await stat(path).catch((cause: unknown) => {
-    throw new TarnError("not-found", `There is no model at ${path}.`, { path }, cause);
-  });
-  if (!facts.isDirectory())
-    return [{ name: basename(path), open: path, bytes: facts.size, changed: facts.mtimeMs }];
-  const names = (await readdir(path)).filter((name) => ENGINE_FILES.test(name)).toSorted();
-  return Promise.all(
-    names.map(async (name) => {
-      const file = await stat(join(path, name));
-      return { name, open: join(path, name), bytes: file.size, changed: file.mtimeMs };
-    }),
-  );
-}
-
 async function openAll(
   files: readonly FoundFile[],
   openFile: OpenFile,
@@ -163,7 +119,7 @@ async function readEntry(
   bundled: boolean,
   openFile: OpenFile,
 ): Promise<ModelEntry> {
-  const format = extname(path) === ".gguf" ? "gguf" : "safetensors";
+  const format = files.some(({ name }) => extname(name) === ".gguf") ? "gguf" : "safetensors";
   const entry = {
     id: bundled ? `bundled/${basename(path)}` : path,
     name: basename(path, ".gguf"),
@@ -174,20 +130,27 @@ async function readEntry(
   } as const;
   try {
     const model = await openModel(await openAll(files, openFile));
-    await model.close();
-    const { modelType } = model.config;
-    const supported = SUPPORTED_MODEL_TYPES.has(modelType);
-    const reason = supported
-      ? null
-      : `"${entry.name}" is of the architecture "${modelType}", which Tarn does not run yet. It runs ${[...SUPPORTED_MODEL_TYPES].join(", ")}.`;
-    return { ...entry, modelType, supported, reason };
+    try {
+      const { modelType } = describeModel(model.config, model.tensors);
+      return { ...entry, modelType, supported: true, reason: null };
+    } finally {
+      await model.close();
+    }
   } catch (cause) {
+    if (cause instanceof UnknownArchitectureError) {
+      const reason = `"${entry.name}" is of the architecture "${cause.modelType}", which Tarn does not run yet. It runs ${cause.known.join(", ")}.`;
+      return { ...entry, modelType: cause.modelType, supported: false, reason };
+    }
     if (!(cause instanceof WeightsError)) throw cause;
+    const remedy =
+      cause.code === "unsupported"
+        ? "The file is as it should be; Tarn does not run this variant yet."
+        : "Nothing was changed; download it again.";
     return {
       ...entry,
       modelType: "",
       supported: false,
-      reason: `This model cannot be read. ${cause.message} Nothing was changed; download it again.`,
+      reason: `This model cannot be read. ${cause.message} ${remedy}`,
     };
   }
 }

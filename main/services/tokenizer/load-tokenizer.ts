@@ -2,7 +2,7 @@ import { open, readdir, readFile, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { z } from "zod";
 import { WeightsError } from "../../../models/weights/errors.ts";
-import { openGguf } from "../../../models/weights/gguf.ts";
+import { readGgufMetadata } from "../../../models/weights/gguf.ts";
 import type { GgufMetadata } from "../../../models/weights/gguf-metadata.ts";
 import { ggufTokenizer } from "../../../models/tokenizer/gguf-tokenizer.ts";
 import { TokenizerError } from "../../../models/tokenizer/tokenizer-metadata.ts";
@@ -153,7 +153,7 @@ async function readMetadata(path: string): Promise<GgufMetadata> {
       },
       close: () => handle.close(),
     };
-    return (await openGguf(file)).metadata;
+    return await readGgufMetadata(file);
   } catch (error) {
     if (!(error instanceof WeightsError)) throw error;
     throw new TarnError("weights", error.message, { file: error.file, kind: error.code }, error);
