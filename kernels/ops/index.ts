@@ -14,6 +14,8 @@ import { rmsNormRef } from "./rms-norm/rms-norm.ref.ts";
 import { rmsNormOp } from "./rms-norm/rms-norm.ts";
 import { selectiveScanRef } from "./selective-scan/selective-scan.ref.ts";
 import { selectiveScanOp } from "./selective-scan/selective-scan.ts";
+import { gatedDeltaRef } from "./gated-delta/gated-delta.ref.ts";
+import { gatedDeltaOp } from "./gated-delta/gated-delta.ts";
 import { layerNormRef } from "./layer-norm/layer-norm.ref.ts";
 import { layerNormOp } from "./layer-norm/layer-norm.ts";
 import { activationRef } from "./activation/activation.ref.ts";
@@ -64,6 +66,7 @@ export const ops = {
   "causal-conv1d": op(causalConv1dOp, causalConv1dRef),
   "selective-scan": op(selectiveScanOp, selectiveScanRef),
   ssd: op(ssdOp, ssdRef),
+  "gated-delta": op(gatedDeltaOp, gatedDeltaRef),
   "rg-lru": op(rgLruOp, rgLruRef),
   mlstm: op(mlstmOp, mlstmRef),
   "layer-norm": op(layerNormOp, layerNormRef),

@@ -8,6 +8,7 @@ import { lfm2 } from "./lfm2.ts";
 import { lfm2Moe } from "./lfm2_moe.ts";
 import { mamba } from "./mamba.ts";
 import { mamba2 } from "./mamba2.ts";
+import { qwen3Next } from "./qwen3_next.ts";
 import { recurrentGemma } from "./recurrent_gemma.ts";
 import { rwkv } from "./rwkv.ts";
 import { rwkv7 } from "./rwkv7.ts";
@@ -22,6 +23,8 @@ const architectures: ReadonlyMap<string, Architecture> = new Map(
     lfm2moe: lfm2Moe,
     mamba,
     mamba2,
+    qwen3_next: qwen3Next,
+    qwen3next: qwen3Next,
     recurrent_gemma: recurrentGemma,
     rwkv,
     rwkv7,
