@@ -11,6 +11,11 @@ import type { RmsNormOperands } from "../../ops/rms-norm/rms-norm.ts";
 import type { ScaledAddOperands } from "../../ops/scaled-add/scaled-add.ts";
 import type { SelectiveScanOperands } from "../../ops/selective-scan/selective-scan.ts";
 import type { SsdOperands } from "../../ops/ssd/ssd.ts";
+import type { TokenShiftOperands } from "../../ops/token-shift/token-shift.ts";
+import type { Wkv4Operands } from "../../ops/wkv4/wkv4.ts";
+import type { Wkv7BonusOperands } from "../../ops/wkv7-bonus/wkv7-bonus.ts";
+import type { Wkv7KeysOperands } from "../../ops/wkv7-keys/wkv7-keys.ts";
+import type { Wkv7Operands } from "../../ops/wkv7/wkv7.ts";
 import { Q8_0_BLOCK } from "../../spec/dtype.ts";
 import type { OpCall, Operands, Plan } from "../../spec/op.ts";
 import {
@@ -22,6 +27,7 @@ import {
   scaledAdd,
 } from "./encode-elementwise.ts";
 import { encodeMamba3Scan } from "./encode-mamba3-scan.ts";
+import { tokenShift, wkv4, wkv7, wkv7Bonus, wkv7Keys } from "./encode-rwkv.ts";
 import {
   DTYPES,
   float,
@@ -94,6 +100,16 @@ function encodeCall(call: OpCall, plan: Plan, threads: number): Part {
       return blockLinear(operandsOf<BlockLinearOperands>(call));
     case "mamba3-scan":
       return encodeMamba3Scan(operandsOf<Mamba3ScanOperands>(call), plan.batch);
+    case "token-shift":
+      return tokenShift(operandsOf<TokenShiftOperands>(call), plan.batch);
+    case "wkv4":
+      return wkv4(operandsOf<Wkv4Operands>(call), plan.batch);
+    case "wkv7":
+      return wkv7(operandsOf<Wkv7Operands>(call), plan.batch);
+    case "wkv7-keys":
+      return wkv7Keys(operandsOf<Wkv7KeysOperands>(call));
+    case "wkv7-bonus":
+      return wkv7Bonus(operandsOf<Wkv7BonusOperands>(call));
     default:
       return unknownOp(call.op);
   }

@@ -20,6 +20,11 @@ export const OPCODES = {
   scaledAdd: 14,
   blockLinear: 15,
   mamba3Scan: 16,
+  tokenShift: 17,
+  wkv4: 18,
+  wkv7: 19,
+  wkv7Keys: 20,
+  wkv7Bonus: 21,
 } as const;
 export type Opcode = keyof typeof OPCODES;
 

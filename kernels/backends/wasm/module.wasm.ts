@@ -13,6 +13,11 @@ import { rmsNorm } from "../../ops/rms-norm/rms-norm.wasm";
 import { scaledAdd } from "../../ops/scaled-add/scaled-add.wasm";
 import { selectiveScan } from "../../ops/selective-scan/selective-scan.wasm";
 import { ssdScan, ssdScores, ssdStep } from "../../ops/ssd/ssd.wasm";
+import { tokenShift } from "../../ops/token-shift/token-shift.wasm";
+import { wkv4 } from "../../ops/wkv4/wkv4.wasm";
+import { wkv7Bonus } from "../../ops/wkv7-bonus/wkv7-bonus.wasm";
+import { wkv7Keys } from "../../ops/wkv7-keys/wkv7-keys.wasm";
+import { wkv7 } from "../../ops/wkv7/wkv7.wasm";
 import { prepareMath } from "../../wasm/math.wasm";
 import { barrier, call, commandedPlan, isLeader, joinTeam, nextCommand, teamSize } from "../../wasm/team.wasm";
 
@@ -81,6 +86,11 @@ function execute(plan: usize): i32 {
       case 14: scaledAdd(instruction); break;
       case 15: blockLinear(instruction); break;
       case 16: mamba3Scan(instruction); break;
+      case 17: tokenShift(instruction); break;
+      case 18: wkv4(instruction); break;
+      case 19: wkv7(instruction); break;
+      case 20: wkv7Keys(instruction); break;
+      case 21: wkv7Bonus(instruction); break;
       default: unreachable();
     }
     // Behind the last barrier the leader may already have freed the plan, so all reading of it comes before.
