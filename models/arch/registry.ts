@@ -1,33 +1,52 @@
 import type { ModelConfig } from "../weights/open-model.ts";
 import type { TensorSource } from "../weights/source.ts";
 import type { Architecture, Model } from "./architecture.ts";
+import { bamba } from "./bamba.ts";
 import { UnknownArchitectureError } from "./errors.ts";
 import { falconMamba } from "./falcon_mamba.ts";
+import { graniteMoeHybrid } from "./granitemoehybrid.ts";
 import { jamba } from "./jamba.ts";
 import { lfm2 } from "./lfm2.ts";
 import { lfm2Moe } from "./lfm2_moe.ts";
 import { mamba } from "./mamba.ts";
 import { mamba2 } from "./mamba2.ts";
+import { olmoHybrid } from "./olmo_hybrid.ts";
+import { qwen35MoeText } from "./qwen3_5_moe_text.ts";
+import { qwen35Text } from "./qwen3_5_text.ts";
 import { qwen3Next } from "./qwen3_next.ts";
 import { recurrentGemma } from "./recurrent_gemma.ts";
 import { rwkv } from "./rwkv.ts";
 import { rwkv7 } from "./rwkv7.ts";
+import { zamba } from "./zamba.ts";
+import { zamba2 } from "./zamba2.ts";
 
 /** Every architecture under its `model_type`, and under GGUF's name where that is another. */
-const architectures: ReadonlyMap<string, Architecture> = new Map(
+export const architectures: ReadonlyMap<string, Architecture> = new Map(
   Object.entries({
+    bamba,
     falcon_mamba: falconMamba,
+    granitemoehybrid: graniteMoeHybrid,
+    granitehybrid: graniteMoeHybrid,
     jamba,
     lfm2,
     lfm2_moe: lfm2Moe,
     lfm2moe: lfm2Moe,
     mamba,
     mamba2,
+    olmo_hybrid: olmoHybrid,
+    qwen3_5: qwen35Text,
+    qwen3_5_text: qwen35Text,
+    qwen35: qwen35Text,
+    qwen3_5_moe: qwen35MoeText,
+    qwen3_5_moe_text: qwen35MoeText,
+    qwen35moe: qwen35MoeText,
     qwen3_next: qwen3Next,
     qwen3next: qwen3Next,
     recurrent_gemma: recurrentGemma,
     rwkv,
     rwkv7,
+    zamba,
+    zamba2,
   }),
 );
 

@@ -234,6 +234,7 @@ function ggufExperts(config: GgufFields, dModel: number): FeedForwardShape {
 export function describeQwenHybrid(
   c: QwenHybridConfig & QwenHybridExtras,
   architecture: string,
+  more: GgufDescription["fields"] = {},
 ): GgufDescription | undefined {
   const { delta, attention, mixers, feedForwards } = c;
   const interval = mixers.indexOf("attention") + 1;
@@ -274,6 +275,7 @@ export function describeQwenHybrid(
       "ssm.time_step_rank": delta.nValueHead,
       "ssm.inner_size": delta.nValueHead * delta.headDimV,
       ...feedForwardFields(feedForward),
+      ...more,
     },
   };
 }
