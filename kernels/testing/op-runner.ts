@@ -21,6 +21,15 @@ export interface WeightArray {
   readonly use?: "matrix" | "vector";
 }
 
+/** A slot that grows, filled up to each sequence's position. */
+export interface GrowingState {
+  /** Of one token. */
+  readonly shape: readonly number[];
+  readonly dtype?: "f32" | "f16";
+  /** (position, slotSize) of each sequence. */
+  readonly sequences: readonly Float32Array[];
+}
+
 /** One op with everything it reads. */
 export interface OpTrial<Input extends string, State extends string, WeightName extends string> {
   readonly batch: number;
@@ -28,11 +37,11 @@ export interface OpTrial<Input extends string, State extends string, WeightName 
   readonly length: number;
   /** (B, T); zeros if left out. */
   readonly ids?: Int32Array;
-  /** Tokens that every sequence was fed before; 0 if left out. Slots that grow begin empty, so only with other slots. */
-  readonly position?: number;
+  /** (B): tokens that each sequence was fed before, or one number for all; 0 if left out. */
+  readonly position?: number | readonly number[];
   readonly inputs: Readonly<Record<Input, InputArray>>;
-  /** Before the run, (B, size) each. */
-  readonly states: Readonly<Record<State, Float32Array>>;
+  /** Before the run, (B, size) each, or one that grows. */
+  readonly states: Readonly<Record<State, Float32Array | GrowingState>>;
   readonly weights: Readonly<Record<WeightName, WeightArray>>;
   /** Calls the op's binding once or more; the last tensor that it made is the output. */
   record(
@@ -48,7 +57,7 @@ export interface OpTrial<Input extends string, State extends string, WeightName 
 export interface OpResult<State extends string> {
   /** (B * T, cols) */
   readonly y: Float32Array;
-  /** After the run, (B, size) each. */
+  /** After the run, (B, size) each; of one that grows each sequence's (position + T, slotSize), one after the other. */
   readonly states: Readonly<Record<State, Float32Array>>;
 }
 
@@ -63,14 +72,15 @@ export async function runOp<Input extends string, State extends string, WeightNa
   backend: Backend,
   trial: OpTrial<Input, State, WeightName>,
 ): Promise<OpResult<State>> {
-  const { batch, length } = trial;
+  const { batch, length, position = 0 } = trial;
   const inputs = keys(trial.inputs).map((name) => ({ name, ...withMargin(trial.inputs[name]) }));
   const states = keys(trial.states).map((name) => ({ name, values: trial.states[name] }));
   const slots = [...states, ...inputs];
-  const layout: StateLayout = slots.map(({ name, values }) => ({
-    name,
-    shape: [values.length / batch],
-  }));
+  const layout: StateLayout = slots.map(({ name, values }) =>
+    "sequences" in values
+      ? { name, shape: values.shape, grows: true, dtype: values.dtype ?? "f32" }
+      : { name, shape: [values.length / batch] },
+  );
 
   const weights = await mapValues(trial.weights, (weight, name) => upload(backend, name, weight));
   let y: Tensor | undefined;
@@ -96,8 +106,10 @@ export async function runOp<Input extends string, State extends string, WeightNa
       await backend.writeState(
         state,
         b,
-        slots.map(({ values }) => share(values, batch, b)),
-        trial.position ?? 0,
+        slots.map(({ values }) =>
+          "sequences" in values ? values.sequences[b] : share(values, batch, b),
+        ),
+        typeof position === "number" ? position : position[b],
       );
     }
     const outputs = await executable.run(trial.ids ?? new Int32Array(batch * length), state, true);

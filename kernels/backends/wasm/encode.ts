@@ -1,4 +1,5 @@
 import type { ActivationOperands } from "../../ops/activation/activation.ts";
+import type { AttentionOperands } from "../../ops/attention/attention.ts";
 import type { BlockLinearOperands } from "../../ops/block-linear/block-linear.ts";
 import type { CausalConv1dOperands } from "../../ops/causal-conv1d/causal-conv1d.ts";
 import type { EmbeddingOperands } from "../../ops/embedding/embedding.ts";
@@ -7,7 +8,10 @@ import type { GateOperands } from "../../ops/gate/gate.ts";
 import type { LayerNormOperands } from "../../ops/layer-norm/layer-norm.ts";
 import type { LinearOperands } from "../../ops/linear/linear.ts";
 import type { Mamba3ScanOperands } from "../../ops/mamba3-scan/mamba3-scan.ts";
+import type { MlstmOperands } from "../../ops/mlstm/mlstm.ts";
+import type { RgLruOperands } from "../../ops/rg-lru/rg-lru.ts";
 import type { RmsNormOperands } from "../../ops/rms-norm/rms-norm.ts";
+import type { RopeOperands } from "../../ops/rope/rope.ts";
 import type { ScaledAddOperands } from "../../ops/scaled-add/scaled-add.ts";
 import type { SelectiveScanOperands } from "../../ops/selective-scan/selective-scan.ts";
 import type { SsdOperands } from "../../ops/ssd/ssd.ts";
@@ -18,6 +22,7 @@ import type { Wkv7KeysOperands } from "../../ops/wkv7-keys/wkv7-keys.ts";
 import type { Wkv7Operands } from "../../ops/wkv7/wkv7.ts";
 import { Q8_0_BLOCK } from "../../spec/dtype.ts";
 import type { OpCall, Operands, Plan } from "../../spec/op.ts";
+import { attention, rope } from "./encode-attention.ts";
 import {
   activation,
   blockLinear,
@@ -28,6 +33,7 @@ import {
 } from "./encode-elementwise.ts";
 import { encodeMamba3Scan } from "./encode-mamba3-scan.ts";
 import { tokenShift, wkv4, wkv7, wkv7Bonus, wkv7Keys } from "./encode-rwkv.ts";
+import { encodeMlstm, encodeRgLru } from "./encode-recurrences.ts";
 import {
   DTYPES,
   float,
@@ -110,6 +116,14 @@ function encodeCall(call: OpCall, plan: Plan, threads: number): Part {
       return wkv7Keys(operandsOf<Wkv7KeysOperands>(call));
     case "wkv7-bonus":
       return wkv7Bonus(operandsOf<Wkv7BonusOperands>(call));
+    case "rope":
+      return rope(operandsOf<RopeOperands>(call));
+    case "attention":
+      return attention(operandsOf<AttentionOperands>(call), plan);
+    case "rg-lru":
+      return encodeRgLru(operandsOf<RgLruOperands>(call), plan.batch);
+    case "mlstm":
+      return encodeMlstm(operandsOf<MlstmOperands>(call), plan.batch);
     default:
       return unknownOp(call.op);
   }

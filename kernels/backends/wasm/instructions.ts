@@ -25,6 +25,12 @@ export const OPCODES = {
   wkv7: 19,
   wkv7Keys: 20,
   wkv7Bonus: 21,
+  rope: 22,
+  attention: 23,
+  attentionFinish: 24,
+  rgLru: 25,
+  mlstmGates: 26,
+  mlstmMemory: 27,
 } as const;
 export type Opcode = keyof typeof OPCODES;
 

@@ -1,6 +1,7 @@
 // The root of the WebAssembly module: the plan's interpreter and what JavaScript calls directly.
 import { activation } from "../../ops/activation/activation.wasm";
 import { blockLinear } from "../../ops/block-linear/block-linear.wasm";
+import { attention, attentionFinish } from "../../ops/attention/attention.wasm";
 import { causalConv1d } from "../../ops/causal-conv1d/causal-conv1d.wasm";
 import { embedding } from "../../ops/embedding/embedding.wasm";
 import { gatedRmsNorm } from "../../ops/gated-rms-norm/gated-rms-norm.wasm";
@@ -9,8 +10,11 @@ import { layerNorm } from "../../ops/layer-norm/layer-norm.wasm";
 import { linear, quantize } from "../../ops/linear/linear.wasm";
 import { packRows, preparePacked } from "../../ops/linear/packed.wasm";
 import { mamba3Scan } from "../../ops/mamba3-scan/mamba3-scan.wasm";
+import { mlstmGates, mlstmMemory } from "../../ops/mlstm/mlstm.wasm";
+import { rgLru } from "../../ops/rg-lru/rg-lru.wasm";
 import { rmsNorm } from "../../ops/rms-norm/rms-norm.wasm";
 import { scaledAdd } from "../../ops/scaled-add/scaled-add.wasm";
+import { rope } from "../../ops/rope/rope.wasm";
 import { selectiveScan } from "../../ops/selective-scan/selective-scan.wasm";
 import { ssdScan, ssdScores, ssdStep } from "../../ops/ssd/ssd.wasm";
 import { tokenShift } from "../../ops/token-shift/token-shift.wasm";
@@ -91,6 +95,12 @@ function execute(plan: usize): i32 {
       case 19: wkv7(instruction); break;
       case 20: wkv7Keys(instruction); break;
       case 21: wkv7Bonus(instruction); break;
+      case 22: rope(instruction); break;
+      case 23: attention(instruction); break;
+      case 24: attentionFinish(instruction); break;
+      case 25: rgLru(instruction); break;
+      case 26: mlstmGates(instruction); break;
+      case 27: mlstmMemory(instruction); break;
       default: unreachable();
     }
     // Behind the last barrier the leader may already have freed the plan, so all reading of it comes before.

@@ -64,6 +64,25 @@ export function attentionSlots(
 }
 
 /**
+ * How the two slots are kept, for a backend that compiles the op.
+ * @throws KernelError `shape` where a slot grows although there is a window, or the other way round
+ */
+export function slotDtypes(
+  { keys, values, window }: AttentionOperands,
+  slotOf: (tensor: Tensor) => StateSlot,
+): { readonly keys: "f32" | "f16"; readonly values: "f32" | "f16" } {
+  const dtypeOf = (tensor: Tensor): "f32" | "f16" => {
+    const { name, grows = false, dtype = "f32" } = slotOf(tensor);
+    if (grows === (window === null)) return grows ? dtype : "f32";
+    throw new KernelError(
+      "shape",
+      `attention: slot "${name}" ${grows ? "grows, but there is a window" : "does not grow, and there is no window"}`,
+    );
+  };
+  return { keys: dtypeOf(keys), values: dtypeOf(values) };
+}
+
+/**
  * Causal attention: y[t, h] = Σ_s softmax_s(cap(scale · q[t, h] · k[s, g])) v[s, g] over the tokens s ≤ t that t sees.
  * The softmax is made as the keys come by (Milakov & Gimelshein 2018, arXiv:1805.02867), so that memory does not depend
  * on how many there are. Source: Vaswani et al. 2017 (arXiv:1706.03762) §3.2; grouped heads arXiv:2305.13245.

@@ -1,0 +1,397 @@
+import { tanh } from "../../wasm/activate.wasm";
+import { exp, exp1, horizontalSum, horizontalSums, madd } from "../../wasm/math.wasm";
+import { accumulate } from "../../wasm/product.wasm";
+import { loadSome, storeSome } from "../../wasm/slices.wasm";
+import { grainOf, scratch, take } from "../../wasm/team.wasm";
+import { expandRows, PAGE_TOKENS, rowInPages, storeHalves } from "./slots.wasm";
+
+/** The words of an instruction, as encode-attention.ts writes them. Addresses in bytes, strides in values. */
+@unmanaged
+class Attention {
+  opcode: i32;
+  bytes: i32;
+  batch: i32;
+  length: i32;
+  nHead: i32;
+  nKvHead: i32;
+  headDimK: i32;
+  headDimV: i32;
+  scale: f32;
+  /** 0: none. */
+  softCap: f32;
+  /** 0: none, and keys and values are tables of pages. */
+  window: i32;
+  /** 1 where keys (values) are kept as f16. */
+  halfKeys: i32;
+  halfValues: i32;
+  /** Query rows of a piece of work. */
+  block: i32;
+  /** Stretches of keys that different pieces take. */
+  splits: i32;
+  q: usize;
+  qStride: i32;
+  k: usize;
+  kStride: i32;
+  v: usize;
+  vStride: i32;
+  keys: usize;
+  keysStride: i32;
+  values: usize;
+  valuesStride: i32;
+  positions: usize;
+  y: usize;
+  yStride: i32;
+  /** (B · T · nHead, splits, 2 + headDimV): largest score, sum and weighted sum of each stretch. */
+  parts: usize;
+}
+
+/** Keys that are scored at once. */
+@inline const TILE: i32 = 64;
+@inline const TILE_BYTES: usize = 256;
+
+@inline
+function padded(count: i32, multiple: i32): i32 {
+  return (count + multiple - 1) / multiple * multiple;
+}
+
+// A thread's scratch memory, one after the other, each in rows of a whole number of vectors:
+//   queries (block, headDimK), sums (block, headDimV to 8), scores (block, TILE), largest (block), totals (block),
+//   a tile of keys (TILE, headDimK), a tile of values (TILE, headDimV to 8)
+
+@inline
+function queriesAt(_op: Attention): usize {
+  return scratch();
+}
+
+@inline
+function sumsAt(op: Attention): usize {
+  return queriesAt(op) + (<usize>padded(op.block, 4) * padded(op.headDimK, 4) << 2);
+}
+
+@inline
+function scoresAt(op: Attention): usize {
+  return sumsAt(op) + (<usize>padded(op.block, 4) * padded(op.headDimV, 8) << 2);
+}
+
+@inline
+function largestAt(op: Attention): usize {
+  return scoresAt(op) + <usize>padded(op.block, 4) * TILE_BYTES;
+}
+
+@inline
+function totalsAt(op: Attention): usize {
+  return largestAt(op) + (<usize>padded(op.block, 4) << 2);
+}
+
+@inline
+function keyTileAt(op: Attention): usize {
+  return totalsAt(op) + (<usize>padded(op.block, 4) << 2);
+}
+
+@inline
+function valueTileAt(op: Attention): usize {
+  return keyTileAt(op) + (<usize>TILE * padded(op.headDimK, 4) << 2);
+}
+
+/**
+ * y of every token and head. The heads that share keys, and neighbouring tokens, are rows of one piece of work, so that
+ * a tile of keys is read once for all of them.
+ */
+export function attention(instruction: usize): void {
+  const op = changetype<Attention>(instruction);
+  const rows = op.length * (op.nHead / op.nKvHead);
+  const blocks = (rows + op.block - 1) / op.block;
+  const total = op.batch * op.nKvHead * blocks * op.splits;
+  for (let item = take(1); item < total; item = take(1)) {
+    const from = (item / op.splits) % blocks * op.block;
+    const pair = item / op.splits / blocks;
+    attend(op, pair / op.nKvHead, pair % op.nKvHead, from, min(from + op.block, rows), item % op.splits);
+  }
+}
+
+/** Rows `from … to − 1` (row = token · heads of the group + head) over one of the stretches of their keys. */
+function attend(op: Attention, b: i32, kvHead: i32, from: i32, to: i32, split: i32): void {
+  const group = op.nHead / op.nKvHead;
+  const before = load<i32>(op.positions + (<usize>b << 2));
+  const oldest = before + from / group;
+  const end = before + (to - 1) / group + 1;
+  const start = op.window == 0 ? 0 : max(0, oldest - op.window + 1);
+  const share = padded((end - start + op.splits - 1) / op.splits, TILE);
+  const rows = to - from;
+  openBlock(op, b, kvHead, from, rows);
+  let s = start + split * share;
+  const stop = min(end, s + share);
+  while (s < stop) {
+    let keys: usize, values: usize, keyRow: usize, valueRow: usize;
+    let count = min(TILE, stop - s);
+    let halfKeys = false, halfValues = false;
+    if (s >= before) {
+      const row = <usize>b * op.length + s - before;
+      keyRow = <usize>op.kStride << 2;
+      valueRow = <usize>op.vStride << 2;
+      keys = op.k + row * keyRow + (<usize>kvHead * op.headDimK << 2);
+      values = op.v + row * valueRow + (<usize>kvHead * op.headDimV << 2);
+    } else {
+      halfKeys = op.halfKeys != 0;
+      halfValues = op.halfValues != 0;
+      keyRow = slotRow(op, op.headDimK, halfKeys);
+      valueRow = slotRow(op, op.headDimV, halfValues);
+      keys = slotAt(op, op.keys, op.keysStride, b, s, keyRow) + keyRow / op.nKvHead * kvHead;
+      values = slotAt(op, op.values, op.valuesStride, b, s, valueRow) + valueRow / op.nKvHead * kvHead;
+      const together = op.window == 0 ? PAGE_TOKENS - s % PAGE_TOKENS : op.window - s % op.window;
+      count = min(count, min(together, before - s));
+    }
+    if (halfKeys || op.headDimK % 4 != 0) {
+      expandRows(keys, keyRow, halfKeys, count, op.headDimK, padded(op.headDimK, 4), keyTileAt(op));
+      keys = keyTileAt(op);
+      keyRow = <usize>padded(op.headDimK, 4) << 2;
+    }
+    if (halfValues || op.headDimV % 8 != 0) {
+      expandRows(values, valueRow, halfValues, count, op.headDimV, padded(op.headDimV, 8), valueTileAt(op));
+      values = valueTileAt(op);
+      valueRow = <usize>padded(op.headDimV, 8) << 2;
+    }
+    score(op, rows, keys, keyRow, count);
+    for (let row = 0; row < rows; row++) {
+      const position = before + (from + row) / group;
+      const first = op.window == 0 ? 0 : max(0, position - op.window + 1);
+      weigh(op, row, max(0, first - s), min(count, position + 1 - s), count);
+    }
+    addValues(op, rows, values, valueRow, count);
+    s += count;
+  }
+  closeBlock(op, b, kvHead, from, rows, split);
+}
+
+/** Bytes of a token's row in a slot. */
+@inline
+function slotRow(op: Attention, headDim: i32, half: bool): usize {
+  return <usize>op.nKvHead * headDim << (half ? 1 : 2);
+}
+
+/** Where a token's row lies in a slot. */
+@inline
+function slotAt(op: Attention, slot: usize, stride: i32, b: i32, token: i32, rowBytes: usize): usize {
+  if (op.window == 0) return rowInPages(slot, b, token, rowBytes);
+  return slot + (<usize>b * stride << 2) + <usize>(token % op.window) * rowBytes;
+}
+
+/** Copies the block's queries, times the scale, and begins its sums. */
+function openBlock(op: Attention, b: i32, kvHead: i32, from: i32, rows: i32): void {
+  const group = op.nHead / op.nKvHead;
+  const scales = f32x4.splat(op.scale);
+  let to = queriesAt(op);
+  for (let row = from; row < from + rows; row++) {
+    const head = kvHead * group + row % group;
+    const q = op.q + (((<usize>b * op.length + row / group) * op.qStride + head * op.headDimK) << 2);
+    for (let i = 0; i < op.headDimK; i += 4) {
+      v128.store(to, f32x4.mul(loadSome(q + (<usize>i << 2), op.headDimK - i), scales));
+      to += 16;
+    }
+  }
+  memory.fill(sumsAt(op), 0, <usize>rows * padded(op.headDimV, 8) << 2);
+  for (let row: usize = 0; row < <usize>rows; row++) {
+    store<f32>(largestAt(op) + (row << 2), -f32.POSITIVE_INFINITY);
+    store<f32>(totalsAt(op) + (row << 2), 0);
+  }
+}
+
+/** scores[row, j] = q[row] · key[j] */
+function score(op: Attention, rows: i32, keys: usize, keyRow: usize, count: i32): void {
+  const bytes = <usize>padded(op.headDimK, 4) << 2;
+  let q = queriesAt(op), out = scoresAt(op);
+  let row = 0;
+  for (; row + 4 <= rows; row += 4) {
+    scoreFour(q, bytes, keys, keyRow, count, out);
+    q += bytes << 2;
+    out += TILE_BYTES << 2;
+  }
+  for (; row < rows; row++) {
+    scoreOne(q, bytes, keys, keyRow, count, out);
+    q += bytes;
+    out += TILE_BYTES;
+  }
+}
+
+/** Two keys at a time; an odd last one counts twice, and what that gives is not looked at. */
+function scoreFour(q: usize, bytes: usize, keys: usize, keyRow: usize, count: i32, out: usize): void {
+  const q1 = q + bytes, q2 = q1 + bytes, q3 = q2 + bytes;
+  for (let j = 0; j < count; j += 2) {
+    const k0 = keys + <usize>j * keyRow, k1 = j + 1 < count ? k0 + keyRow : k0;
+    let a0 = f32x4.splat(0), a1 = a0, a2 = a0, a3 = a0, b0 = a0, b1 = a0, b2 = a0, b3 = a0;
+    for (let i: usize = 0; i < bytes; i += 16) {
+      const a = v128.load(k0 + i), b = v128.load(k1 + i);
+      let u = v128.load(q + i);
+      a0 = madd(a, u, a0);
+      b0 = madd(b, u, b0);
+      u = v128.load(q1 + i);
+      a1 = madd(a, u, a1);
+      b1 = madd(b, u, b1);
+      u = v128.load(q2 + i);
+      a2 = madd(a, u, a2);
+      b2 = madd(b, u, b2);
+      u = v128.load(q3 + i);
+      a3 = madd(a, u, a3);
+      b3 = madd(b, u, b3);
+    }
+    const low = horizontalSums(a0, b0, a1, b1), high = horizontalSums(a2, b2, a3, b3);
+    const to = out + (<usize>j << 2);
+    v128.store64_lane(to, low, 0);
+    v128.store64_lane(to, low, 1, TILE_BYTES);
+    v128.store64_lane(to, high, 0, 2 * TILE_BYTES);
+    v128.store64_lane(to, high, 1, 3 * TILE_BYTES);
+  }
+}
+
+/** Four keys at a time; the last one is repeated to fill a vector. */
+function scoreOne(q: usize, bytes: usize, keys: usize, keyRow: usize, count: i32, out: usize): void {
+  const last = keys + <usize>(count - 1) * keyRow;
+  for (let j = 0; j < count; j += 4) {
+    const k0 = keys + <usize>j * keyRow;
+    const k1 = min(k0 + keyRow, last), k2 = min(k1 + keyRow, last), k3 = min(k2 + keyRow, last);
+    let a = f32x4.splat(0), b = a, c = a, d = a;
+    for (let i: usize = 0; i < bytes; i += 16) {
+      const u = v128.load(q + i);
+      a = madd(v128.load(k0 + i), u, a);
+      b = madd(v128.load(k1 + i), u, b);
+      c = madd(v128.load(k2 + i), u, c);
+      d = madd(v128.load(k3 + i), u, d);
+    }
+    v128.store(out + (<usize>j << 2), horizontalSums(a, b, c, d));
+  }
+}
+
+/**
+ * Makes a row's scores exponentials of their distance to the largest so far, zeros where the row does not see the key
+ * (`from … to − 1` it does); a larger one than before scales down what was summed.
+ */
+function weigh(op: Attention, row: i32, from: i32, to: i32, count: i32): void {
+  const scores = scoresAt(op) + <usize>row * TILE_BYTES;
+  const end = scores + (<usize>padded(count, 4) << 2);
+  if (from >= to) {
+    memory.fill(scores, 0, end - scores);
+    return;
+  }
+  if (op.softCap != 0) {
+    const cap = f32x4.splat(op.softCap);
+    for (let p = scores; p < end; p += 16) v128.store(p, f32x4.mul(cap, tanh(f32x4.div(v128.load(p), cap))));
+  }
+  for (let p = scores; p < scores + (<usize>from << 2); p += 4) store<f32>(p, -f32.POSITIVE_INFINITY);
+  for (let p = scores + (<usize>to << 2); p < end; p += 4) store<f32>(p, -f32.POSITIVE_INFINITY);
+  let most = v128.load(scores);
+  for (let p = scores + 16; p < end; p += 16) most = f32x4.max(most, v128.load(p));
+  most = f32x4.max(most, v128.shuffle<f32>(most, most, 2, 3, 0, 1));
+  const old = load<f32>(largestAt(op) + (<usize>row << 2));
+  const largest = max<f32>(old, max<f32>(f32x4.extract_lane(most, 0), f32x4.extract_lane(most, 1)));
+  const largests = f32x4.splat(largest);
+  let sum = f32x4.splat(0);
+  for (let p = scores; p < end; p += 16) {
+    const weights = exp(f32x4.sub(v128.load(p), largests));
+    v128.store(p, weights);
+    sum = f32x4.add(sum, weights);
+  }
+  const total = totalsAt(op) + (<usize>row << 2);
+  const keep = exp1(old - largest);
+  store<f32>(total, load<f32>(total) * keep + horizontalSum(sum));
+  if (largest == old) return;
+  store<f32>(largestAt(op) + (<usize>row << 2), largest);
+  const bytes = <usize>padded(op.headDimV, 8) << 2;
+  const sums = sumsAt(op) + <usize>row * bytes;
+  for (let p = sums; p < sums + bytes; p += 16) v128.store(p, f32x4.mul(v128.load(p), f32x4.splat(keep)));
+}
+
+/** sums[row] += Σ_j weights[row, j] · value[j] */
+function addValues(op: Attention, rows: i32, values: usize, valueRow: usize, count: i32): void {
+  const bytes = <usize>padded(op.headDimV, 8) << 2;
+  for (let row = 0; row < rows; row += 4) {
+    const weights = scoresAt(op) + <usize>row * TILE_BYTES;
+    const sums = sumsAt(op) + <usize>row * bytes;
+    for (let i: usize = 0; i < bytes; i += 32) {
+      accumulate(min(4, rows - row), weights, TILE_BYTES, 4, values + i, valueRow, count, sums + i, bytes);
+    }
+  }
+}
+
+/** Writes y, or what `attentionFinish` makes it of. */
+function closeBlock(op: Attention, b: i32, kvHead: i32, from: i32, rows: i32, split: i32): void {
+  const group = op.nHead / op.nKvHead;
+  let sums = sumsAt(op);
+  for (let row = 0; row < rows; row++) {
+    const token = <usize>b * op.length + (from + row) / group;
+    const head = kvHead * group + (from + row) % group;
+    const total = load<f32>(totalsAt(op) + (<usize>row << 2));
+    let to = op.y + ((token * op.yStride + head * op.headDimV) << 2);
+    let scale: f32 = 1 / total;
+    if (op.splits > 1) {
+      to = op.parts + (((token * op.nHead + head) * op.splits + split) * (2 + op.headDimV) << 2);
+      store<f32>(to, load<f32>(largestAt(op) + (<usize>row << 2)));
+      store<f32>(to, total, 4);
+      to += 8;
+      scale = 1;
+    }
+    for (let i = 0; i < op.headDimV; i += 4) {
+      const at = <usize>i << 2;
+      storeSome(to + at, f32x4.mul(v128.load(sums + at), f32x4.splat(scale)), op.headDimV - i);
+    }
+    sums += <usize>padded(op.headDimV, 8) << 2;
+  }
+}
+
+/** Puts the stretches together, and keeps the run's keys and values: behind `attention`, which reads what they replace. */
+export function attentionFinish(instruction: usize): void {
+  const op = changetype<Attention>(instruction);
+  const combined = op.splits > 1 ? op.batch * op.length * op.nHead : 0;
+  const kept = op.window == 0 ? op.length : min(op.length, op.window);
+  const total = combined + op.batch * kept;
+  const grain = grainOf(total, 4);
+  for (let first = take(grain); first < total; first = take(grain)) {
+    const end = min(first + grain, total);
+    for (let item = first; item < end; item++) {
+      if (item < combined) combine(op, item);
+      else keep(op, (item - combined) / kept, op.length - kept + (item - combined) % kept);
+    }
+  }
+}
+
+/** Row = token · nHead + head. */
+function combine(op: Attention, row: i32): void {
+  const bytes = <usize>(2 + op.headDimV) << 2;
+  const parts = op.parts + <usize>row * op.splits * bytes;
+  const end = parts + <usize>op.splits * bytes;
+  let largest = load<f32>(parts);
+  for (let p = parts + bytes; p < end; p += bytes) largest = max<f32>(largest, load<f32>(p));
+  let total: f32 = 0;
+  for (let p = parts; p < end; p += bytes) {
+    // From here on the part's weight in the whole.
+    const weight = exp1(load<f32>(p) - largest);
+    store<f32>(p, weight);
+    total += weight * load<f32>(p, 4);
+  }
+  const y = op.y + ((<usize>(row / op.nHead) * op.yStride + row % op.nHead * op.headDimV) << 2);
+  const scale = f32x4.splat(1 / total);
+  for (let i = 0; i < op.headDimV; i += 4) {
+    const at = <usize>i << 2;
+    let sum = f32x4.splat(0);
+    for (let p = parts; p < end; p += bytes) {
+      sum = madd(loadSome(p + 8 + at, op.headDimV - i), v128.load32_splat(p), sum);
+    }
+    storeSome(y + at, f32x4.mul(sum, scale), op.headDimV - i);
+  }
+}
+
+/** Writes a token's keys and values into the slots. */
+function keep(op: Attention, b: i32, t: i32): void {
+  const row = <usize>b * op.length + t;
+  const token = load<i32>(op.positions + (<usize>b << 2)) + t;
+  const halfKeys = op.halfKeys != 0, halfValues = op.halfValues != 0;
+  const keys = slotAt(op, op.keys, op.keysStride, b, token, slotRow(op, op.headDimK, halfKeys));
+  const values = slotAt(op, op.values, op.valuesStride, b, token, slotRow(op, op.headDimV, halfValues));
+  keepRow(op.k + (row * op.kStride << 2), op.nKvHead * op.headDimK, halfKeys, keys);
+  keepRow(op.v + (row * op.vStride << 2), op.nKvHead * op.headDimV, halfValues, values);
+}
+
+@inline
+function keepRow(from: usize, count: i32, half: bool, to: usize): void {
+  if (half) storeHalves(from, count, to);
+  else memory.copy(to, from, <usize>count << 2);
+}

@@ -1,0 +1,75 @@
+// Slots that grow, as backends/wasm/growing-slot.ts lays them out: a table of (B) lists of pages of tokens; and f16.
+import { loadSome } from "../../wasm/slices.wasm";
+
+/** Tokens of a page. */
+export const PAGE_TOKENS: i32 = 64;
+
+/** Where a token's row lies; its page ends behind PAGE_TOKENS rows. */
+@inline
+export function rowInPages(table: usize, sequence: i32, token: i32, rowBytes: usize): usize {
+  const list = <usize>load<u32>(table + (<usize>sequence << 2));
+  const page = <usize>load<u32>(list + (<usize>(token / PAGE_TOKENS) << 2));
+  return page + <usize>(token % PAGE_TOKENS) * rowBytes;
+}
+
+/** `rows` rows of `cols` f16 or f32, as f32 rows of `padded` ≥ cols values, a multiple of 4, with zeros behind. */
+export function expandRows(from: usize, fromRow: usize, half: bool, rows: i32, cols: i32, padded: i32, to: usize): void {
+  for (let row = 0; row < rows; row++) {
+    for (let i = 0; i < padded; i += 4) {
+      const left = cols - i;
+      let values = f32x4.splat(0);
+      if (left > 0) {
+        if (half) values = fromHalves(loadHalves(from + (<usize>i << 1), left));
+        else values = loadSome(from + (<usize>i << 2), left);
+      }
+      v128.store(to + (<usize>i << 2), values);
+    }
+    from += fromRow;
+    to += <usize>padded << 2;
+  }
+}
+
+/** Rounds `count` f32 to f16, ties to even, beyond 65504 to infinity. */
+export function storeHalves(from: usize, count: i32, to: usize): void {
+  let i = 0;
+  for (; i + 4 <= count; i += 4) v128.store64_lane(to + (<usize>i << 1), toHalves(v128.load(from + (<usize>i << 2))), 0);
+  if (i == count) return;
+  const last = toHalves(loadSome(from + (<usize>i << 2), count - i));
+  to += <usize>i << 1;
+  store<u16>(to, i16x8.extract_lane_u(last, 0));
+  if (count - i > 1) store<u16>(to, i16x8.extract_lane_u(last, 1), 2);
+  if (count - i > 2) store<u16>(to, i16x8.extract_lane_u(last, 2), 4);
+}
+
+/** Four f16 in 32-bit lanes, or the `count` < 4 that are left. */
+@inline
+function loadHalves(from: usize, count: i32): v128 {
+  if (count >= 4) return v128.load16x4_u(from);
+  return i32x4(load<u16>(from), count > 1 ? load<u16>(from, 2) : 0, count > 2 ? load<u16>(from, 4) : 0, 0);
+}
+
+/** The fields move to f32's places; times 2^112 for the biases (127 − 15), which makes subnormals right too. */
+@inline
+function fromHalves(bits: v128): v128 {
+  const size = i32x4.shl(v128.and(bits, i32x4.splat(0x7fff)), 13);
+  const finite = f32x4.mul(size, i32x4.splat(0x77800000));
+  const value = v128.bitselect(v128.or(size, i32x4.splat(0x7f800000)), finite, i32x4.ge_u(size, i32x4.splat(0x0f800000)));
+  return v128.or(value, i32x4.shl(v128.and(bits, i32x4.splat(0x8000)), 16));
+}
+
+/**
+ * Lanes 0…3 of 16 bits. The rest of the mantissa is rounded by adding just less than half of the last place (and the
+ * last bit itself, for ties); subnormals are aligned by adding 0.5, whose last place is theirs.
+ */
+@inline
+function toHalves(values: v128): v128 {
+  const size = v128.and(values, i32x4.splat(0x7fffffff));
+  const odd = v128.and(i32x4.shr_u(size, 13), i32x4.splat(1));
+  const normal = i32x4.shr_u(i32x4.add(i32x4.add(size, i32x4.splat(<i32>0xc8000fff)), odd), 13);
+  const subnormal = i32x4.sub(f32x4.add(size, f32x4.splat(0.5)), i32x4.splat(0x3f000000));
+  let half = v128.bitselect(subnormal, normal, i32x4.lt_s(size, i32x4.splat(0x38800000)));
+  half = v128.bitselect(i32x4.splat(0x7c00), half, i32x4.ge_s(size, i32x4.splat(0x477ff000)));
+  half = v128.bitselect(i32x4.splat(0x7e00), half, i32x4.gt_s(size, i32x4.splat(0x7f800000)));
+  half = v128.or(half, i32x4.shr_u(v128.and(values, i32x4.splat(<i32>0x80000000)), 16));
+  return i16x8.narrow_i32x4_u(half, half);
+}
