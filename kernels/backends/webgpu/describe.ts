@@ -7,10 +7,17 @@ import { describeGatedRmsNorm } from "../../ops/gated-rms-norm/gated-rms-norm.we
 import { describeLayerNorm } from "../../ops/layer-norm/layer-norm.webgpu.ts";
 import { describeLinear } from "../../ops/linear/linear.webgpu.ts";
 import { describeMamba3Scan } from "../../ops/mamba3-scan/mamba3-scan.webgpu.ts";
+import { describeMlstm } from "../../ops/mlstm/mlstm.webgpu.ts";
+import { describeRgLru } from "../../ops/rg-lru/rg-lru.webgpu.ts";
 import { describeRmsNorm } from "../../ops/rms-norm/rms-norm.webgpu.ts";
 import { describeScaledAdd } from "../../ops/scaled-add/scaled-add.webgpu.ts";
 import { describeSelectiveScan } from "../../ops/selective-scan/selective-scan.webgpu.ts";
 import { describeSsd } from "../../ops/ssd/ssd.webgpu.ts";
+import { describeTokenShift } from "../../ops/token-shift/token-shift.webgpu.ts";
+import { describeWkv4 } from "../../ops/wkv4/wkv4.webgpu.ts";
+import { describeWkv7 } from "../../ops/wkv7/wkv7.webgpu.ts";
+import { describeWkv7Bonus } from "../../ops/wkv7-bonus/wkv7-bonus.webgpu.ts";
+import { describeWkv7Keys } from "../../ops/wkv7-keys/wkv7-keys.webgpu.ts";
 import { KernelError } from "../../spec/errors.ts";
 import type { OpCall } from "../../spec/op.ts";
 import type { Describe, Dispatch, DispatchContext } from "../../wgsl/dispatch.ts";
@@ -25,10 +32,17 @@ const describers: ReadonlyMap<string, Describe> = new Map<string, Describe>([
   ["layer-norm", describeLayerNorm],
   ["linear", describeLinear],
   ["mamba3-scan", describeMamba3Scan],
+  ["mlstm", describeMlstm],
+  ["rg-lru", describeRgLru],
   ["rms-norm", describeRmsNorm],
   ["scaled-add", describeScaledAdd],
   ["selective-scan", describeSelectiveScan],
   ["ssd", describeSsd],
+  ["token-shift", describeTokenShift],
+  ["wkv4", describeWkv4],
+  ["wkv7", describeWkv7],
+  ["wkv7-bonus", describeWkv7Bonus],
+  ["wkv7-keys", describeWkv7Keys],
 ]);
 
 /** The dispatches of a call. @throws KernelError `unsupported` for an op without WebGPU kernels */
