@@ -23,7 +23,10 @@ function backendsUnderTest(): readonly BackendName[] {
  * Registers one body of tests for every backend. A backend that cannot be opened fails its tests, it never skips them.
  * @param body registers tests; call `backend()` inside of them, not before
  */
-export function forEachBackend(title: string, body: (backend: () => Backend) => void): void {
+export function forEachBackend(
+  title: string,
+  body: (backend: () => Backend, name: BackendName) => void,
+): void {
   for (const name of backendsUnderTest()) {
     describe(`${title} on ${name}`, () => {
       let opened: Backend | undefined;
@@ -36,7 +39,7 @@ export function forEachBackend(title: string, body: (backend: () => Backend) => 
       body(() => {
         if (opened === undefined) throw new Error(`the ${name} backend was not opened`);
         return opened;
-      });
+      }, name);
     });
   }
 }
