@@ -6,7 +6,7 @@ import type {
   StateBuffers,
   ThreadPort,
 } from "../../spec/backend.ts";
-import { packedRowBytes, Q8_0_BLOCK } from "../../spec/dtype.ts";
+import { isWholeBlocks, packedRowBytes, Q8_0_BLOCK } from "../../spec/dtype.ts";
 import { KernelError } from "../../spec/errors.ts";
 import type { Plan } from "../../spec/op.ts";
 import { checkRun } from "../../spec/state-values.ts";
@@ -107,7 +107,7 @@ class Wasm implements WasmBackend {
   async uploadWeight(spec: WeightSpec, read: ReadRows): Promise<Weight> {
     const { name, dtype, rows, cols, use } = spec;
     this.#expectUsable();
-    if (!isCount(rows) || !isCount(cols) || (dtype === "q8_0" && cols % Q8_0_BLOCK !== 0)) {
+    if (!isCount(rows) || !isCount(cols) || !isWholeBlocks(dtype, cols)) {
       throw new KernelError("shape", `${name}: (${rows}, ${cols}) cannot be ${dtype}`, {
         rows,
         cols,
@@ -116,6 +116,11 @@ class Wasm implements WasmBackend {
     }
     if (use === "vector" && dtype !== "f32") {
       throw new KernelError("dtype", `${name}: a vector must be f32, it is ${dtype}`, { dtype });
+    }
+    if (DTYPES[dtype] > DTYPES.q8_0) {
+      throw new KernelError("unsupported", `${name}: the WASM backend does not read ${dtype} yet`, {
+        dtype,
+      });
     }
     const address = this.#allocate(
       "weights",

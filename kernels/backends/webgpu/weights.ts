@@ -1,7 +1,13 @@
-import { packedRowBytes, Q8_0_BLOCK, Q8_0_BLOCK_BYTES } from "../../spec/dtype.ts";
+import {
+  isWholeBlocks,
+  packedRowBytes,
+  Q8_0_BLOCK,
+  Q8_0_BLOCK_BYTES,
+  WEIGHT_BLOCKS,
+} from "../../spec/dtype.ts";
 import { KernelError } from "../../spec/errors.ts";
 import type { ReadRows, Weight, WeightSpec } from "../../spec/tensor.ts";
-import { rowWords, scaleWords } from "../../wgsl/packed.ts";
+import { dtypeCodes, rowWords, scaleWords } from "../../wgsl/packed.ts";
 import type { Allocation, Allocator } from "./buffers.ts";
 import type { GpuDevice } from "./device.ts";
 
@@ -125,12 +131,17 @@ function checkSpec({ name, dtype, rows, cols, use }: WeightSpec): void {
   if (use === "vector" && dtype !== "f32") {
     throw new KernelError("dtype", `${name}: vectors are f32, this one is ${dtype}`, { dtype });
   }
-  if (dtype === "q8_0" && cols % Q8_0_BLOCK !== 0) {
+  if (!isWholeBlocks(dtype, cols)) {
     throw new KernelError(
       "shape",
-      `${name}: rows of ${cols} values are not whole q8_0 blocks of ${Q8_0_BLOCK}`,
+      `${name}: rows of ${cols} values are not whole ${dtype} blocks of ${WEIGHT_BLOCKS[dtype].values}`,
       { cols },
     );
+  }
+  if (dtypeCodes[dtype] > dtypeCodes.q8_0) {
+    throw new KernelError("unsupported", `${name}: the WebGPU backend does not read ${dtype} yet`, {
+      dtype,
+    });
   }
 }
 
