@@ -204,12 +204,7 @@ export function describeGguf(c: Rwkv7Config): GgufDescription | null {
       "attention.value_residual_mix_lora_rank": c.ranks.v,
       "attention.gate_lora_rank": c.ranks.g,
     },
-    shapes: Object.fromEntries(
-      Array.from({ length: c.nLayer }, (_, i) => [
-        `blk.${i}.time_mix_lerp_fused.weight`,
-        [c.dModel, 1, 1, 6],
-      ]),
-    ),
+    shapes: { "time_mix_lerp_fused.weight": [6, 1, 1, c.dModel] },
     // Every block must have what mixes its values with the first block's, though in the first nothing reads it.
     copies: {
       "blk.0.time_mix_v0.weight": "blk.0.time_mix_a0.weight",
