@@ -163,7 +163,7 @@ export async function loadAttention(
       ? undefined
       : (row: number): number => row - (row % headDim) + qkOrder(row % headDim);
   const matrix = (name: string, rows: number, order?: typeof inHeads): Promise<Weight> =>
-    from.matrix([{ name: `${at}${name}.weight`, rows, ...(order ? { order } : {}) }], rows, dIn);
+    from.matrix([{ name: `${at}${name}.weight`, ...(order ? { order } : {}) }], rows, dIn);
   const bias = async (
     there: boolean,
     name: string,
@@ -179,6 +179,7 @@ export async function loadAttention(
           1,
           qkNorm.over === "head" ? headDim : width,
           from.format === "gguf" ? undefined : qkNorm.map,
+          inHeads,
         );
   return {
     q: await matrix(names.q, dQ, inHeads),

@@ -214,28 +214,3 @@ export function requireMamba2Mixer(c: Mamba2MixerShape): void {
     `groups of ${normGroupSize} do not divide ${dInnerOf(c)} columns`,
   );
 }
-
-/** Whether llama.cpp's Mamba-2 computes the same: its norm is a group's, its projections have no bias, its dt no limits. */
-export function ggufKnowsMamba2Mixer(c: Mamba2MixerShape): boolean {
-  const [dtMin, dtMax] = c.dtLimit;
-  return (
-    c.output === "gate-norm" &&
-    c.normGroupSize === dInnerOf(c) / c.nGroup &&
-    !c.projectionBias &&
-    c.act === "silu" &&
-    dtMin <= 0 &&
-    dtMax === Infinity
-  );
-}
-
-/** The fields `ssm.…` of a GGUF file. */
-export function ggufMamba2Fields(c: Mamba2MixerShape): Readonly<Record<string, number>> {
-  return {
-    "ssm.conv_kernel": c.dConv,
-    "ssm.inner_size": dInnerOf(c),
-    "ssm.state_size": c.dState,
-    "ssm.group_count": c.nGroup,
-    // llama.cpp keeps the number of heads in this field.
-    "ssm.time_step_rank": c.nHead,
-  };
-}

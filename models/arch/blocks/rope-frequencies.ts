@@ -5,6 +5,7 @@
  */
 import { requireGeometry } from "../architecture.ts";
 import type { ConfigFields } from "../config-fields.ts";
+import type { GgufFields } from "../gguf-fields.ts";
 
 /** What `rope` needs to know. */
 export interface Rotation {
@@ -14,6 +15,8 @@ export interface Rotation {
   readonly scale: number;
   /** The base, where the frequencies are nothing but its powers. */
   readonly theta?: number;
+  /** The fields `rope.…` by which llama.cpp makes the same; left out where there are none. */
+  readonly gguf?: Readonly<Record<string, number | string>>;
 }
 
 /** What an architecture knows of its rotation besides the configuration's fields. */
@@ -48,22 +51,33 @@ export function readRotation(config: ConfigFields, defaults: RotationDefaults): 
     ? config.positive(["original_max_position_embeddings"])
     : own.positive(["original_max_position_embeddings"], maxPositions);
   const plain = plainFrequencies(theta, dim);
+  const gguf = { "rope.freq_base": theta, "rope.dimension_count": dim };
 
   switch (type) {
     case "default":
-      return { frequencies: plain, scale: 1, theta };
+      return { frequencies: plain, scale: 1, theta, gguf };
     case "linear": {
       const factor = own.positive(["factor"]);
-      return { frequencies: plain.map((frequency) => frequency / factor), scale: 1 };
+      return {
+        frequencies: plain.map((frequency) => frequency / factor),
+        scale: 1,
+        gguf: { ...gguf, "rope.scaling.type": "linear", "rope.scaling.factor": factor },
+      };
     }
     case "llama3":
       return { frequencies: llama3Frequencies(own, plain, originalPositions), scale: 1 };
     case "yarn": {
       const factor = own.positive(["factor"], maxPositions / originalPositions);
-      return {
-        frequencies: yarnFrequencies(own, { theta, dim, factor, originalPositions }),
-        scale: yarnScale(own, factor),
-      };
+      const frequencies = yarnFrequencies({
+        theta,
+        dim,
+        factor,
+        originalPositions,
+        betaFast: own.positive(["beta_fast"], 32),
+        betaSlow: own.positive(["beta_slow"], 1),
+        truncate: own.boolean(["truncate"], true),
+      });
+      return { frequencies, scale: yarnScale(own, factor) };
     }
     case "longrope": {
       if (originalPositions < maxPositions)
@@ -133,22 +147,57 @@ function llama3Frequencies(
   });
 }
 
+/**
+ * Reads `rope.…` of a GGUF file.
+ * @throws WeightsError `malformed`; `unsupported` for a scaling that is neither "none", "linear" nor "yarn"
+ */
+export function readGgufRotation(config: GgufFields, headDim: number): Rotation {
+  const dim = config.count("rope.dimension_count", headDim);
+  requireGeometry(
+    dim <= headDim && dim % 2 === 0,
+    `${dim} of the ${headDim} columns of a head turn`,
+  );
+  const theta = config.positive("rope.freq_base", 10_000);
+  const plain = plainFrequencies(theta, dim);
+  const factor = config.positive("rope.scaling.factor", 1);
+  switch (config.string("rope.scaling.type", "none")) {
+    case "none":
+      return { frequencies: plain, scale: 1 };
+    case "linear":
+      return { frequencies: plain.map((frequency) => frequency / factor), scale: 1 };
+    case "yarn": {
+      const frequencies = yarnFrequencies({
+        theta,
+        dim,
+        factor,
+        originalPositions: config.positive("rope.scaling.original_context_length"),
+        betaFast: config.positive("rope.scaling.yarn_beta_fast", 32),
+        betaSlow: config.positive("rope.scaling.yarn_beta_slow", 1),
+        truncate: true,
+      });
+      return { frequencies, scale: yarnMscale(factor) };
+    }
+    default:
+      throw config.unsupported("rope.scaling.type", '"none", "linear" or "yarn"');
+  }
+}
+
 /** "NTK by parts". Source: arXiv:2309.00071 §3.2, eq. 17–23. */
-function yarnFrequencies(
-  own: ConfigFields,
-  {
-    theta,
-    dim,
-    factor,
-    originalPositions,
-  }: { theta: number; dim: number; factor: number; originalPositions: number },
-): Float32Array<ArrayBuffer> {
+function yarnFrequencies(c: {
+  readonly theta: number;
+  readonly dim: number;
+  readonly factor: number;
+  readonly originalPositions: number;
+  readonly betaFast: number;
+  readonly betaSlow: number;
+  readonly truncate: boolean;
+}): Float32Array<ArrayBuffer> {
+  const { theta, dim, factor, truncate } = c;
   // The place of the pair that turns `turns` times within the original length.
   const place = (turns: number): number =>
-    (dim * Math.log(originalPositions / (turns * 2 * Math.PI))) / (2 * Math.log(theta));
-  const truncate = own.boolean(["truncate"], true);
-  const from = place(own.positive(["beta_fast"], 32));
-  const to = place(own.positive(["beta_slow"], 1));
+    (dim * Math.log(c.originalPositions / (turns * 2 * Math.PI))) / (2 * Math.log(theta));
+  const from = place(c.betaFast);
+  const to = place(c.betaSlow);
   const low = Math.max(truncate ? Math.floor(from) : from, 0);
   const high = Math.min(truncate ? Math.ceil(to) : to, dim - 1);
   const width = high === low ? 0.001 : high - low;
@@ -160,11 +209,15 @@ function yarnFrequencies(
 
 /** Source: arXiv:2309.00071 eq. 22; with two `mscale`s DeepSeek-V2 (arXiv:2405.04434) §3.1.4. */
 function yarnScale(own: ConfigFields, factor: number): number {
-  const scaleOf = (mscale: number): number =>
-    factor <= 1 ? 1 : 0.1 * mscale * Math.log(factor) + 1;
   const mscale = own.number(["mscale"], 0);
   const mscaleAllDim = own.number(["mscale_all_dim"], 0);
   const derived =
-    mscale !== 0 && mscaleAllDim !== 0 ? scaleOf(mscale) / scaleOf(mscaleAllDim) : scaleOf(1);
+    mscale !== 0 && mscaleAllDim !== 0
+      ? yarnMscale(factor, mscale) / yarnMscale(factor, mscaleAllDim)
+      : yarnMscale(factor);
   return own.number(["attention_factor"], derived);
+}
+
+function yarnMscale(factor: number, mscale = 1): number {
+  return factor <= 1 ? 1 : 0.1 * mscale * Math.log(factor) + 1;
 }
