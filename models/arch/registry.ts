@@ -3,6 +3,7 @@ import type { TensorSource } from "../weights/source.ts";
 import type { Architecture, Model } from "./architecture.ts";
 import { bamba } from "./bamba.ts";
 import { UnknownArchitectureError } from "./errors.ts";
+import { falconH1 } from "./falcon_h1.ts";
 import { falconMamba } from "./falcon_mamba.ts";
 import { graniteMoeHybrid } from "./granitemoehybrid.ts";
 import { jamba } from "./jamba.ts";
@@ -11,12 +12,15 @@ import { lfm2Moe } from "./lfm2_moe.ts";
 import { mamba } from "./mamba.ts";
 import { mamba2 } from "./mamba2.ts";
 import { olmoHybrid } from "./olmo_hybrid.ts";
+import { nemotronH } from "./nemotron_h.ts";
 import { qwen35MoeText } from "./qwen3_5_moe_text.ts";
 import { qwen35Text } from "./qwen3_5_text.ts";
 import { qwen3Next } from "./qwen3_next.ts";
+import { minimax } from "./minimax.ts";
 import { recurrentGemma } from "./recurrent_gemma.ts";
 import { rwkv } from "./rwkv.ts";
 import { rwkv7 } from "./rwkv7.ts";
+import { xlstm } from "./xlstm.ts";
 import { zamba } from "./zamba.ts";
 import { zamba2 } from "./zamba2.ts";
 
@@ -24,6 +28,7 @@ import { zamba2 } from "./zamba2.ts";
 export const architectures: ReadonlyMap<string, Architecture> = new Map(
   Object.entries({
     bamba,
+    falcon_h1: falconH1,
     falcon_mamba: falconMamba,
     granitemoehybrid: graniteMoeHybrid,
     granitehybrid: graniteMoeHybrid,
@@ -34,6 +39,8 @@ export const architectures: ReadonlyMap<string, Architecture> = new Map(
     mamba,
     mamba2,
     olmo_hybrid: olmoHybrid,
+    nemotron_h: nemotronH,
+    nemotron_h_moe: nemotronH,
     qwen3_5: qwen35Text,
     qwen3_5_text: qwen35Text,
     qwen35: qwen35Text,
@@ -42,9 +49,11 @@ export const architectures: ReadonlyMap<string, Architecture> = new Map(
     qwen35moe: qwen35MoeText,
     qwen3_next: qwen3Next,
     qwen3next: qwen3Next,
+    minimax,
     recurrent_gemma: recurrentGemma,
     rwkv,
     rwkv7,
+    xlstm,
     zamba,
     zamba2,
   }),

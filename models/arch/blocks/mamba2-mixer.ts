@@ -29,6 +29,8 @@ export interface Mamba2MixerShape {
   readonly dConv: number;
   readonly chunkSize: number;
   readonly projectionBias: boolean;
+  /** Of the output's projection, where the input's is not the same. */
+  readonly outBias?: boolean;
   readonly convBias: boolean;
   /** After the convolution; the gate is silu always. */
   readonly act: Activation;
@@ -199,7 +201,7 @@ export async function loadMamba2Mixer(
     D: await from.vector(at + name.D, 1, nHead),
     norm: await vector(c.output !== "gate", name.norm, dInner),
     outProj: await from.matrix(`${at}${name.outProj}.weight`, dModel, dInner),
-    outBias: await vector(projectionBias, `${name.outProj}.bias`, dModel),
+    outBias: await vector(c.outBias ?? projectionBias, `${name.outProj}.bias`, dModel),
   };
 }
 
