@@ -254,14 +254,16 @@ const FUSED_MIX = "attn.x_x";
 
 async function loadWeights(c: Rwkv7Config, from: WeightLoader): Promise<Rwkv7Weights> {
   const { dModel, dValue, dFfn, vocabSize, ranks } = c;
-  const name = NAMES[c.layout];
+  // A model can also be asked what its weights are called in a GGUF file that is yet to be written.
+  const layout = from.format === "gguf" ? "gguf" : c.layout;
+  const name = NAMES[layout];
   const norm = async (at: string, bias: boolean, cols = dModel): Promise<LayerNormWeights> => ({
     weight: await from.vector(`${at}.weight`, 1, cols),
     bias: bias ? await from.vector(`${at}.bias`, 1, cols) : null,
   });
   // The author multiplies x W, all others W x.
   const matrix = (at: string, rows: number, cols: number): Promise<Weight> =>
-    c.layout === "author" ? from.transposed(at, 1, rows, cols) : from.matrix(at, rows, cols);
+    layout === "author" ? from.transposed(at, 1, rows, cols) : from.matrix(at, rows, cols);
 
   const embeddingTable = await from.matrix(name.embedding, vocabSize, dModel);
   const preNorm = c.preNorm ? await norm(name.preNorm, c.normBias) : null;
@@ -273,7 +275,7 @@ async function loadWeights(c: Rwkv7Config, from: WeightLoader): Promise<Rwkv7Wei
       up: await matrix(at + name.up(of), cols, ranks[of]),
       bias: of === "g" ? null : await from.vector(at + name.bias(of), 1, cols),
     });
-    const mix = from.has(at + FUSED_MIX) ? [FUSED_MIX] : name.mix;
+    const mix = layout === "fla" && from.has(at + FUSED_MIX) ? [FUSED_MIX] : name.mix;
     blocks.push({
       norm1: await norm(at + name.norm1, c.normBias),
       mix: await from.vector(
