@@ -3,7 +3,7 @@
  * an architecture in the registry are all that a new one needs; states that are laid out otherwise than in the golden
  * file have a rule in models/testing/golden-states.ts.
  */
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import type { Backend, BackendName, StateBuffers } from "../../kernels/spec/backend.ts";
 import { expectAllClose } from "../../kernels/testing/all-close.ts";
 import { forEachBackend } from "../../kernels/testing/for-each-backend.ts";
@@ -48,8 +48,8 @@ forEachBackend("golden models", (backend, backendName) => {
       let model: TestModel;
       beforeAll(async () => {
         model = await loadTestModel(backend(), folder.files());
+        return () => model.release();
       }, LOADING_MS);
-      afterAll(() => model.release());
 
       test.each(folder.prompts)("reads %s as its producer did, and goes on", async (prompt) => {
         const { vocabSize, modelType, layout } = model.model;

@@ -57,6 +57,21 @@ test("keeps an empty sequence, which has no logits yet", async () => {
   expect(await decodeSnapshot(await encodeSnapshot(empty, owner), owner)).toEqual(empty);
 });
 
+test("keeps as many rows of a slot that grows as there were tokens", async () => {
+  const layout = [
+    ...owner.layout,
+    { name: "layers.1.keys", shape: [2, 4], grows: true, dtype: "f16" } as const,
+  ];
+  const grown = { ...state, layout, slots: [...state.slots, random.normal(42 * 8)] };
+  const bytes = await encodeSnapshot(grown, owner);
+  expect(await decodeSnapshot(bytes, { ...owner, layout })).toEqual(grown);
+
+  const fewer = forge(bytes, (text) => text.replace('"position":42', '"position":41'));
+  expect((await refusal(fewer, { ...owner, layout })).code).toBe("corrupt");
+  const fixed = layout.map(({ name, shape }) => ({ name, shape }));
+  expect((await refusal(bytes, { ...owner, layout: fixed })).code).toBe("foreign");
+});
+
 test("refuses a change of any byte", async () => {
   const bytes = await encodeSnapshot(state, owner);
   for (let i = 0; i < bytes.length; i++) {

@@ -7,14 +7,20 @@
  * | 4 | format version, u32 |
  * | 4 | length of the header, u32; a multiple of 4 |
  * | … | header: JSON, padded with spaces |
- * | … | slots in the layout's order, then the logits if there are any: f32 |
+ * | … | slots in the layout's order (those that grow: as many rows as tokens), then the logits if there are any: f32 |
  * | 32 | SHA-256 of everything before |
  *
  * Numbers are little endian. Whatever the version, a file begins with the first 12 bytes and ends with the checksum.
  */
-import { slotSize, type StateLayout } from "../../kernels/spec/tensor.ts";
+import type { StateLayout } from "../../kernels/spec/tensor.ts";
 import { StateError } from "./errors.ts";
-import { NUMERIC_VERSION, sameLayout, stateBytes, type SequenceState } from "./layer-state.ts";
+import {
+  NUMERIC_VERSION,
+  sameLayout,
+  slotValues,
+  stateBytes,
+  type SequenceState,
+} from "./layer-state.ts";
 
 /** What a state is bound to: it is continued only where all of this matches. */
 export interface StateOwner {
@@ -57,7 +63,7 @@ export async function encodeSnapshot(
     dtype: "f32",
     position: state.position,
     prefixHash: state.prefixHash,
-    slots: state.layout.map(({ name, shape }) => ({ name, shape })),
+    slots: state.layout,
     logits: state.logits?.length ?? 0,
   };
   const json = new TextEncoder().encode(JSON.stringify(header));
@@ -105,7 +111,7 @@ export async function decodeSnapshot(bytes: Uint8Array, owner: StateOwner): Prom
   if (header.logits !== 0) expectOwner("vocabulary", owner.vocabSize, header.logits);
 
   const end = bytes.byteLength - CHECKSUM_BYTES;
-  const expectedEnd = dataStart + stateBytes(owner.layout) + 4 * header.logits;
+  const expectedEnd = dataStart + stateBytes(owner.layout, header.position) + 4 * header.logits;
   if (end !== expectedEnd)
     throw new StateError("corrupt", "its length is wrong", {
       expected: expectedEnd + CHECKSUM_BYTES,
@@ -122,7 +128,7 @@ export async function decodeSnapshot(bytes: Uint8Array, owner: StateOwner): Prom
     position: header.position,
     prefixHash: header.prefixHash,
     layout: owner.layout,
-    slots: owner.layout.map((slot) => take(slotSize(slot))),
+    slots: owner.layout.map((slot) => take(slotValues(slot, header.position))),
     logits: header.logits === 0 ? null : take(header.logits),
   };
 }
@@ -189,7 +195,9 @@ function isSlot(value: unknown): boolean {
     isObject(value) &&
     typeof value["name"] === "string" &&
     Array.isArray(value["shape"]) &&
-    value["shape"].every(isCount)
+    value["shape"].every(isCount) &&
+    (value["grows"] === undefined || typeof value["grows"] === "boolean") &&
+    (value["dtype"] === undefined || value["dtype"] === "f32" || value["dtype"] === "f16")
   );
 }
 
