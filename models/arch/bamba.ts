@@ -28,6 +28,7 @@ import {
   loadAttention,
   loadRotation,
   neighbourOrder,
+  plainAttention,
   requireHeads,
   type AttentionShape,
   type AttentionWeights,
@@ -278,20 +279,17 @@ function fromConfig(json: JsonObject): Model {
     act,
     mamba: readMamba2Fields(config, { dModel, eps, act }),
     attention: {
-      dIn: dModel,
-      dOut: dModel,
-      nHead,
       // null means one for each query head; 8 is the default of a field that is not there.
-      nKvHead: config.isNull("num_key_value_heads")
-        ? nHead
-        : config.count(["num_key_value_heads"], 8),
-      headDim,
-      scale: headDim ** -0.5,
-      softCap: null,
-      window: null,
+      ...plainAttention({
+        dModel,
+        nHead,
+        nKvHead: config.isNull("num_key_value_heads")
+          ? nHead
+          : config.count(["num_key_value_heads"], 8),
+        headDim,
+      }),
       qkvBias: attentionBias,
       outBias: attentionBias,
-      qkNorm: null,
       qkOrder: neighbourOrder(2 * rotation.frequencies.length),
     },
     rotation,

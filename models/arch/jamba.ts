@@ -25,6 +25,7 @@ import {
   attentionLayer,
   attentionLayerSlots,
   loadAttention,
+  plainAttention,
   requireHeads,
   type AttentionShape,
   type AttentionWeights,
@@ -292,7 +293,7 @@ function fromConfig(json: JsonObject): Model {
       innerEps: eps,
       innerNormWeights: true,
     },
-    attention: attentionShape({
+    attention: plainAttention({
       dModel,
       nHead,
       headDim,
@@ -322,28 +323,6 @@ function readPeriod(
   const offset = config.whole([`${name}_offset`], fallback.offset);
   requireGeometry(offset < period, `${name}_offset ${offset} is not below its period ${period}`);
   return (layer) => layer % period === offset;
-}
-
-function attentionShape(c: {
-  readonly dModel: number;
-  readonly nHead: number;
-  readonly nKvHead: number;
-  readonly headDim: number;
-}): AttentionShape {
-  const { dModel, nHead, nKvHead, headDim } = c;
-  return {
-    dIn: dModel,
-    dOut: dModel,
-    nHead,
-    nKvHead,
-    headDim,
-    scale: headDim ** -0.5,
-    softCap: null,
-    window: null,
-    qkvBias: false,
-    outBias: false,
-    qkNorm: null,
-  };
 }
 
 /** `[1]` §3.1: the probabilities of all experts, of which the best count as they are. */
@@ -436,7 +415,7 @@ export const jamba: Architecture = {
         innerEps: eps,
         innerNormWeights: true,
       },
-      attention: attentionShape({
+      attention: plainAttention({
         dModel,
         nHead,
         headDim: config.count("attention.key_length", Math.floor(dModel / nHead)),

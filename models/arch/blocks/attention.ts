@@ -45,6 +45,29 @@ export interface AttentionShape {
   };
 }
 
+/** The shape of attention without biases, norms, window and cap, scaled by 1 / sqrt(headDim); others replace what differs. */
+export function plainAttention(c: {
+  readonly dModel: number;
+  readonly nHead: number;
+  readonly nKvHead: number;
+  readonly headDim: number;
+}): AttentionShape {
+  const { dModel, nHead, nKvHead, headDim } = c;
+  return {
+    dIn: dModel,
+    dOut: dModel,
+    nHead,
+    nKvHead,
+    headDim,
+    scale: headDim ** -0.5,
+    softCap: null,
+    window: null,
+    qkvBias: false,
+    outBias: false,
+    qkNorm: null,
+  };
+}
+
 export interface AttentionWeights {
   readonly q: Weight; //             (nHead * headDim, dIn)
   readonly qBias: Weight | null; //  (1, nHead * headDim)
