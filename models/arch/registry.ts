@@ -7,6 +7,7 @@ import { falconH1 } from "./falcon_h1.ts";
 import { falconMamba } from "./falcon_mamba.ts";
 import { graniteMoeHybrid } from "./granitemoehybrid.ts";
 import { jamba } from "./jamba.ts";
+import { kimiLinear } from "./kimi_linear.ts";
 import { lfm2 } from "./lfm2.ts";
 import { lfm2Moe } from "./lfm2_moe.ts";
 import { mamba } from "./mamba.ts";
@@ -33,6 +34,8 @@ export const architectures: ReadonlyMap<string, Architecture> = new Map(
     granitemoehybrid: graniteMoeHybrid,
     granitehybrid: graniteMoeHybrid,
     jamba,
+    kimi_linear: kimiLinear,
+    "kimi-linear": kimiLinear,
     lfm2,
     lfm2_moe: lfm2Moe,
     lfm2moe: lfm2Moe,

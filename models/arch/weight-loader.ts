@@ -21,10 +21,10 @@ export interface WeightLoader {
   matrix(from: MatrixParts, rows: number, cols: number): Promise<Weight>;
   /**
    * Blocks that are stored the other way round, (blocks, cols, rows) for y = x W: a matrix (blocks * rows, cols) in f32. For
-   * small ones: it is read as a whole.
+   * small ones: it is read as a whole. Parts make up the (blocks * cols) rows that are stored.
    * @throws WeightsError `missing`, `mismatch`
    */
-  transposed(name: string, blocks: number, rows: number, cols: number): Promise<Weight>;
+  transposed(from: MatrixParts, blocks: number, rows: number, cols: number): Promise<Weight>;
   /**
    * A small table (rows, cols) as f32, each value through `map`. Sides of 1 in the file's shape do not count: a
    * convolution's (channels, 1, dConv) is (channels, dConv). One row may lie in the file in groups: llama.cpp's
@@ -80,8 +80,8 @@ export function checkingLoader(
       dtypes[dtype] = (dtypes[dtype] ?? 0) + 1;
       return count(rows, cols, dtype);
     },
-    async transposed(name, blocks, rows, cols) {
-      checkValues(source, name, blocks * rows * cols);
+    async transposed(from, blocks, rows, cols) {
+      checkTransposed(source, from, blocks, rows, cols);
       return count(blocks * rows, cols, "f32");
     },
     async vector(from, rows, cols) {
@@ -120,34 +120,17 @@ export function uploadingLoader(
       const { dtype, read } = joinParts(source, parts, cols, quantise);
       return upload({ name: parts[0]?.name ?? "", dtype, rows, cols, use: "matrix" }, read);
     },
-    async transposed(name, blocks, rows, cols) {
-      checkValues(source, name, blocks * rows * cols);
-      const stored = await source.readF32(name);
-      const values = new Float32Array(stored.length);
-      for (let block = 0; block < blocks; block++) {
-        const at = block * rows * cols;
-        for (let row = 0; row < rows; row++) {
-          for (let col = 0; col < cols; col++) {
-            values[at + row * cols + col] = stored[at + col * rows + row] ?? 0;
-          }
-        }
-      }
+    async transposed(from, blocks, rows, cols) {
+      checkTransposed(source, from, blocks, rows, cols);
+      const values = await readTransposed(source, from, blocks, rows, cols);
+      const name = typeof from === "string" ? from : (from[0]?.name ?? "");
       return uploadTable(name, "matrix", blocks * rows, cols, values);
     },
     async vector(from, rows, cols, map, order) {
       checkVector(source, from, rows, cols);
       const names = typeof from === "string" ? [from] : from;
-      const values = new Float32Array(rows * cols);
-      let at = 0;
-      for (const name of names) {
-        const stored = await source.readF32(name);
-        values.set(stored, at);
-        at += stored.length;
-      }
-      const ordered =
-        order === undefined ? values : values.map((_, index) => values[order(index)] ?? 0);
-      const mapped = map === undefined ? ordered : ordered.map((value, index) => map(value, index));
-      return uploadTable(names[0] ?? "", "vector", rows, cols, mapped);
+      const values = await readVector(source, names, rows * cols, map, order);
+      return uploadTable(names[0] ?? "", "vector", rows, cols, values);
     },
     constant: (name, rows, cols, values) => uploadTable(name, "vector", rows, cols, values),
   };
@@ -177,9 +160,69 @@ function checkVector(
   }
 }
 
-function checkValues(source: TensorSource, name: string, values: number): void {
-  if (valuesIn(source.info(name).shape) !== values)
-    throw mismatch(source, name, `${values} values`);
+function checkTransposed(
+  source: TensorSource,
+  from: MatrixParts,
+  blocks: number,
+  rows: number,
+  cols: number,
+): void {
+  if (typeof from !== "string") resolveParts(source, from, blocks * cols, rows);
+  else if (valuesIn(source.info(from).shape) !== blocks * rows * cols)
+    throw mismatch(source, from, `${blocks * rows * cols} values`);
+}
+
+/** What `WeightLoader.transposed` asks for: (blocks * rows, cols). */
+export async function readTransposed(
+  source: TensorSource,
+  from: MatrixParts,
+  blocks: number,
+  rows: number,
+  cols: number,
+): Promise<Float32Array> {
+  const stored = await readStored(source, from, blocks * cols, rows);
+  const values = new Float32Array(stored.length);
+  for (let block = 0; block < blocks; block++) {
+    const at = block * rows * cols;
+    for (let row = 0; row < rows; row++) {
+      for (let col = 0; col < cols; col++) {
+        values[at + row * cols + col] = stored[at + col * rows + row] ?? 0;
+      }
+    }
+  }
+  return values;
+}
+
+async function readStored(
+  source: TensorSource,
+  from: MatrixParts,
+  rows: number,
+  cols: number,
+): Promise<Float32Array> {
+  if (typeof from === "string") return source.readF32(from);
+  const parts = resolveParts(source, from, rows, cols);
+  const packed = await joinParts(source, parts, cols, "f32").read(0, rows);
+  return new Float32Array(packed.buffer);
+}
+
+/** What `WeightLoader.vector` asks for: (values) in one array. */
+export async function readVector(
+  source: TensorSource,
+  names: readonly string[],
+  values: number,
+  map?: (value: number, index: number) => number,
+  order?: (index: number) => number,
+): Promise<Float32Array> {
+  const stored = new Float32Array(values);
+  let at = 0;
+  for (const name of names) {
+    const part = await source.readF32(name);
+    stored.set(part, at);
+    at += part.length;
+  }
+  const ordered =
+    order === undefined ? stored : stored.map((_, index) => stored[order(index)] ?? 0);
+  return map === undefined ? ordered : ordered.map((value, index) => map(value, index));
 }
 
 function checkShape(source: TensorSource, name: string, rows: number, cols: number): void {
