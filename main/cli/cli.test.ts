@@ -333,6 +333,51 @@ describe("bad input gets one clear sentence and changes nothing", () => {
   });
 });
 
+test("convert writes a GGUF file that gives the library's logits, and refuses what it cannot keep", async () => {
+  const source = at("to-convert");
+  mkdirSync(source);
+  for (const file of ["config.json", "model.safetensors"])
+    copyFileSync(path.join(model("mamba2"), file), path.join(source, file));
+  const out = at("converted.gguf");
+  expect(await tarn("convert", source, out, "--quant", "F32")).toMatchObject({
+    status: 1,
+    stderr: expect.stringMatching(/has no tokenizer.json/),
+  });
+  await succeed("convert", source, out, "--quant", "f32", "--no-tokenizer");
+  const golden = loadGolden("models/mamba2/golden.safetensors");
+  writeFileSync(at("convert.json"), JSON.stringify([[...golden.i32("p0.input_ids")]]));
+  const logits = at("converted.safetensors");
+  await succeed(
+    "logits",
+    "--model",
+    out,
+    "--ids",
+    at("convert.json"),
+    "--out",
+    logits,
+    "--backend",
+    "wasm",
+  );
+  const given = readGolden(new Uint8Array(readFileSync(logits)), logits).f32("logits.0").values;
+  expectAllClose(given, golden.f32("p0.logits").values, LOGITS, "logits");
+  const refused: readonly (readonly [string[], RegExp, number])[] = [
+    [
+      [source, out, "--quant", "F16", "--no-tokenizer"],
+      /there already. Replace it with --force/,
+      1,
+    ],
+    [[source, at("x.gguf"), "--quant", "Q9"], /--quant is "Q9"; it can be F32, F16/, 2],
+    [[out, at("x.gguf"), "--quant", "F16", "--no-tokenizer"], /a GGUF file already/, 1],
+    [[model("mamba2_flags"), at("x.gguf"), "--quant", "F16"], /llama.cpp has no architecture/, 1],
+  ];
+  for (const [args, sentence, status] of refused) {
+    const ended = await tarn("convert", ...args);
+    expect(ended.stderr).toMatch(sentence);
+    expect(ended.status).toBe(status);
+  }
+  expect(readdirSync(folder).filter((name) => name.startsWith("x.gguf"))).toEqual([]);
+});
+
 test("tokenize and detokenize are exact, with the model that ships", async () => {
   const text = "Größe: 12 µm\r\n\tdone <|end|> \u{1f980}";
   writeFileSync(at("text.txt"), text);

@@ -31,6 +31,10 @@ const commands: Readonly<Record<string, Command>> = {
     load: () => import("./state.ts"),
   },
   bench: { summary: "prefill and decode speed", load: () => import("./bench.ts") },
+  convert: {
+    summary: "a model of safetensors as a GGUF file",
+    load: () => import("./convert.ts"),
+  },
   inspect: { summary: "what is in a model file", load: () => import("./inspect.ts") },
   doctor: { summary: "what this machine can run", load: () => import("./doctor.ts") },
 };

@@ -48,7 +48,10 @@ export interface GgufDescription {
   readonly architecture: string;
   /** The fields `<architecture>.…`, without that prefix: { block_count: 24 }. Whole numbers become u32, others f32. */
   readonly fields: Readonly<Record<string, number | boolean | string | readonly number[]>>;
-  /** Tensors whose dimensions are otherwise than (rows, cols) without sides of 1, fastest first: a name's → [48, 1, 1, 6]. */
+  /**
+   * Shapes (slowest first) that are not (rows, cols), or (cols) for a table of one row, by the name behind "blk.0.":
+   * { ssm_a: [nHead, 1] }. Experts ("…_exps.weight") are (expert_count, R, K) without being named.
+   */
   readonly shapes?: Readonly<Record<string, readonly number[]>>;
   /** Tensors that llama.cpp asks for and nothing here loads: each name's values are another's. */
   readonly copies?: Readonly<Record<string, string>>;

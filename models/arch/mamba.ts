@@ -18,6 +18,7 @@ import {
   requireGeometry,
   requireSilu,
   type Architecture,
+  type GgufDescription,
   type Model,
   type RecordRun,
 } from "./architecture.ts";
@@ -209,7 +210,29 @@ function model(c: MambaConfig): Model {
     dModel: c.dModel,
     vocabSize: c.vocabSize,
     layout: stateLayout(c),
+    ...(c.projectionBias ? {} : { gguf: ggufDescription(c) }),
     load: async (loader) => recordMamba(c, await loadWeights(c, loader)),
+  };
+}
+
+/** llama.cpp has no bias in the projections. */
+function ggufDescription(c: MambaConfig): GgufDescription {
+  return {
+    architecture: "mamba",
+    fields: {
+      block_count: c.nLayer,
+      // Of no meaning to a recurrence, but asked for.
+      context_length: 2 ** 20,
+      embedding_length: c.dModel,
+      feed_forward_length: 0,
+      "attention.head_count": 0,
+      "attention.layer_norm_rms_epsilon": c.eps,
+      "ssm.conv_kernel": c.dConv,
+      "ssm.inner_size": c.dInner,
+      "ssm.state_size": c.dState,
+      "ssm.time_step_rank": c.dtRank,
+      vocab_size: c.vocabSize,
+    },
   };
 }
 

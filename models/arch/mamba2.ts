@@ -19,6 +19,7 @@ import {
   requireGeometry,
   requireSilu,
   type Architecture,
+  type GgufDescription,
   type Model,
   type RecordRun,
   type RunOptions,
@@ -233,7 +234,46 @@ function model(c: Mamba2Config): Model {
     dModel: c.dModel,
     vocabSize: c.vocabSize,
     layout: stateLayout(c),
+    ...(isLlamaCpps(c) ? { gguf: ggufDescription(c) } : {}),
     load: async (loader) => recordMamba2(c, await loadWeights(c, loader)),
+  };
+}
+
+/** llama.cpp normalises by groups, has no bias in the projections, and no limits of dt. */
+function isLlamaCpps(c: Mamba2Config): boolean {
+  const [low, high] = c.dtLimit;
+  return (
+    c.normGroupSize * c.nGroup === dInnerOf(c) &&
+    !c.projectionBias &&
+    low === 0 &&
+    high === Infinity
+  );
+}
+
+function ggufDescription(c: Mamba2Config): GgufDescription {
+  const dInner = dInnerOf(c);
+  return {
+    architecture: "mamba2",
+    fields: {
+      block_count: c.nLayer,
+      // Of no meaning to a recurrence, but asked for.
+      context_length: 2 ** 20,
+      embedding_length: c.dModel,
+      feed_forward_length: 0,
+      "attention.head_count": 0,
+      "attention.layer_norm_rms_epsilon": c.eps,
+      "ssm.conv_kernel": c.dConv,
+      "ssm.inner_size": dInner,
+      "ssm.state_size": c.dState,
+      "ssm.time_step_rank": c.nHead,
+      "ssm.group_count": c.nGroup,
+      vocab_size: c.vocabSize,
+    },
+    shapes: {
+      ssm_a: [c.nHead, 1],
+      ssm_d: [c.nHead, 1],
+      "ssm_norm.weight": [c.nGroup, dInner / c.nGroup],
+    },
   };
 }
 

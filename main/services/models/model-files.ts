@@ -64,7 +64,7 @@ async function isModelFolder(path: string): Promise<boolean> {
 }
 
 /** GGUF files that begin a model. */
-function firstParts(names: readonly string[]): string[] {
+export function firstParts(names: readonly string[]): string[] {
   return names.filter((name) => {
     const number = PART.exec(name)?.groups?.["number"];
     return name.endsWith(".gguf") && (number === undefined || Number(number) === 1);

@@ -4,6 +4,7 @@ import { expect, it } from "vitest";
 import { z } from "zod";
 import { BPE_SPLITS } from "../../../models/tokenizer/bpe-splits.ts";
 import { ggufTokenizer } from "../../../models/tokenizer/gguf-tokenizer.ts";
+import { tokenizerEntries } from "./to-gguf.ts";
 import { createTokenizer } from "./tokenizer.ts";
 
 const goldenSchema = z.object({
@@ -143,4 +144,29 @@ it.each([...BPE_SPLITS.keys()])("cuts text by the rules %s, and loses nothing", 
   const text = "Don't stop: 1234567 Äpfel,\n\n  日本語のテキスト…  don’t `x == y`\t🙂 été  ";
   const ids = await tokenizer.encode(text, { special: false });
   expect(await tokenizer.decode(ids, { skipSpecial: false })).toBe(text);
+});
+
+it.each(["neox_bytelevel_bpe", "llama3_bytelevel_bpe", "llama_bpe_bytefallback"])(
+  "writes %s as metadata that gives its golden ids",
+  async (kind) => {
+    const json = JSON.stringify(read(kind, "tokenizer.json"));
+    const bos =
+      { neox_bytelevel_bpe: "", llama3_bytelevel_bpe: "<|begin_of_text|>" }[kind] ?? "<s>";
+    const written = tokenizerEntries({ json, template: "{{ messages }}", bos, eos: "</s>" });
+    const entries = new Map(written.map(([key, { value }]) => [key, value]));
+    expect(entries.get("tokenizer.chat_template")).toBe("{{ messages }}");
+    const tokenizer = createTokenizer(JSON.stringify(ggufTokenizer(entries)), null);
+    for (const { text, ids } of goldenSchema.parse(read(kind, "golden.json")).cases) {
+      expect([...(await tokenizer.encode(text, { special: true }))], text).toEqual(ids);
+    }
+  },
+);
+
+it("refuses a tokenizer that GGUF has no words for", () => {
+  const json = JSON.stringify(read("unigram_metaspace", "tokenizer.json"));
+  const text = { json, template: null, bos: "", eos: "" };
+  expect(() => tokenizerEntries(text)).toThrow(/NFKC/);
+  expect(tokenizerEntries(null)).toEqual([
+    ["tokenizer.ggml.model", { type: "string", value: "no_vocab" }],
+  ]);
 });

@@ -7,6 +7,7 @@ import type { GgufMetadata } from "../../../models/weights/gguf-metadata.ts";
 import { ggufTokenizer } from "../../../models/tokenizer/gguf-tokenizer.ts";
 import { TokenizerError } from "../../../models/tokenizer/tokenizer-metadata.ts";
 import { TarnError } from "../../contract/errors.ts";
+import { firstParts } from "../models/model-files.ts";
 import { ConversationFormat } from "./conversation.ts";
 import { createTokenizer, type Tokenizer } from "./tokenizer.ts";
 
@@ -21,7 +22,7 @@ const MAX_TOKENIZER_BYTES = 256 * 1024 * 1024;
 const MAX_SETTINGS_BYTES = 16 * 1024 * 1024;
 
 /** What is needed to make both parts, wherever it comes from. */
-interface TokenizerFiles {
+export interface TokenizerFiles {
   readonly json: string;
   readonly template: string | null;
   readonly bos: string;
@@ -66,11 +67,15 @@ const settingsSchema = z.looseObject({
 });
 type Settings = z.infer<typeof settingsSchema>;
 
-async function readFolder(folder: string): Promise<TokenizerFiles> {
+/**
+ * What the tokenizer of a model folder is made of.
+ * @throws TarnError `no-tokenizer`
+ */
+export async function readFolder(folder: string): Promise<TokenizerFiles> {
   const json = await readText(join(folder, "tokenizer.json"), MAX_TOKENIZER_BYTES);
   if (json === null) {
-    // A folder may hold one GGUF file instead of a Hugging Face model.
-    const [gguf, another] = (await readdir(folder)).filter((name) => name.endsWith(".gguf"));
+    // A folder may hold one GGUF model instead of a Hugging Face one; its first part describes it.
+    const [gguf, another] = firstParts(await readdir(folder));
     if (gguf !== undefined && another === undefined) return readGguf(join(folder, gguf));
     throw new TarnError(
       "no-tokenizer",
