@@ -1,8 +1,13 @@
+import { activation } from "../ops/activation/activation.ts";
+import { blockLinear } from "../ops/block-linear/block-linear.ts";
 import { causalConv1d } from "../ops/causal-conv1d/causal-conv1d.ts";
 import { embedding } from "../ops/embedding/embedding.ts";
 import { gatedRmsNorm } from "../ops/gated-rms-norm/gated-rms-norm.ts";
+import { gate } from "../ops/gate/gate.ts";
+import { layerNorm } from "../ops/layer-norm/layer-norm.ts";
 import { linear } from "../ops/linear/linear.ts";
 import { rmsNorm } from "../ops/rms-norm/rms-norm.ts";
+import { scaledAdd } from "../ops/scaled-add/scaled-add.ts";
 import { selectiveScan } from "../ops/selective-scan/selective-scan.ts";
 import { ssd } from "../ops/ssd/ssd.ts";
 import type { Backend } from "../spec/backend.ts";
@@ -58,6 +63,91 @@ export const opTrials: Readonly<Record<string, Run>> = {
           eps: 1e-5,
           groupSize: 32,
         }),
+    });
+  },
+  "rms-norm, by groups": (backend) => {
+    const random = seeded(8);
+    return runOp(backend, {
+      batch: 1,
+      length: 2,
+      inputs: { x: { cols: 3 * 300, values: random.normal(1800) } },
+      states: {},
+      weights: { weight: { rows: 1, cols: 300, values: random.normal(300) } },
+      record: (k, { inputs, weights }) =>
+        rmsNorm(k, { ...inputs, ...weights, eps: 1e-6, groupSize: 300, over: "sum" }),
+    });
+  },
+  "layer-norm": (backend) => {
+    const random = seeded(9);
+    return runOp(backend, {
+      batch: 1,
+      length: 2,
+      inputs: { x: { cols: 300, values: random.normal(600) } },
+      states: {},
+      weights: {
+        weight: { rows: 1, cols: 300, values: random.normal(300) },
+        bias: { rows: 1, cols: 300, values: random.normal(300) },
+      },
+      record: (k, { inputs, weights }) => layerNorm(k, { ...inputs, ...weights, eps: 1e-5 }),
+    });
+  },
+  activation: (backend) => {
+    const random = seeded(10);
+    return runOp(backend, {
+      batch: 1,
+      length: 2,
+      inputs: { x: { cols: 70, values: random.normal(140), margin: [1, 2] } },
+      states: {},
+      weights: { bias: { rows: 1, cols: 70, values: random.normal(70) } },
+      record: (k, { inputs, weights }) =>
+        activation(k, inputs.x, "gelu", { ...weights, scale: 2, gain: 0.5 }),
+    });
+  },
+  gate: (backend) => {
+    const random = seeded(11);
+    return runOp(backend, {
+      batch: 1,
+      length: 2,
+      inputs: {
+        a: { cols: 5, values: random.normal(10) },
+        b: { cols: 65, values: random.normal(130) },
+      },
+      states: {},
+      weights: {},
+      record: (k, { inputs }) => gate(k, { ...inputs, act: "sigmoid" }),
+    });
+  },
+  "scaled-add": (backend) => {
+    const random = seeded(12);
+    return runOp(backend, {
+      batch: 1,
+      length: 2,
+      inputs: {
+        a: { cols: 70, values: random.normal(140) },
+        b: { cols: 70, values: random.normal(140) },
+      },
+      states: {},
+      weights: { bScale: { rows: 1, cols: 70, values: random.normal(70) } },
+      record: (k, { inputs, weights }) => scaledAdd(k, { ...inputs, ...weights, aScale: 0.5 }),
+    });
+  },
+  "block-linear": (backend) => {
+    const random = seeded(13);
+    return runOp(backend, {
+      batch: 1,
+      length: 6,
+      inputs: { x: { cols: 3 * 64, values: random.normal(6 * 192) } },
+      states: {},
+      weights: {
+        weight: {
+          rows: 3 * 5,
+          cols: 64,
+          dtype: "q8_0",
+          values: randomPacked(random, "q8_0", 15, 64, 0.1),
+        },
+        bias: { rows: 1, cols: 15, values: random.normal(15) },
+      },
+      record: (k, { inputs, weights }) => blockLinear(k, { ...inputs, ...weights, nBlock: 3 }),
     });
   },
   "linear, one row of f16": (backend) => linearTrial(backend, 1, "f16"),
