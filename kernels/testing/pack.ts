@@ -1,4 +1,10 @@
-import { Q8_0_BLOCK, Q8_0_BLOCK_BYTES, packedRowBytes, type WeightDType } from "../spec/dtype.ts";
+import {
+  Q8_0_BLOCK,
+  Q8_0_BLOCK_BYTES,
+  packedRowBytes,
+  WEIGHT_BLOCKS,
+  type WeightDType,
+} from "../spec/dtype.ts";
 import type { Seeded } from "./seeded.ts";
 
 /**
@@ -35,9 +41,35 @@ export function randomPacked(
           view.setInt8(at + 2 + j, Math.floor(random.next() * 255) - 127);
       }
       break;
+    case "q4_0":
+    case "q4_k":
+    case "q5_k":
+    case "q6_k":
+      bytes.forEach((_, at) => (bytes[at] = Math.floor(random.next() * 256)));
+      for (let at = 0; at < bytes.length; at += WEIGHT_BLOCKS[dtype].bytes) {
+        for (const { offset, largest } of BLOCK_FACTORS[dtype]) {
+          const factor = (3 * scale * (0.5 + random.next())) / largest;
+          view.setUint16(at + offset, truncatedF16(factor), true);
+        }
+      }
+      break;
   }
   return bytes;
 }
+
+/** The f16 of a block, and the largest integer that each is multiplied with; all else in a block may be any bits. */
+const BLOCK_FACTORS = {
+  q4_0: [{ offset: 0, largest: 8 }],
+  q4_k: [
+    { offset: 0, largest: 63 * 15 },
+    { offset: 2, largest: 63 * 2 },
+  ],
+  q5_k: [
+    { offset: 0, largest: 63 * 31 },
+    { offset: 2, largest: 63 * 2 },
+  ],
+  q6_k: [{ offset: 208, largest: 127 * 32 }],
+} as const;
 
 function f32Bits(value: number): number {
   return new Uint32Array(Float32Array.of(value).buffer)[0];

@@ -12,7 +12,7 @@ export const LOGITS: Tolerance = { absolute: 1e-3, relative: 0 };
 export const STATES: Tolerance = { absolute: 1e-4, relative: 1e-4 };
 
 /**
- * A product with q8_0 weights on a backend that rounds activations in blocks of 32, to 8 bits ("int8-activations") or
+ * A product with weights in blocks on a backend that rounds activations in blocks of 32, to 8 bits ("int8-activations") or
  * 16 ("int16-activations"): each product is off by at most 1/254 (1/65534) of the block's largest activation, and the
  * errors of K products add like a random walk.
  * @param inputs the activations; @param weights the dequantised weights of all rows; @param K values summed up

@@ -6,13 +6,21 @@ import type {
   StateBuffers,
   ThreadPort,
 } from "../../spec/backend.ts";
-import { isWholeBlocks, packedRowBytes, Q8_0_BLOCK } from "../../spec/dtype.ts";
+import { isWholeBlocks, packedRowBytes } from "../../spec/dtype.ts";
 import { KernelError } from "../../spec/errors.ts";
 import type { Plan } from "../../spec/op.ts";
 import { checkRun } from "../../spec/state-values.ts";
 import type { ReadRows, StateLayout, Weight, WeightSpec } from "../../spec/tensor.ts";
 import { encodePlan } from "./encode.ts";
-import { assemble, countWords, DTYPES, GROUP, OPCODES, type StatePatch } from "./instructions.ts";
+import {
+  assemble,
+  countWords,
+  DTYPES,
+  GROUP,
+  GROUP_BLOCKS,
+  OPCODES,
+  type StatePatch,
+} from "./instructions.ts";
 import { SharedArena } from "./memory.ts";
 import { CONTROL, instantiate, isAborted, type KernelExports, PROFILE } from "./module.ts";
 import { WasmState } from "./state.ts";
@@ -116,11 +124,6 @@ class Wasm implements WasmBackend {
     }
     if (use === "vector" && dtype !== "f32") {
       throw new KernelError("dtype", `${name}: a vector must be f32, it is ${dtype}`, { dtype });
-    }
-    if (DTYPES[dtype] > DTYPES.q8_0) {
-      throw new KernelError("unsupported", `${name}: the WASM backend does not read ${dtype} yet`, {
-        dtype,
-      });
     }
     const address = this.#allocate(
       "weights",
@@ -351,9 +354,10 @@ interface Program {
   readonly held: readonly number[];
 }
 
-/** Bytes of a group of 8 rows, as ops/linear/packed.wasm.ts lays them out. */
+/** Bytes of a group of 8 rows. */
 function groupBytes(dtype: Weight["dtype"], cols: number): number {
-  return dtype === "q8_0" ? (cols / Q8_0_BLOCK) * 288 : packedRowBytes(dtype, cols) * GROUP;
+  const { values, bytes } = GROUP_BLOCKS[dtype];
+  return (cols / values) * bytes;
 }
 
 function isCount(value: number): boolean {

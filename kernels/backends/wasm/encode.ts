@@ -4,6 +4,7 @@ import type { BlockLinearOperands } from "../../ops/block-linear/block-linear.ts
 import type { CausalConv1dOperands } from "../../ops/causal-conv1d/causal-conv1d.ts";
 import type { EmbeddingOperands } from "../../ops/embedding/embedding.ts";
 import type { GatedRmsNormOperands } from "../../ops/gated-rms-norm/gated-rms-norm.ts";
+import type { GatedDeltaOperands } from "../../ops/gated-delta/gated-delta.ts";
 import type { GateOperands } from "../../ops/gate/gate.ts";
 import type { LayerNormOperands } from "../../ops/layer-norm/layer-norm.ts";
 import type { LinearOperands } from "../../ops/linear/linear.ts";
@@ -20,7 +21,7 @@ import type { Wkv4Operands } from "../../ops/wkv4/wkv4.ts";
 import type { Wkv7BonusOperands } from "../../ops/wkv7-bonus/wkv7-bonus.ts";
 import type { Wkv7KeysOperands } from "../../ops/wkv7-keys/wkv7-keys.ts";
 import type { Wkv7Operands } from "../../ops/wkv7/wkv7.ts";
-import { Q8_0_BLOCK } from "../../spec/dtype.ts";
+import { WEIGHT_BLOCKS } from "../../spec/dtype.ts";
 import type { OpCall, Operands, Plan } from "../../spec/op.ts";
 import { attention, rope } from "./encode-attention.ts";
 import {
@@ -31,6 +32,7 @@ import {
   rmsNorm,
   scaledAdd,
 } from "./encode-elementwise.ts";
+import { encodeGatedDelta } from "./encode-gated-delta.ts";
 import { encodeMamba3Scan } from "./encode-mamba3-scan.ts";
 import { tokenShift, wkv4, wkv7, wkv7Bonus, wkv7Keys } from "./encode-rwkv.ts";
 import { encodeMlstm, encodeRgLru } from "./encode-recurrences.ts";
@@ -104,6 +106,8 @@ function encodeCall(call: OpCall, plan: Plan, threads: number): Part {
       return scaledAdd(operandsOf<ScaledAddOperands>(call));
     case "block-linear":
       return blockLinear(operandsOf<BlockLinearOperands>(call));
+    case "gated-delta":
+      return encodeGatedDelta(operandsOf<GatedDeltaOperands>(call), plan.batch);
     case "mamba3-scan":
       return encodeMamba3Scan(operandsOf<Mamba3ScanOperands>(call), plan.batch);
     case "token-shift":
@@ -174,16 +178,21 @@ function linear({ x, weight, bias, residual, y }: LinearOperands): Part {
     ...tensorWords(y),
     quantized,
   ];
-  if (weight.dtype !== "q8_0") {
+  if (WEIGHT_BLOCKS[weight.dtype].values === 1) {
     // Room for one group of weights as f32.
     return {
       instructions: [{ opcode: "linear", words: words(integer(0)) }],
       scratch: GROUP * x.cols * 4,
     };
   }
-  const bytes = x.rows * (x.cols * 2 + (x.cols / Q8_0_BLOCK) * 4);
+  // See rounded.wasm.ts, and expandTile in nibbles.wasm.ts: a group as int8 with at most two rows of f32 for 16 columns.
+  const bytes = x.rows * (x.cols * 2 + (x.cols / 32) * 12);
+  const tile = weight.dtype === "q8_0" || x.rows < 4 ? 0 : GROUP * (x.cols + x.cols / 4);
   if (x.rows * x.cols <= QUANTIZE_ALONE) {
-    return { instructions: [{ opcode: "linear", words: words(integer(0)) }], scratch: bytes };
+    return {
+      instructions: [{ opcode: "linear", words: words(integer(0)) }],
+      scratch: bytes + tile,
+    };
   }
   const shared = words({ kind: "workspace", region: "quantized" });
   return {
@@ -192,6 +201,7 @@ function linear({ x, weight, bias, residual, y }: LinearOperands): Part {
       { opcode: "linear", words: shared },
     ],
     quantized: bytes,
+    scratch: tile,
   };
 }
 

@@ -1,3 +1,4 @@
+import type { BlockSize, WeightDType } from "../../spec/dtype.ts";
 import { KernelError } from "../../spec/errors.ts";
 import type { Tensor, Weight } from "../../spec/tensor.ts";
 
@@ -31,6 +32,7 @@ export const OPCODES = {
   rgLru: 25,
   mlstmGates: 26,
   mlstmMemory: 27,
+  gatedDelta: 28,
 } as const;
 export type Opcode = keyof typeof OPCODES;
 
@@ -48,6 +50,18 @@ export const DTYPES = {
 
 /** Rows of weights that lie together, as ops/linear/packed.wasm.ts has it. */
 export const GROUP = 8;
+
+/** Columns of such rows that lie together, and the bytes they take, as ops/linear/{packed,nibbles}.wasm.ts lay them out. */
+export const GROUP_BLOCKS: Readonly<Record<WeightDType, BlockSize>> = {
+  f32: { values: 1, bytes: 32 },
+  f16: { values: 1, bytes: 16 },
+  bf16: { values: 1, bytes: 16 },
+  q8_0: { values: 32, bytes: 288 },
+  q4_0: { values: 32, bytes: 144 },
+  q4_k: { values: 256, bytes: 1184 },
+  q5_k: { values: 256, bytes: 1440 },
+  q6_k: { values: 256, bytes: 1680 },
+};
 
 /**
  * One word of an instruction. States are elsewhere in each run: their addresses are filled in before it. That of a slot

@@ -4,10 +4,12 @@ import { blockLinear } from "../../ops/block-linear/block-linear.wasm";
 import { attention, attentionFinish } from "../../ops/attention/attention.wasm";
 import { causalConv1d } from "../../ops/causal-conv1d/causal-conv1d.wasm";
 import { embedding } from "../../ops/embedding/embedding.wasm";
+import { gatedDelta } from "../../ops/gated-delta/gated-delta.wasm";
 import { gatedRmsNorm } from "../../ops/gated-rms-norm/gated-rms-norm.wasm";
 import { gate } from "../../ops/gate/gate.wasm";
 import { layerNorm } from "../../ops/layer-norm/layer-norm.wasm";
-import { linear, quantize } from "../../ops/linear/linear.wasm";
+import { linear } from "../../ops/linear/linear.wasm";
+import { quantize } from "../../ops/linear/linear-rounded.wasm";
 import { packRows, preparePacked } from "../../ops/linear/packed.wasm";
 import { mamba3Scan } from "../../ops/mamba3-scan/mamba3-scan.wasm";
 import { mlstmGates, mlstmMemory } from "../../ops/mlstm/mlstm.wasm";
@@ -101,6 +103,7 @@ function execute(plan: usize): i32 {
       case 25: rgLru(instruction); break;
       case 26: mlstmGates(instruction); break;
       case 27: mlstmMemory(instruction); break;
+      case 28: gatedDelta(instruction); break;
       default: unreachable();
     }
     // Behind the last barrier the leader may already have freed the plan, so all reading of it comes before.

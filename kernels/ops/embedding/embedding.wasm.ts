@@ -1,5 +1,5 @@
 import { grainOf, take } from "../../wasm/team.wasm";
-import { packedValue } from "../linear/packed.wasm";
+import { expandRow } from "../linear/packed.wasm";
 
 /** The words of an instruction, as encode.ts writes them. Addresses in bytes, strides in values. */
 @unmanaged
@@ -23,10 +23,7 @@ export function embedding(instruction: usize): void {
     const end = min(first + grain, op.rows);
     for (let row = first; row < end; row++) {
       const id = load<i32>(op.ids + (<usize>row << 2));
-      const y = op.y + (<usize>row * op.yStride << 2);
-      for (let col = 0; col < op.cols; col++) {
-        store<f32>(y + (<usize>col << 2), packedValue(op.table, op.dtype, op.cols, id, col));
-      }
+      expandRow(op.table, op.dtype, op.cols, id, op.y + (<usize>row * op.yStride << 2));
     }
   }
 }

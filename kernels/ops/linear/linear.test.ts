@@ -1,7 +1,8 @@
 import { describe, test } from "vitest";
+import type { Backend } from "../../spec/backend.ts";
 import { dequantiseRow } from "../../spec/dequantise.ts";
-import type { WeightDType } from "../../spec/dtype.ts";
-import { expectAllClose } from "../../testing/all-close.ts";
+import { WEIGHT_BLOCKS, type WeightDType } from "../../spec/dtype.ts";
+import { expectAllClose, type Tolerance } from "../../testing/all-close.ts";
 import { expectLikeReference } from "../../testing/compare.ts";
 import { forEachBackend } from "../../testing/for-each-backend.ts";
 import { runOp, type OpTrial } from "../../testing/op-runner.ts";
@@ -55,17 +56,20 @@ function trial(
   };
 }
 
-/** The largest weights decide how much rounded activations may differ. */
-function dequantised(
-  { weights: { weight } }: ReturnType<typeof trial>,
+/** Where x is rounded, x and the largest weights decide how far off products may be. */
+function toleranceOf(
+  backend: Backend,
+  { inputs, weights: { weight } }: ReturnType<typeof trial>,
   dtype: WeightDType,
-): Float32Array {
+): Tolerance | undefined {
+  if (WEIGHT_BLOCKS[dtype].values === 1) return undefined;
   const all = new Float32Array(weight.rows * weight.cols);
   const packed = new DataView(weight.values.buffer);
   for (let row = 0; row < weight.rows; row++) {
     dequantiseRow(dtype, packed, row, all.subarray(row * weight.cols, (row + 1) * weight.cols));
   }
-  return all;
+  const { features } = backend.device;
+  return roundedActivationTolerance(features, inputs.x.values, all, weight.cols);
 }
 
 forEachBackend("linear", (backend) => {
@@ -98,19 +102,33 @@ forEachBackend("linear", (backend) => {
     ])("agrees with the reference: $batch × $length, $inputs → $outputs", async (size) => {
       for (const extras of [false, true]) {
         const options = trial(size, dtype, extras);
-        const features = dtype === "q8_0" ? backend().device.features : [];
-        await expectLikeReference(
-          backend(),
-          options,
-          roundedActivationTolerance(
-            features,
-            options.inputs.x.values,
-            dequantised(options, dtype),
-            size.inputs,
-          ),
-        );
+        await expectLikeReference(backend(), options, toleranceOf(backend(), options, dtype));
       }
     });
+  });
+
+  describe.each(["q4_0", "q4_k", "q5_k", "q6_k"] as const)("with %s weights", (dtype) => {
+    test.each([
+      { batch: 1, length: 1, inputs: 256, outputs: 1 },
+      { batch: 1, length: 1, inputs: 768, outputs: 67 },
+      { batch: 3, length: 1, inputs: 512, outputs: 30 },
+      { batch: 1, length: 25, inputs: 256, outputs: 65 },
+      { batch: 2, length: 15, inputs: 512, outputs: 12 },
+    ])("agrees with the reference: $batch × $length, $inputs → $outputs", async (size) => {
+      for (const extras of [false, true]) {
+        const options = trial(size, dtype, extras);
+        await expectLikeReference(backend(), options, toleranceOf(backend(), options, dtype));
+      }
+    });
+  });
+
+  test("takes q4_0 rows of whole blocks", async () => {
+    for (const inputs of [32, 96, 160]) {
+      for (const length of [1, 6]) {
+        const options = trial({ batch: 1, length, inputs, outputs: 11 }, "q4_0", true);
+        await expectLikeReference(backend(), options, toleranceOf(backend(), options, "q4_0"));
+      }
+    }
   });
 
   test.each(["f32", "f16", "bf16"] as const)("takes %s rows of any width", async (dtype) => {

@@ -22,7 +22,7 @@ export interface LinearOperands {
 
 /**
  * y = x Wᵀ + bias + residual.
- * A backend may round x to 8 or 16 bits in blocks of 32 when W is q8_0 (it then says so in `DeviceInfo.features`:
+ * A backend may round x to 8 or 16 bits in blocks of 32 when W lies in blocks (it then says so in `DeviceInfo.features`:
  * "int8-activations", "int16-activations").
  * @param into where to write, by default a new temporary
  */

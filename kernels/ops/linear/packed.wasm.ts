@@ -5,6 +5,10 @@
 //   f16, bf16    the same with 2 bytes a value
 //   q8_0         blocks of 32 columns, each 8 scales as f32, then [16 pairs of columns][8 rows][2] int8:
 //                288 bytes where ggml's eight blocks take 272
+//   q4_0, q4_k, q5_k, q6_k: see nibbles.wasm.ts
+import {
+  expandNibbleGroup, expandNibbleRow, nibbleGroupBytes, packNibbleRow, prepareNibbles, storedRowBytes,
+} from "./nibbles.wasm";
 
 export const F32: i32 = 0;
 export const F16: i32 = 1;
@@ -20,6 +24,7 @@ export const Q8_SCALES: usize = 32;
 
 export function groupBytes(dtype: i32, cols: i32): usize {
   if (dtype == Q8_0) return <usize>(cols >> 5) * Q8_GROUP_BYTES;
+  if (dtype > Q8_0) return nibbleGroupBytes(dtype, cols);
   return <usize>cols << (dtype == F32 ? 5 : 4);
 }
 
@@ -34,7 +39,10 @@ export function packRows(from: usize, to: usize, rows: i32, dtype: i32, cols: i3
   for (let row = 0; row < rows; row++) {
     const group = to + <usize>(row / GROUP) * size;
     const lane = <usize>(row % GROUP);
-    if (dtype == Q8_0) {
+    if (dtype > Q8_0) {
+      bad |= packNibbleRow(from, group, lane, dtype, cols);
+      from += storedRowBytes(dtype, cols);
+    } else if (dtype == Q8_0) {
       for (let block = 0; block < cols >> 5; block++) {
         const target = group + <usize>block * Q8_GROUP_BYTES;
         const scale = load<u16>(from);
@@ -62,10 +70,15 @@ export function packRows(from: usize, to: usize, rows: i32, dtype: i32, cols: i3
   return bad;
 }
 
-/** One value, for embedding. */
-export function packedValue(weight: usize, dtype: i32, cols: i32, row: i32, col: i32): f32 {
+/** One row as f32, for embedding. */
+export function expandRow(weight: usize, dtype: i32, cols: i32, row: i32, to: usize): void {
   const group = weight + <usize>(row / GROUP) * groupBytes(dtype, cols);
   const lane = <usize>(row % GROUP);
+  if (dtype > Q8_0) expandNibbleRow(group, lane, dtype, cols, to);
+  else for (let col = 0; col < cols; col++) store<f32>(to + (<usize>col << 2), valueOf(group, lane, dtype, col));
+}
+
+function valueOf(group: usize, lane: usize, dtype: i32, col: i32): f32 {
   if (dtype == Q8_0) {
     const block = group + <usize>(col >> 5) * Q8_GROUP_BYTES;
     const q = load<i8>(block + Q8_SCALES + <usize>((col & 31) >> 1) * 16 + lane * 2 + (col & 1));
@@ -109,6 +122,7 @@ let f16Power: v128 = i32x4.splat(0);
 
 /** Sets the constants; every thread calls it once, before all else. */
 export function preparePacked(): void {
+  prepareNibbles();
   f16Fields = i32x4.splat(0x8fffe000);
   f16Power = i32x4.splat(0x77800000);
 }
@@ -119,8 +133,12 @@ function halves(bits: v128): v128 {
   return f32x4.mul(v128.and(i32x4.shr_s(bits, 3), f16Fields), f16Power);
 }
 
-/** A group of f16, bf16 or q8_0 as [column][8] f32. */
+/** A group of any type but f32 as [column][8] f32. */
 export function expandGroup(group: usize, dtype: i32, cols: i32, to: usize): void {
+  if (dtype > Q8_0) {
+    expandNibbleGroup(group, dtype, cols, to);
+    return;
+  }
   if (dtype == Q8_0) {
     for (let block = 0; block < cols >> 5; block++) expandQ8Block(group + <usize>block * Q8_GROUP_BYTES, to + (<usize>block << 10));
     return;
