@@ -1,8 +1,10 @@
 import { describeActivation } from "../../ops/activation/activation.webgpu.ts";
 import { describeBlockLinear } from "../../ops/block-linear/block-linear.webgpu.ts";
+import { describeAttention } from "../../ops/attention/attention.webgpu.ts";
 import { describeCausalConv1d } from "../../ops/causal-conv1d/causal-conv1d.webgpu.ts";
 import { describeEmbedding } from "../../ops/embedding/embedding.webgpu.ts";
 import { describeGate } from "../../ops/gate/gate.webgpu.ts";
+import { describeGatedDelta } from "../../ops/gated-delta/gated-delta.webgpu.ts";
 import { describeGatedRmsNorm } from "../../ops/gated-rms-norm/gated-rms-norm.webgpu.ts";
 import { describeLayerNorm } from "../../ops/layer-norm/layer-norm.webgpu.ts";
 import { describeLinear } from "../../ops/linear/linear.webgpu.ts";
@@ -11,6 +13,7 @@ import { describeMlstm } from "../../ops/mlstm/mlstm.webgpu.ts";
 import { describeRgLru } from "../../ops/rg-lru/rg-lru.webgpu.ts";
 import { describeRmsNorm } from "../../ops/rms-norm/rms-norm.webgpu.ts";
 import { describeScaledAdd } from "../../ops/scaled-add/scaled-add.webgpu.ts";
+import { describeRope } from "../../ops/rope/rope.webgpu.ts";
 import { describeSelectiveScan } from "../../ops/selective-scan/selective-scan.webgpu.ts";
 import { describeSsd } from "../../ops/ssd/ssd.webgpu.ts";
 import { describeTokenShift } from "../../ops/token-shift/token-shift.webgpu.ts";
@@ -25,9 +28,11 @@ import type { Describe, Dispatch, DispatchContext } from "../../wgsl/dispatch.ts
 const describers: ReadonlyMap<string, Describe> = new Map<string, Describe>([
   ["activation", describeActivation],
   ["block-linear", describeBlockLinear],
+  ["attention", describeAttention],
   ["causal-conv1d", describeCausalConv1d],
   ["embedding", describeEmbedding],
   ["gate", describeGate],
+  ["gated-delta", describeGatedDelta],
   ["gated-rms-norm", describeGatedRmsNorm],
   ["layer-norm", describeLayerNorm],
   ["linear", describeLinear],
@@ -36,6 +41,7 @@ const describers: ReadonlyMap<string, Describe> = new Map<string, Describe>([
   ["rg-lru", describeRgLru],
   ["rms-norm", describeRmsNorm],
   ["scaled-add", describeScaledAdd],
+  ["rope", describeRope],
   ["selective-scan", describeSelectiveScan],
   ["ssd", describeSsd],
   ["token-shift", describeTokenShift],
