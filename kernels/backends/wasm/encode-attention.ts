@@ -1,4 +1,4 @@
-import { slotDtypes, type AttentionOperands } from "../../ops/attention/attention.ts";
+import { slotDtype, type AttentionOperands } from "../../ops/attention/attention.ts";
 import type { RopeOperands } from "../../ops/rope/rope.ts";
 import type { Plan } from "../../spec/op.ts";
 import {
@@ -43,7 +43,7 @@ export function rope(operands: RopeOperands): Part {
 export function attention(operands: AttentionOperands, plan: Plan): Part {
   const { q, k, v, keys, values, nHead, nKvHead, headDimK, headDimV } = operands;
   const { scale, softCap, window, length, y } = operands;
-  const dtypes = slotDtypes(operands, ({ buffer }) => plan.layout[buffer.index]);
+  const dtype = slotDtype(operands, ({ buffer }) => plan.layout[buffer.index]);
   const rows = (nHead / nKvHead) * length;
   const block = Math.min(BLOCK, rows);
   const pieces = plan.batch * nKvHead * Math.ceil(rows / block);
@@ -59,8 +59,7 @@ export function attention(operands: AttentionOperands, plan: Plan): Part {
     float(scale),
     float(softCap ?? 0),
     integer(window ?? 0),
-    integer(Number(dtypes.keys === "f16")),
-    integer(Number(dtypes.values === "f16")),
+    integer(Number(dtype === "f16")),
     integer(block),
     integer(splits),
     ...tensorWords(q),

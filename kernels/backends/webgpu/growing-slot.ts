@@ -105,13 +105,13 @@ function lastDim({ shape }: StateSlot): number {
   return shape.at(-1) ?? 1;
 }
 
-/** Rows of `cols` values as f16, each padded with a zero to a whole number of words. */
-function packHalves(values: Float32Array, cols: number): Float16Array<ArrayBuffer> {
+/** Rows of `cols` values as f16, each padded with a zero to a whole number of words. Bytes: Dawn knows no Float16Array. */
+function packHalves(values: Float32Array, cols: number): Uint8Array<ArrayBuffer> {
   const stride = 2 * Math.ceil(cols / 2);
   const halves = new Float16Array((values.length / cols) * stride);
   for (let from = 0, to = 0; from < values.length; from += cols, to += stride)
     halves.set(values.subarray(from, from + cols), to);
-  return halves;
+  return new Uint8Array(halves.buffer);
 }
 
 /** The way back, from words as they were read. */

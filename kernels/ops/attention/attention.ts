@@ -64,22 +64,27 @@ export function attentionSlots(
 }
 
 /**
- * How the two slots are kept, for a backend that compiles the op.
- * @throws KernelError `shape` where a slot grows although there is a window, or the other way round
+ * How both slots are kept, for a backend that compiles the op.
+ * @throws KernelError `shape` where a slot grows although there is a window, or the other way round; `dtype` where the
+ * two differ
  */
-export function slotDtypes(
+export function slotDtype(
   { keys, values, window }: AttentionOperands,
   slotOf: (tensor: Tensor) => StateSlot,
-): { readonly keys: "f32" | "f16"; readonly values: "f32" | "f16" } {
-  const dtypeOf = (tensor: Tensor): "f32" | "f16" => {
+): "f32" | "f16" {
+  const [first, second] = [keys, values].map((tensor) => {
     const { name, grows = false, dtype = "f32" } = slotOf(tensor);
     if (grows === (window === null)) return grows ? dtype : "f32";
     throw new KernelError(
       "shape",
       `attention: slot "${name}" ${grows ? "grows, but there is a window" : "does not grow, and there is no window"}`,
     );
-  };
-  return { keys: dtypeOf(keys), values: dtypeOf(values) };
+  });
+  if (first === second) return first;
+  throw new KernelError(
+    "dtype",
+    `attention: the keys are kept as ${first}, the values as ${second}`,
+  );
 }
 
 /**

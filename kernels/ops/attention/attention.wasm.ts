@@ -21,9 +21,8 @@ class Attention {
   softCap: f32;
   /** 0: none, and keys and values are tables of pages. */
   window: i32;
-  /** 1 where keys (values) are kept as f16. */
-  halfKeys: i32;
-  halfValues: i32;
+  /** 1 where keys and values are kept as f16. */
+  half: i32;
   /** Query rows of a piece of work. */
   block: i32;
   /** Stretches of keys that different pieces take. */
@@ -124,7 +123,7 @@ function attend(op: Attention, b: i32, kvHead: i32, from: i32, to: i32, split: i
   while (s < stop) {
     let keys: usize, values: usize, keyRow: usize, valueRow: usize;
     let count = min(TILE, stop - s);
-    let halfKeys = false, halfValues = false;
+    let half = false;
     if (s >= before) {
       const row = <usize>b * op.length + s - before;
       keyRow = <usize>op.kStride << 2;
@@ -132,22 +131,21 @@ function attend(op: Attention, b: i32, kvHead: i32, from: i32, to: i32, split: i
       keys = op.k + row * keyRow + (<usize>kvHead * op.headDimK << 2);
       values = op.v + row * valueRow + (<usize>kvHead * op.headDimV << 2);
     } else {
-      halfKeys = op.halfKeys != 0;
-      halfValues = op.halfValues != 0;
-      keyRow = slotRow(op, op.headDimK, halfKeys);
-      valueRow = slotRow(op, op.headDimV, halfValues);
+      half = op.half != 0;
+      keyRow = slotRow(op, op.headDimK);
+      valueRow = slotRow(op, op.headDimV);
       keys = slotAt(op, op.keys, op.keysStride, b, s, keyRow) + keyRow / op.nKvHead * kvHead;
       values = slotAt(op, op.values, op.valuesStride, b, s, valueRow) + valueRow / op.nKvHead * kvHead;
       const together = op.window == 0 ? PAGE_TOKENS - s % PAGE_TOKENS : op.window - s % op.window;
       count = min(count, min(together, before - s));
     }
-    if (halfKeys || op.headDimK % 4 != 0) {
-      expandRows(keys, keyRow, halfKeys, count, op.headDimK, padded(op.headDimK, 4), keyTileAt(op));
+    if (half || op.headDimK % 4 != 0) {
+      expandRows(keys, keyRow, half, count, op.headDimK, padded(op.headDimK, 4), keyTileAt(op));
       keys = keyTileAt(op);
       keyRow = <usize>padded(op.headDimK, 4) << 2;
     }
-    if (halfValues || op.headDimV % 8 != 0) {
-      expandRows(values, valueRow, halfValues, count, op.headDimV, padded(op.headDimV, 8), valueTileAt(op));
+    if (half || op.headDimV % 8 != 0) {
+      expandRows(values, valueRow, half, count, op.headDimV, padded(op.headDimV, 8), valueTileAt(op));
       values = valueTileAt(op);
       valueRow = <usize>padded(op.headDimV, 8) << 2;
     }
@@ -165,8 +163,8 @@ function attend(op: Attention, b: i32, kvHead: i32, from: i32, to: i32, split: i
 
 /** Bytes of a token's row in a slot. */
 @inline
-function slotRow(op: Attention, headDim: i32, half: bool): usize {
-  return <usize>op.nKvHead * headDim << (half ? 1 : 2);
+function slotRow(op: Attention, headDim: i32): usize {
+  return <usize>op.nKvHead * headDim << (op.half != 0 ? 1 : 2);
 }
 
 /** Where a token's row lies in a slot. */
@@ -383,11 +381,10 @@ function combine(op: Attention, row: i32): void {
 function keep(op: Attention, b: i32, t: i32): void {
   const row = <usize>b * op.length + t;
   const token = load<i32>(op.positions + (<usize>b << 2)) + t;
-  const halfKeys = op.halfKeys != 0, halfValues = op.halfValues != 0;
-  const keys = slotAt(op, op.keys, op.keysStride, b, token, slotRow(op, op.headDimK, halfKeys));
-  const values = slotAt(op, op.values, op.valuesStride, b, token, slotRow(op, op.headDimV, halfValues));
-  keepRow(op.k + (row * op.kStride << 2), op.nKvHead * op.headDimK, halfKeys, keys);
-  keepRow(op.v + (row * op.vStride << 2), op.nKvHead * op.headDimV, halfValues, values);
+  const keys = slotAt(op, op.keys, op.keysStride, b, token, slotRow(op, op.headDimK));
+  const values = slotAt(op, op.values, op.valuesStride, b, token, slotRow(op, op.headDimV));
+  keepRow(op.k + (row * op.kStride << 2), op.nKvHead * op.headDimK, op.half != 0, keys);
+  keepRow(op.v + (row * op.vStride << 2), op.nKvHead * op.headDimV, op.half != 0, values);
 }
 
 @inline
