@@ -45,3 +45,11 @@ export function largest(values: ArrayLike<number>): number {
   for (let i = 0; i < values.length; i++) most = Math.max(most, Math.abs(values[i] ?? NaN));
   return most;
 }
+
+/** The largest |actual − expected|. */
+export function furthest(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
+  return Array.from(actual).reduce(
+    (most, value, i) => Math.max(most, Math.abs(value - (expected[i] ?? NaN))),
+    0,
+  );
+}

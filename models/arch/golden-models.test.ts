@@ -5,7 +5,7 @@
  */
 import { beforeAll, describe, expect, test } from "vitest";
 import type { Backend, BackendName, StateBuffers } from "../../kernels/spec/backend.ts";
-import { expectAllClose } from "../../kernels/testing/all-close.ts";
+import { expectAllClose, furthest } from "../../kernels/testing/all-close.ts";
 import { forEachBackend } from "../../kernels/testing/for-each-backend.ts";
 import { LOGITS, STATES } from "../../kernels/testing/tolerances.ts";
 import { decodeSnapshot, encodeSnapshot } from "../state/snapshot.ts";
@@ -184,14 +184,6 @@ async function hasNoGguf(modelType: string, folder: GoldenFolder): Promise<boole
 /** The longest prompt. */
 function longest(folder: GoldenFolder): Int32Array {
   return folder.golden().i32(`${folder.prompts.at(-1) ?? ""}.input_ids`);
-}
-
-/** The largest |actual − expected|. */
-function furthest(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
-  return Array.from(actual).reduce(
-    (most, value, i) => Math.max(most, Math.abs(value - (expected[i] ?? NaN))),
-    0,
-  );
 }
 
 /** Saves a state as bytes; what it returns puts it back. */
