@@ -27,6 +27,7 @@ type GoldenState = (name: string) => Shaped;
 
 /** The rules of architectures by `modelType`. */
 const RULES: Readonly<Record<string, Rule>> = {
+  qwen3_5_text: qwen35Slot,
   rwkv: rwkvSlot,
   rwkv7: rwkv7Slot,
   xlstm: xlstmSlot,
@@ -76,6 +77,33 @@ function sameSlot(slot: StateSlot, actual: Float32Array, golden: GoldenState): r
   const width = shape.at(-1) ?? 0;
   const keep = slot.shape.at(-1) ?? 0;
   return [{ actual, expected: values.filter((_, i) => i % width >= width - keep) }];
+}
+
+/**
+ * Ours has one value head of each key head in turn, as llama.cpp's files do; in the golden file the value heads of a key head
+ * are neighbours.
+ */
+function qwen35Slot(slot: StateSlot, actual: Float32Array, golden: GoldenState): readonly Pair[] {
+  const { layer, part } = placeOf(slot);
+  const [nHead = 1, headDimK = 1, headDimV = 1] = golden(`${layer}.recurrent`).shape;
+  const [channels = 0] = golden(`${layer}.conv`).shape;
+  const keys = channels - nHead * headDimV;
+  const nKeyHead = keys / 2 / headDimK;
+  const stored = (head: number): number =>
+    (head % nKeyHead) * (nHead / nKeyHead) + Math.floor(head / nKeyHead);
+  // Values of one head in this slot, and those before the first head.
+  const taps = slot.shape.at(-1) ?? 0;
+  const [size, before] =
+    part === "conv" ? [headDimV * taps, keys * taps] : [headDimK * headDimV, 0];
+  return sameSlot(slot, actual, golden).map((pair) => ({
+    actual: pair.actual,
+    expected: Array.from(pair.expected, (value, i) => {
+      const head = Math.floor((i - before) / size);
+      return i < before
+        ? value
+        : (pair.expected[before + stored(head) * size + ((i - before) % size)] ?? 0);
+    }),
+  }));
 }
 
 /**
