@@ -155,7 +155,7 @@ export const falconMamba: Architecture = {
         convBias: config.boolean(["use_conv_bias"], true),
         act: readActivation(config, ["hidden_act"], "silu"),
         innerEps: config.positive(["mixer_rms_eps"], 1e-6),
-        innerNormWeights: false,
+        innerNorms: "plain",
       },
       tied: config.boolean(["tie_word_embeddings"], true),
     });
@@ -181,7 +181,7 @@ export const falconMamba: Architecture = {
         convBias: tensors.has(`${gguf.mixer(0)}ssm_conv1d.bias`),
         act: "silu",
         innerEps: config.positive(INNER_EPS, eps),
-        innerNormWeights: false,
+        innerNorms: "plain",
       },
       tied: !tensors.has(gguf.head),
     });

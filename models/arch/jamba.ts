@@ -291,7 +291,7 @@ function fromConfig(json: JsonObject): Model {
       convBias: config.boolean(["mamba_conv_bias"], true),
       act,
       innerEps: eps,
-      innerNormWeights: true,
+      innerNorms: "weighted",
     },
     attention: plainAttention({
       dModel,
@@ -413,7 +413,7 @@ export const jamba: Architecture = {
         convBias: tensors.has(`${firstMamba}ssm_conv1d.bias`),
         act: "silu",
         innerEps: eps,
-        innerNormWeights: true,
+        innerNorms: "weighted",
       },
       attention: plainAttention({
         dModel,

@@ -204,19 +204,35 @@ function model(c: MambaConfig): Model {
   requireGeometry(c.dInner >= 1 && Number.isInteger(c.dInner), `dInner is ${c.dInner}`);
   requireGeometry(c.nLayer <= MAX_LAYERS, `${c.nLayer} layers`);
   requireGeometry(c.dConv >= 2, `a convolution of ${c.dConv} taps has no state`);
+  const gguf = mambaGguf(c);
   return {
     modelType: "mamba",
     nLayer: c.nLayer,
     dModel: c.dModel,
     vocabSize: c.vocabSize,
     layout: stateLayout(c),
-    ...(c.projectionBias ? {} : { gguf: ggufDescription(c) }),
+    ...(gguf === null ? {} : { gguf }),
     load: async (loader) => recordMamba(c, await loadWeights(c, loader)),
   };
 }
 
 /** llama.cpp has no bias in the projections. */
-function ggufDescription(c: MambaConfig): GgufDescription {
+/** How llama.cpp describes a model; null for one with biases in the projections, which it does not know. */
+export function mambaGguf(
+  c: Pick<
+    MambaConfig,
+    | "nLayer"
+    | "dModel"
+    | "eps"
+    | "dConv"
+    | "dInner"
+    | "dState"
+    | "dtRank"
+    | "vocabSize"
+    | "projectionBias"
+  >,
+): GgufDescription | null {
+  if (c.projectionBias) return null;
   return {
     architecture: "mamba",
     fields: {

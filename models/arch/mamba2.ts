@@ -228,30 +228,42 @@ function model(c: Mamba2Config): Model {
   requireGeometry(c.nHead % c.nGroup === 0, `${c.nGroup} groups do not divide ${c.nHead} heads`);
   requireGeometry(c.nLayer <= MAX_LAYERS, `${c.nLayer} layers`);
   requireGeometry(c.dConv >= 2, `a convolution of ${c.dConv} taps has no state`);
+  const gguf = mamba2Gguf(c);
   return {
     modelType: "mamba2",
     nLayer: c.nLayer,
     dModel: c.dModel,
     vocabSize: c.vocabSize,
     layout: stateLayout(c),
-    ...(isLlamaCpps(c) ? { gguf: ggufDescription(c) } : {}),
+    ...(gguf === null ? {} : { gguf }),
     load: async (loader) => recordMamba2(c, await loadWeights(c, loader)),
   };
 }
 
-/** llama.cpp normalises by groups, has no bias in the projections, and no limits of dt. */
-function isLlamaCpps(c: Mamba2Config): boolean {
-  const [low, high] = c.dtLimit;
-  return (
-    c.normGroupSize * c.nGroup === dInnerOf(c) &&
-    !c.projectionBias &&
-    low === 0 &&
-    high === Infinity
-  );
-}
+/** What is said of a model in GGUF. */
+type GgufDimensions = Pick<
+  Mamba2Config,
+  | "nLayer"
+  | "dModel"
+  | "eps"
+  | "dConv"
+  | "dState"
+  | "nHead"
+  | "headDim"
+  | "nGroup"
+  | "vocabSize"
+  | "normGroupSize"
+  | "projectionBias"
+  | "dtLimit"
+>;
 
-function ggufDescription(c: Mamba2Config): GgufDescription {
-  const dInner = dInnerOf(c);
+/** How llama.cpp describes a model; null for what it does not know: norms over all groups, biases in projections, limits of dt. */
+export function mamba2Gguf(c: GgufDimensions): GgufDescription | null {
+  const dInner = c.nHead * c.headDim;
+  const [low, high] = c.dtLimit;
+  const known =
+    c.normGroupSize * c.nGroup === dInner && !c.projectionBias && low === 0 && high === Infinity;
+  if (!known) return null;
   return {
     architecture: "mamba2",
     fields: {

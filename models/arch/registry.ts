@@ -22,8 +22,10 @@ import { recurrentGemma } from "./recurrent_gemma.ts";
 import { rwkv } from "./rwkv.ts";
 import { rwkv7 } from "./rwkv7.ts";
 import { xlstm } from "./xlstm.ts";
+import { stateSpaces } from "./state_spaces.ts";
 import { zamba } from "./zamba.ts";
 import { zamba2 } from "./zamba2.ts";
+import { zaya } from "./zaya.ts";
 
 /** Every architecture under its `model_type`, and under GGUF's name where that is another. */
 export const architectures: ReadonlyMap<string, Architecture> = new Map(
@@ -57,8 +59,10 @@ export const architectures: ReadonlyMap<string, Architecture> = new Map(
     rwkv,
     rwkv7,
     xlstm,
+    state_spaces: stateSpaces,
     zamba,
     zamba2,
+    zaya,
   }),
 );
 

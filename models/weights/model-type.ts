@@ -8,5 +8,6 @@ export function modelTypeOf(json: JsonObject): string {
   const { model_type: modelType, architecture } = json;
   if (typeof modelType === "string") return modelType;
   if (typeof architecture === "string" && architecture.startsWith("rwkv7")) return "rwkv7";
+  if ("ssm_cfg" in json || ("d_model" in json && "n_layer" in json)) return "state_spaces";
   return "";
 }

@@ -1,5 +1,5 @@
 /**
- * The mixer of Mamba with RMS norms on dt, B and C, as Falcon Mamba and Jamba have it. Source: Gu & Dao 2023
+ * The mixer of Mamba, in Falcon Mamba and Jamba with RMS norms on dt, B and C. Source: Gu & Dao 2023
  * (arXiv:2312.00752), [1]; the norms Lieber et al. 2024 (arXiv:2403.19887) §6.4.
  *
  * T tokens of each of B sequences lie as B * T rows. u, z: the two halves of the input's projection; dt: Δ; A, B, C, D,
@@ -28,10 +28,10 @@ export interface MambaMixerShape {
   readonly convBias: boolean;
   /** After the convolution; the gate is silu always. */
   readonly act: Activation;
-  /** Of the norms on dt, B and C. */
+  /** Norms on dt, B and C: with weights, without, or none at all. */
+  readonly innerNorms: "weighted" | "plain" | "none";
+  /** Of those norms. */
   readonly innerEps: number;
-  /** False: those norms multiply by nothing. */
-  readonly innerNormWeights: boolean;
 }
 
 export interface MambaMixerWeights {
@@ -64,6 +64,8 @@ export function mambaMixer(
   options: { readonly residual: Tensor | null },
 ): Tensor {
   const { dInner, dState, dtRank, innerEps: eps } = c;
+  const norm = (values: Tensor, weight: Weight | null): Tensor =>
+    c.innerNorms === "none" ? values : rmsNorm(k, { x: values, weight, eps });
   const [u, z] = split(linear(k, x, w.inProj, { bias: w.inBias }), [dInner, dInner]); // (B * T, dInner) × 2
   const silu = c.act === "silu";
   const mixed = causalConv1d(k, {
@@ -76,7 +78,7 @@ export function mambaMixer(
   const conv = silu ? mixed : activation(k, mixed, c.act); // (B * T, dInner)
   // (B * T, dtRank), (B * T, dState), (B * T, dState)
   const [dtLow, B, C] = split(linear(k, conv, w.xProj), [dtRank, dState, dState]);
-  const dtRaw = linear(k, rmsNorm(k, { x: dtLow, weight: w.dtNorm, eps }), w.dtProj); // (B * T, dInner)
+  const dtRaw = linear(k, norm(dtLow, w.dtNorm), w.dtProj); // (B * T, dInner)
   // (B * T, dInner)  [1] alg. 2
   const y = selectiveScan(k, {
     x: conv,
@@ -84,8 +86,8 @@ export function mambaMixer(
     dtBias: w.dtBias,
     dtSoftplus: true,
     A: w.A,
-    B: rmsNorm(k, { x: B, weight: w.bNorm, eps }),
-    C: rmsNorm(k, { x: C, weight: w.cNorm, eps }),
+    B: norm(B, w.bNorm),
+    C: norm(C, w.cNorm),
     D: w.D,
     z,
     state: slots.ssm,
@@ -141,7 +143,8 @@ export async function loadMambaMixer(
   at: string,
   c: MambaMixerShape,
 ): Promise<MambaMixerWeights> {
-  const { dModel, dInner, dState, dConv, dtRank, projectionBias, innerNormWeights } = c;
+  const { dModel, dInner, dState, dConv, dtRank, projectionBias } = c;
+  const weighted = c.innerNorms === "weighted";
   const name = NAMES[from.format];
   const vector = async (there: boolean, tensor: string, cols: number): Promise<Weight | null> =>
     there ? from.vector(at + tensor, 1, cols) : null;
@@ -151,9 +154,9 @@ export async function loadMambaMixer(
     conv: await from.vector(`${at}${name.conv}.weight`, dInner, dConv),
     convBias: await vector(c.convBias, `${name.conv}.bias`, dInner),
     xProj: await from.matrix(`${at}${name.xProj}.weight`, dtRank + 2 * dState, dInner),
-    dtNorm: await vector(innerNormWeights, `${name.dtNorm}.weight`, dtRank),
-    bNorm: await vector(innerNormWeights, `${name.bNorm}.weight`, dState),
-    cNorm: await vector(innerNormWeights, `${name.cNorm}.weight`, dState),
+    dtNorm: await vector(weighted, `${name.dtNorm}.weight`, dtRank),
+    bNorm: await vector(weighted, `${name.bNorm}.weight`, dState),
+    cNorm: await vector(weighted, `${name.cNorm}.weight`, dState),
     dtProj: await from.matrix(`${at}${name.dtProj}.weight`, dInner, dtRank),
     dtBias: await from.vector(`${at}${name.dtProj}.bias`, 1, dInner),
     // Hugging Face stores log(−A), GGUF stores A.
