@@ -3,6 +3,7 @@
  * neither the library nor files. Source: llama.cpp, src/llama-vocab.cpp.
  */
 import { ggufBpe } from "./gguf-bpe.ts";
+import { ggufRwkv } from "./rwkv-tokenizer.ts";
 import { ggufSentencePieceBpe, ggufUnigram } from "./gguf-sentencepiece.ts";
 import { shown, TokenizerError, type Metadata, type TokenizerJson } from "./tokenizer-metadata.ts";
 
@@ -11,6 +12,7 @@ const KINDS: ReadonlyMap<string, (metadata: Metadata) => TokenizerJson> = new Ma
   ["gpt2", ggufBpe],
   ["llama", ggufSentencePieceBpe],
   ["t5", ggufUnigram],
+  ["rwkv", ggufRwkv],
 ]);
 
 /**

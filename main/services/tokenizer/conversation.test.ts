@@ -5,7 +5,7 @@ import { z } from "zod";
 import { TarnError } from "../../contract/errors.ts";
 import { ConversationFormat, type TurnMessage } from "./conversation.ts";
 import { loadTokenizer, type LoadedTokenizer } from "./load-tokenizer.ts";
-import { createTokenizer } from "./tokenizer.ts";
+import { createTokenizer } from "./create-tokenizer.ts";
 
 const root = new URL("../../../", import.meta.url);
 const golden = z

@@ -5,7 +5,7 @@ import { z } from "zod";
 import { BPE_SPLITS } from "../../../models/tokenizer/bpe-splits.ts";
 import { ggufTokenizer } from "../../../models/tokenizer/gguf-tokenizer.ts";
 import { tokenizerEntries } from "./to-gguf.ts";
-import { createTokenizer } from "./tokenizer.ts";
+import { createTokenizer } from "./create-tokenizer.ts";
 
 const goldenSchema = z.object({
   cases: z.array(

@@ -5,11 +5,13 @@ import { WeightsError } from "../../../models/weights/errors.ts";
 import { readGgufMetadata } from "../../../models/weights/gguf.ts";
 import type { GgufMetadata } from "../../../models/weights/gguf-metadata.ts";
 import { ggufTokenizer } from "../../../models/tokenizer/gguf-tokenizer.ts";
+import { rwkvTokenizer } from "../../../models/tokenizer/rwkv-tokenizer.ts";
 import { TokenizerError } from "../../../models/tokenizer/tokenizer-metadata.ts";
 import { TarnError } from "../../contract/errors.ts";
 import { firstParts } from "../models/model-files.ts";
 import { ConversationFormat } from "./conversation.ts";
-import { createTokenizer, type Tokenizer } from "./tokenizer.ts";
+import { createTokenizer } from "./create-tokenizer.ts";
+import type { Tokenizer } from "./tokenizer.ts";
 
 /** The text side of a model. */
 export interface LoadedTokenizer {
@@ -72,7 +74,9 @@ type Settings = z.infer<typeof settingsSchema>;
  * @throws TarnError `no-tokenizer`
  */
 export async function readFolder(folder: string): Promise<TokenizerFiles> {
-  const json = await readText(join(folder, "tokenizer.json"), MAX_TOKENIZER_BYTES);
+  const json =
+    (await readText(join(folder, "tokenizer.json"), MAX_TOKENIZER_BYTES)) ??
+    (await readRwkvVocabulary(folder));
   if (json === null) {
     // A folder may hold one GGUF model instead of a Hugging Face one; its first part describes it.
     const [gguf, another] = firstParts(await readdir(folder));
@@ -93,6 +97,35 @@ export async function readFolder(folder: string): Promise<TokenizerFiles> {
     bos: settings.bos_token ?? names.bos_token ?? "",
     eos: settings.eos_token ?? names.eos_token ?? "",
   };
+}
+
+/** What a slow tokenizer of transformers adds to its vocabulary, by id. */
+const addedSchema = z.record(
+  z.string().regex(/^\d{1,8}$/),
+  z.looseObject({ content: z.string(), special: z.boolean().default(false) }),
+);
+
+/** RWKV's models come with this file and with code that reads it, but no tokenizer.json. Null where there is none. */
+async function readRwkvVocabulary(folder: string): Promise<string | null> {
+  const name = (await readdir(folder)).find((file) => /^rwkv_vocab_v\d+\.txt$/.test(file));
+  const text = name === undefined ? null : await readText(join(folder, name), MAX_TOKENIZER_BYTES);
+  if (name === undefined || text === null) return null;
+  const settings = await readSettings(join(folder, "tokenizer_config.json"));
+  const added = addedSchema.safeParse(settings["added_tokens_decoder"] ?? {});
+  if (!added.success) {
+    throw new TarnError(
+      "no-tokenizer",
+      "The added_tokens_decoder of tokenizer_config.json has an unknown form, so the model's tokenizer cannot be used.",
+      {},
+      added.error,
+    );
+  }
+  const tokens = Object.entries(added.data).map(([id, { content, special }]) => ({
+    id: Number(id),
+    content,
+    special,
+  }));
+  return asTarnError(() => JSON.stringify(rwkvTokenizer(text, tokens, name)));
 }
 
 function defaultTemplate(settings: Settings): string | null {
@@ -132,13 +165,17 @@ async function readSettings(path: string): Promise<Settings> {
 async function readGguf(path: string): Promise<TokenizerFiles> {
   const metadata = await readMetadata(path);
   const template = metadata.get("tokenizer.chat_template");
+  return {
+    json: asTarnError(() => JSON.stringify(ggufTokenizer(metadata))),
+    template: typeof template === "string" ? template : null,
+    bos: namedToken(metadata, "bos"),
+    eos: namedToken(metadata, "eos"),
+  };
+}
+
+function asTarnError<Result>(build: () => Result): Result {
   try {
-    return {
-      json: JSON.stringify(ggufTokenizer(metadata)),
-      template: typeof template === "string" ? template : null,
-      bos: namedToken(metadata, "bos"),
-      eos: namedToken(metadata, "eos"),
-    };
+    return build();
   } catch (error) {
     if (!(error instanceof TokenizerError)) throw error;
     throw new TarnError("no-tokenizer", error.message, { key: error.key }, error);

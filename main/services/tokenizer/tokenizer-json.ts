@@ -11,7 +11,12 @@ const addedTokenSchema = z.looseObject({
 });
 
 const vocabulary = z.record(z.string(), z.number().int().min(0));
+const rwkvSchema = z.looseObject({
+  type: z.literal("RWKV"),
+  vocab: z.array(z.tuple([z.string(), z.number().int().min(0)])),
+});
 const modelSchema = z.union([
+  rwkvSchema,
   z.looseObject({ type: z.literal("Unigram"), vocab: z.array(z.tuple([z.string(), z.number()])) }),
   z.looseObject({
     type: z.enum(["BPE", "WordPiece", "WordLevel"]).optional(),
@@ -33,6 +38,17 @@ export const tokenizerJsonSchema = z.looseObject({
   model: modelSchema.refine(mergesFitPrefix, "the merges do not fit continuing_subword_prefix"),
 });
 export type TokenizerJson = z.infer<typeof tokenizerJsonSchema>;
+
+/**
+ * The vocabulary of a tokenizer that takes the longest token that fits; null for those of the library. "RWKV" is no type of the
+ * library's: models/tokenizer/rwkv-tokenizer.ts writes it.
+ */
+export function rwkvVocabulary({
+  model,
+}: TokenizerJson): readonly (readonly [token: string, id: number])[] | null {
+  const rwkv = rwkvSchema.safeParse(model);
+  return rwkv.success ? rwkv.data.vocab : null;
+}
 
 /** A token that structures a conversation and that no text may produce by itself. */
 export interface ControlToken {
@@ -85,6 +101,8 @@ export function dependsOnPosition(json: TokenizerJson): boolean {
 }
 
 function renameControls(model: Model, contents: ReadonlySet<string>): Model {
+  // Its controls are beside the vocabulary, not in it.
+  if (model.type === "RWKV") return model;
   // Ids must stay, so the entries stay too, under names that nobody can type.
   const secret = `\0${randomUUID()}`;
   const rename = (token: string): string => (contents.has(token) ? secret + token : token);

@@ -2,8 +2,9 @@ import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { z } from "zod";
 import { TarnError } from "../../contract/errors.ts";
+import { createTokenizer } from "./create-tokenizer.ts";
 import { StreamDecoder } from "./stream-decoder.ts";
-import { createTokenizer, type Tokenizer } from "./tokenizer.ts";
+import type { Tokenizer } from "./tokenizer.ts";
 
 const kinds = [
   "neox_bytelevel_bpe",
