@@ -35,6 +35,7 @@ const commands: Readonly<Record<string, Command>> = {
     summary: "a model of safetensors as a GGUF file",
     load: () => import("./convert.ts"),
   },
+  pull: { summary: "fetch a model from the hub, or search there", load: () => import("./pull.ts") },
   inspect: { summary: "what is in a model file", load: () => import("./inspect.ts") },
   doctor: { summary: "what this machine can run", load: () => import("./doctor.ts") },
 };
@@ -45,7 +46,8 @@ const commonUsage = `Options of every command:
   --threads N          threads of the wasm backend (default: all cores)
   --data DIR           data folder (default: TARN_HOME, else the usual place)
   --model PATH         a GGUF file or a model folder (default: the model that ships)
-  --quantise q8_0      make the matrices of a safetensors model 8-bit on load`;
+  --quantise q8_0      make the matrices of a safetensors model 8-bit on load
+  --kv TYPE            how attention's keys and values are kept: f32 (default), f16`;
 
 function overview(): string {
   const width = Math.max(...Object.keys(commands).map((name) => name.length));

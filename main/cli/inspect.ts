@@ -1,20 +1,26 @@
 import type { DeviceInfo } from "../../kernels/spec/backend.ts";
-import type { ModelInspection } from "../../models/engine/protocol.ts";
+import type { ModelFile, ModelInspection } from "../../models/engine/protocol.ts";
 import { modelFiles } from "../services/models/model-files.ts";
+import { createHubClient } from "../services/hub/hub-client.ts";
+import { chooseFiles } from "../services/hub/pull.ts";
+import { readHubName, type HubName } from "./hub-name.ts";
 import { modelPath, withEngine } from "./model.ts";
 import { parse, readCommon, UsageError } from "./options.ts";
 import { writeJson, writeResult } from "./output.ts";
 
-export const usage = `Usage: tarn inspect [FILE]
+export const usage = `Usage: tarn inspect [FILE | hf:OWNER/NAME[@REVISION][:PART]]
 
-Architecture, tensors, types, parameters, bytes of a state, bytes that one token touches, and what would run it.`;
+Architecture, tensors, types, parameters, bytes of a state, bytes that one token touches, and what would run it. Of a model on the hub only
+the headers are read.`;
 
 export async function run(args: readonly string[]): Promise<void> {
   const { values, positionals } = parse(args, {});
   const common = readCommon(values);
   if (positionals.length > 1) throw new UsageError("Give one file or model folder.");
-  const path = await modelPath({ model: positionals[0] ?? common.model });
-  const files = await modelFiles(path);
+  const asked = positionals[0] ?? common.model;
+  const remote = asked === null ? null : readHubName(asked);
+  const path = remote === null || asked === null ? await modelPath({ model: asked }) : asked;
+  const files = remote === null ? await modelFiles(path) : await remoteFiles(remote);
   const report = await withEngine(async (engine) => {
     const inspection = await engine.call("inspect", { files });
     const { devices } = await engine.call("devices", {});
@@ -26,6 +32,18 @@ export async function run(args: readonly string[]): Promise<void> {
   });
   if (common.json) writeJson(report);
   else writeResult(describe(report));
+}
+
+/** A model's files where they are: the engine reads their headers by ranges. */
+async function remoteFiles({ name, revision, part }: HubName): Promise<readonly ModelFile[]> {
+  const found = await createHubClient(process.env).files(name, revision);
+  return chooseFiles(found, part)
+    .filter(({ path }) =>
+      /\.(safetensors|gguf)$|^(config|generation_config|params|model\.safetensors\.index)\.json$/.test(
+        path,
+      ),
+    )
+    .map(({ path, url, bytes }) => ({ name: path, open: url, bytes }));
 }
 
 type Report = ModelInspection & { readonly path: string; readonly device: DeviceInfo | null };

@@ -25,6 +25,7 @@ export const errorCodes = [
   "document-unsupported",
   "document-broken",
   "disk-full",
+  "download",
   "store",
   "unauthorized",
 ] as const;

@@ -2,12 +2,17 @@ import { open } from "node:fs/promises";
 import path from "node:path";
 import { WeightsError } from "../../models/weights/errors.ts";
 import type { RandomAccessFile } from "../../models/weights/source.ts";
+import { isRemote, openNodeRemoteFile } from "./node-remote-file.ts";
 
 /**
- * Opens a file on disk for reads of ranges.
+ * Opens a file on disk, or behind a web address, for reads of ranges.
  * @throws WeightsError `missing`, `io`
  */
 export async function openNodeFile(file: string): Promise<RandomAccessFile> {
+  if (isRemote(file)) {
+    const token = process.env["HF_TOKEN"] ?? "";
+    return openNodeRemoteFile(file, token === "" ? null : `Bearer ${token}`);
+  }
   const name = path.basename(file);
   const handle = await open(file, "r").catch((error: unknown) => {
     const missing = error instanceof Error && "code" in error && error.code === "ENOENT";
