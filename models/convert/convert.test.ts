@@ -30,6 +30,7 @@ test.each([
   "bamba",
   "granitemoehybrid",
   "qwen3_next",
+  "rwkv7",
 ])("%s runs from its GGUF file as from its own", async (folder) => {
   const golden = loadGolden(`models/${folder}/golden.safetensors`);
   const model = await loadTestModel(createReferenceBackend(), [await converted(folder, "F32")]);
@@ -48,4 +49,13 @@ test("matrices become what was asked for, where their rows are whole blocks", as
     shape: [48, 96],
   });
   expect(opened.tensors.info("blk.0.ssm_d")).toMatchObject({ dtype: "f32", shape: [4, 1] });
+});
+
+test("what llama.cpp asks for beside the weights is there, in the shapes that it wants", async () => {
+  const { tensors } = await openModel([await converted("rwkv7", "F16")]);
+  for (const of of [0, 1, 2]) {
+    const original = tensors.info(`blk.0.time_mix_a${of}.weight`);
+    expect(tensors.info(`blk.0.time_mix_v${of}.weight`).shape).toEqual(original.shape);
+  }
+  expect(tensors.info("blk.2.time_mix_lerp_fused.weight").shape).toEqual([6, 1, 1, 48]);
 });

@@ -78,7 +78,8 @@ export async function planConversion(
       { modelType: model.modelType },
     );
   }
-  const tensors = await planTensors(model, source);
+  const planned = await planTensors(model, source);
+  const tensors = [...planned, ...copies(planned, gguf)];
   return {
     entries: [
       ["general.architecture", { type: "string", value: gguf.architecture }],
@@ -92,6 +93,16 @@ export async function planConversion(
     ],
     tensors: tensors.map((tensor) => written(tensor, gguf, quantisation)),
   };
+}
+
+/** The tensors that llama.cpp asks for though they are another's values, or nothing reads them. */
+function copies(planned: readonly PlannedTensor[], gguf: GgufDescription): PlannedTensor[] {
+  return Object.entries(gguf.copies ?? {}).map(([name, original]) => {
+    const tensor = planned.find((other) => other.name === original);
+    if (tensor === undefined)
+      throw new ConversionError(`${name} has the values of ${original}, which is not there`);
+    return { ...tensor, name };
+  });
 }
 
 /** Fields that llama.cpp reads as floating-point numbers, whole or not. */
