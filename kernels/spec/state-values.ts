@@ -4,7 +4,7 @@ import type { Plan } from "./op.ts";
 import { slotSize, type StateLayout } from "./tensor.ts";
 
 /** One past the last position: kernels count in 32 bits. */
-const MAX_POSITION = 2 ** 31;
+export const MAX_POSITION = 2 ** 31;
 
 /** @throws KernelError `shape` unless there is one array a slot, each as long as `position` tokens make it */
 export function checkStateValues(
@@ -36,15 +36,18 @@ export function checkRun(plan: Plan, ids: Int32Array, state: StateBuffers): void
       `the plan takes ${plan.batch} sequences of ${plan.length}; there are ${ids.length} ids and ${state.batch} states`,
     );
   }
-  if (state.layout !== plan.layout && textOf(state.layout) !== textOf(plan.layout))
+  if (state.layout !== plan.layout && !sameLayout(state.layout, plan.layout))
     throw new KernelError("shape", "the states have another layout than the plan");
   const furthest = Math.max(...state.positions);
   if (furthest + plan.length >= MAX_POSITION)
     throw new KernelError("shape", `${plan.length} tokens after ${furthest} are too many to count`);
 }
 
-function textOf(layout: StateLayout): string {
-  return JSON.stringify(
-    layout.map(({ name, shape, grows = false, dtype = "f32" }) => [name, shape, grows, dtype]),
-  );
+/** True if both have the same slots, by name, shape and kind, in the same order. */
+export function sameLayout(a: StateLayout, b: StateLayout): boolean {
+  const text = (layout: StateLayout): string =>
+    JSON.stringify(
+      layout.map(({ name, shape, grows = false, dtype = "f32" }) => [name, shape, grows, dtype]),
+    );
+  return text(a) === text(b);
 }

@@ -4,7 +4,7 @@ import type { CommonOptions } from "./options.ts";
 /** Services load a model as the settings say; where the command line says otherwise, that holds. */
 export function withOptions(
   engine: EngineClient,
-  { backend, threads }: Pick<CommonOptions, "backend" | "threads">,
+  { backend, threads, kv }: Pick<CommonOptions, "backend" | "threads" | "kv">,
 ): EngineClient {
   return {
     async call(method, input, options) {
@@ -12,6 +12,7 @@ export function withOptions(
       const said = {
         ...(backend === "auto" ? {} : { backend }),
         ...(threads === null ? {} : { threads }),
+        kvDtype: kv,
       };
       return await engine.call(method, { ...input, ...said }, options);
     },

@@ -51,6 +51,7 @@ export async function withModel<T>(
       files: files.map(({ name, open, bytes }) => ({ name, open, bytes })),
       backend: options.backend,
       quantise: options.quantise,
+      kvDtype: options.kv,
       threads: options.threads,
     });
     for (const notice of model.notices) note(notice);

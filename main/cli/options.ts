@@ -1,5 +1,6 @@
 import { parseArgs, type ParseArgsConfig } from "node:util";
 import type { BackendChoice } from "../../models/engine/protocol.ts";
+import type { KvDtype } from "../../models/state/layer-state.ts";
 
 /** The command line itself is wrong; exit status 2. */
 export class UsageError extends Error {
@@ -15,6 +16,7 @@ export const commonOptions = {
   data: { type: "string" },
   model: { type: "string" },
   quantise: { type: "string" },
+  kv: { type: "string" },
 } as const satisfies ParseArgsConfig["options"];
 
 export interface CommonOptions {
@@ -28,6 +30,8 @@ export interface CommonOptions {
   readonly model: string | null;
   /** What the matrices of a safetensors model become on load; null keeps them as they are. */
   readonly quantise: "q8_0" | null;
+  /** How attention's keys and values are kept. */
+  readonly kv: KvDtype;
 }
 
 type Options = NonNullable<ParseArgsConfig["options"]>;
@@ -62,6 +66,7 @@ export function readCommon(values: {
   readonly data?: string | undefined;
   readonly model?: string | undefined;
   readonly quantise?: string | undefined;
+  readonly kv?: string | undefined;
 }): CommonOptions {
   return {
     json: values.json ?? false,
@@ -70,12 +75,18 @@ export function readCommon(values: {
     data: values.data ?? process.env["TARN_HOME"] ?? null,
     model: values.model ?? null,
     quantise: values.quantise === undefined ? null : quantise(values.quantise),
+    kv: values.kv === undefined ? "f32" : kvDtype(values.kv),
   };
 }
 
 function quantise(value: string): "q8_0" {
   if (value.toLowerCase() === "q8_0") return "q8_0";
   throw new UsageError(`--quantise is "${value}"; it can be q8_0.`);
+}
+
+function kvDtype(value: string): KvDtype {
+  if (value === "f32" || value === "f16") return value;
+  throw new UsageError(`--kv is "${value}"; it can be f32 or f16.`);
 }
 
 function backend(value: string): BackendChoice {

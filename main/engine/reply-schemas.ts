@@ -42,6 +42,7 @@ const modelInfo = z.object({
   vocabSize: count,
   parameters: count,
   stateBytes: count,
+  stateBytesPerToken: count,
   weightBytes: count,
   dtypes: z.record(z.string(), count),
   stopIds: z.array(count),
@@ -66,6 +67,7 @@ const inspection = z.object({
       weightBytes: count,
       dtypes: z.record(z.string(), count),
       stateBytes: count,
+      stateBytesPerToken: count,
       bytesPerToken: count,
     })
     .nullable(),

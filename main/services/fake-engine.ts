@@ -75,6 +75,7 @@ export function createFakeEngine(modelHash = "fake-model", stopId = 5): FakeEngi
       vocabSize: 8192,
       parameters: 1,
       stateBytes: 1,
+      stateBytesPerToken: 0,
       weightBytes: 1,
       dtypes: { q8_0: 1 },
       stopIds: [stopId],

@@ -104,9 +104,7 @@ async function fork(
 ): Promise<EngineMethods["fork"]["out"]> {
   const from = model.sessions.get(session);
   const values = await model.backend.readState(from.state, 0);
-  const copy = model.sessions.create(from);
-  await model.backend.writeState(copy.state, 0, values, from.position);
-  return { session: copy.id };
+  return { session: (await model.sessions.resume(from, values)).id };
 }
 
 /** Starts every backend for a moment, software adapters too: "doctor" shows what could be asked for by name. */

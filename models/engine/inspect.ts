@@ -4,7 +4,7 @@ import type { OpCall } from "../../kernels/spec/op.ts";
 import { UnknownArchitectureError } from "../arch/errors.ts";
 import { describeModel } from "../arch/registry.ts";
 import { checkingLoader } from "../arch/weight-loader.ts";
-import { stateBytes } from "../state/layer-state.ts";
+import { growthBytes, stateBytes } from "../state/layer-state.ts";
 import { openModel, type OpenedModel } from "../weights/open-model.ts";
 import type { EngineHost } from "./host.ts";
 import type { ModelFile, ModelInspection } from "./protocol.ts";
@@ -78,6 +78,7 @@ async function describeRun({
     weightBytes: bytes,
     dtypes,
     stateBytes: stateBytes(model.layout),
+    stateBytesPerToken: growthBytes(model.layout),
     bytesPerToken: decode.calls.reduce(
       (sum, call) => sum + weightBytesRead(call),
       2 * stateBytes(model.layout),

@@ -1,6 +1,7 @@
 import type { Backend } from "../../kernels/spec/backend.ts";
+import type { StateLayout } from "../../kernels/spec/tensor.ts";
 import type { Model } from "../arch/architecture.ts";
-import { stateBytes } from "../state/layer-state.ts";
+import { growthBytes, stateBytes, withKvDtype } from "../state/layer-state.ts";
 import { chooseCandidates, type BackendCandidate, type BackendOptions } from "./backends.ts";
 import { EngineFault, toFailure } from "./failure.ts";
 import type { EngineHost } from "./host.ts";
@@ -15,6 +16,8 @@ import { createSessionTable, type SessionTable } from "./sessions.ts";
 export interface LoadedModel {
   readonly info: ModelInfo;
   readonly model: Model;
+  /** The model's, with keys and values as the load option says. */
+  readonly layout: StateLayout;
   readonly vocabSize: number;
   readonly backend: Backend;
   readonly plans: PlanCache;
@@ -38,7 +41,7 @@ export async function loadModel(
   host: EngineHost,
   candidates: readonly BackendCandidate[],
   passed: Passed,
-  { files, backend: choice, quantise, threads }: EngineMethods["load"]["in"],
+  { files, backend: choice, quantise, kvDtype, threads }: EngineMethods["load"]["in"],
   allocateId: () => SessionId,
 ): Promise<LoadedModel> {
   const start = performance.now();
@@ -50,11 +53,13 @@ export async function loadModel(
     const notices: string[] = [];
     backend = await startBackend(candidates, choice, threads, passed, notices);
     const record = await uploadModel(model, opened, { quantise }, backend);
-    const plans = createPlanCache(backend, model.layout, record);
-    const sessions = createSessionTable(backend, model.layout, allocateId);
+    const layout = withKvDtype(model.layout, kvDtype);
+    const plans = createPlanCache(backend, layout, record);
+    const sessions = createSessionTable(backend, layout, allocateId);
     const started = backend;
     return {
       model,
+      layout,
       vocabSize: model.vocabSize,
       backend,
       plans,
@@ -68,7 +73,8 @@ export async function loadModel(
         dModel: model.dModel,
         vocabSize: model.vocabSize,
         parameters: totals.parameters,
-        stateBytes: stateBytes(model.layout),
+        stateBytes: stateBytes(layout),
+        stateBytesPerToken: growthBytes(layout),
         weightBytes: totals.bytes,
         dtypes: totals.dtypes,
         stopIds: opened.stopIds,

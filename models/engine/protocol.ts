@@ -5,6 +5,7 @@
  */
 import type { BackendName, DeviceInfo } from "../../kernels/spec/backend.ts";
 import type { SamplerOptions } from "../generate/sampler.ts";
+import type { KvDtype } from "../state/layer-state.ts";
 
 export type SessionId = number;
 
@@ -30,8 +31,10 @@ export interface ModelInfo {
   readonly dModel: number;
   readonly vocabSize: number;
   readonly parameters: number;
-  /** Bytes of one sequence's state, f32. */
+  /** Bytes of one sequence's state before its first token, f32. */
   readonly stateBytes: number;
+  /** Bytes that each token adds: attention's keys and values. 0 where the state is constant. */
+  readonly stateBytesPerToken: number;
   readonly weightBytes: number;
   /** The dtypes of the matrices, with counts: { q8_0: 25 }. */
   readonly dtypes: Readonly<Record<string, number>>;
@@ -64,9 +67,11 @@ export interface ModelInspection {
     readonly parameters: number;
     readonly weightBytes: number;
     readonly dtypes: Readonly<Record<string, number>>;
-    /** Bytes of one sequence's state, f32. */
+    /** Bytes of one sequence's state before its first token, f32. */
     readonly stateBytes: number;
-    /** Bytes of weights and state that decoding one token reads and writes. */
+    /** Bytes that each token adds, with keys and values in f32. 0 where the state is constant. */
+    readonly stateBytesPerToken: number;
+    /** Bytes of weights and state that decoding one token reads and writes; of a state that grows the constant part. */
     readonly bytesPerToken: number;
   } | null;
   readonly reason: string | null;
@@ -80,6 +85,8 @@ export interface EngineMethods {
       readonly backend: BackendChoice;
       /** Matrices of a safetensors model become q8_0 on load where their width allows. */
       readonly quantise: "q8_0" | null;
+      /** How attention's keys and values are kept. */
+      readonly kvDtype: KvDtype;
       readonly threads: number | null;
     };
     out: ModelInfo;

@@ -1,4 +1,4 @@
-import type { EngineRequest, ModelFile, SamplerOptions } from "./protocol.ts";
+import type { EngineMethods, EngineRequest, ModelFile, SamplerOptions } from "./protocol.ts";
 import { EngineFault } from "./failure.ts";
 
 /** A request whose method and id are known, before its input is looked at. */
@@ -32,6 +32,7 @@ export function readRequest({ id, method, input }: RawRequest): EngineRequest {
           files: field("files", isFiles, "a list of files"),
           backend: field("backend", isBackendChoice, "auto, webgpu, wasm or reference"),
           quantise: field("quantise", isQuantise, "q8_0 or null"),
+          kvDtype: field("kvDtype", isKvDtype, "f32 or f16"),
           threads: field("threads", isThreads, "1 to 256, or null"),
         },
       };
@@ -143,6 +144,10 @@ function isHash(value: unknown): value is string {
 
 function isBackendChoice(value: unknown): value is "auto" | "webgpu" | "wasm" | "reference" {
   return value === "auto" || value === "webgpu" || value === "wasm" || value === "reference";
+}
+
+function isKvDtype(value: unknown): value is EngineMethods["load"]["in"]["kvDtype"] {
+  return value === "f32" || value === "f16";
 }
 
 function isQuantise(value: unknown): value is "q8_0" | null {

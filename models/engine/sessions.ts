@@ -32,8 +32,16 @@ export function advance(session: Session, ids: Int32Array, logits: Float32Array)
 }
 
 export interface SessionTable {
-  /** A sequence with a zeroed state, or one that goes on from the given place. */
-  create(from?: Pick<Session, "position" | "prefix" | "logits" | "recent">): Session;
+  /** A sequence at its beginning. */
+  create(): Session;
+  /**
+   * A sequence that goes on from the given place, with the state that was there.
+   * @throws KernelError `out-of-memory`, `shape`; no session is left behind
+   */
+  resume(
+    from: Pick<Session, "position" | "prefix" | "logits" | "recent">,
+    slots: readonly Float32Array[],
+  ): Promise<Session>;
   /** @throws EngineFault `no-session` */
   get(id: SessionId): Session;
   /** @throws EngineFault `no-session` */
@@ -59,18 +67,34 @@ export function createSessionTable(
     );
   }
 
+  function add(state: StateBuffers, place: Omit<Session, "id" | "state">): Session {
+    const session = { ...place, id: allocateId(), state };
+    sessions.set(session.id, session);
+    return session;
+  }
+
   return {
-    create(from) {
-      const session: Session = {
-        id: allocateId(),
-        state: backend.createState(layout, 1),
-        prefix: from?.prefix.copy() ?? PrefixHash.empty(),
-        position: from?.position ?? 0,
-        logits: from?.logits?.slice() ?? null,
-        recent: from?.recent.slice() ?? [],
-      };
-      sessions.set(session.id, session);
-      return session;
+    create: () =>
+      add(backend.createState(layout, 1), {
+        prefix: PrefixHash.empty(),
+        position: 0,
+        logits: null,
+        recent: [],
+      }),
+    async resume({ prefix, position, logits, recent }, slots) {
+      const state = backend.createState(layout, 1);
+      try {
+        await backend.writeState(state, 0, slots, position);
+      } catch (error) {
+        state.release();
+        throw error;
+      }
+      return add(state, {
+        prefix: prefix.copy(),
+        position,
+        logits: logits?.slice() ?? null,
+        recent: recent.slice(),
+      });
     },
     get,
     free(id) {

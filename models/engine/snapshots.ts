@@ -13,7 +13,7 @@ export async function takeSnapshot(
   const state = {
     position: session.position,
     prefixHash: session.prefix.hex(),
-    layout: model.model.layout,
+    layout: model.layout,
     slots: await model.backend.readState(session.state, 0),
     logits: session.logits,
   };
@@ -32,21 +32,23 @@ export async function restoreSession(
     bytes,
     ownerOf(model, tokenizerHash),
   );
-  const session = model.sessions.create({
-    position,
-    prefix: PrefixHash.fromHex(prefixHash),
-    logits,
-    recent: [...recent.subarray(-RECENT_IDS)],
-  });
-  await model.backend.writeState(session.state, 0, slots, position);
+  const session = await model.sessions.resume(
+    {
+      position,
+      prefix: PrefixHash.fromHex(prefixHash),
+      logits,
+      recent: [...recent.subarray(-RECENT_IDS)],
+    },
+    slots,
+  );
   return { session: session.id, position };
 }
 
-function ownerOf({ info, model }: LoadedModel, tokenizerHash: string): StateOwner {
+function ownerOf({ info, layout, vocabSize }: LoadedModel, tokenizerHash: string): StateOwner {
   return {
     modelHash: info.modelHash,
     tokenizerHash,
-    layout: model.layout,
-    vocabSize: model.vocabSize,
+    layout,
+    vocabSize,
   };
 }

@@ -141,6 +141,7 @@ async function load(
     files: filesOf(folder),
     backend,
     quantise: null,
+    kvDtype: "f32",
     threads: null,
   });
 }

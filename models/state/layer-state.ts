@@ -6,6 +6,9 @@ import { slotSize, type StateLayout, type StateSlot } from "../../kernels/spec/t
  */
 export const NUMERIC_VERSION = 1;
 
+/** How attention's keys and values are kept: f16 in half the memory, rounded once. */
+export type KvDtype = "f32" | "f16";
+
 /** Where one sequence stands: a value, of no backend. */
 export interface SequenceState {
   /** Tokens that were fed. */
@@ -29,11 +32,14 @@ export function stateBytes(layout: StateLayout, position = 0): number {
   return layout.reduce((sum, slot) => sum + 4 * slotValues(slot, position), 0);
 }
 
-/** True if both have the same slots, by name, shape and kind, in the same order. */
-export function sameLayout(a: StateLayout, b: StateLayout): boolean {
-  const text = (layout: StateLayout): string =>
-    JSON.stringify(
-      layout.map(({ name, shape, grows = false, dtype = "f32" }) => [name, shape, grows, dtype]),
-    );
-  return text(a) === text(b);
+/** Bytes of memory that one more token adds to a sequence's state; 0 of a model without attention. */
+export function growthBytes(layout: StateLayout): number {
+  return layout
+    .filter((slot) => slot.grows === true)
+    .reduce((sum, slot) => sum + slotSize(slot) * (slot.dtype === "f16" ? 2 : 4), 0);
+}
+
+/** The layout with keys and values kept in another dtype; what does not grow stays f32. */
+export function withKvDtype(layout: StateLayout, dtype: KvDtype): StateLayout {
+  return layout.map((slot) => (slot.grows === true ? { ...slot, dtype } : slot));
 }

@@ -12,15 +12,10 @@
  *
  * Numbers are little endian. Whatever the version, a file begins with the first 12 bytes and ends with the checksum.
  */
+import { MAX_POSITION, sameLayout } from "../../kernels/spec/state-values.ts";
 import type { StateLayout } from "../../kernels/spec/tensor.ts";
 import { StateError } from "./errors.ts";
-import {
-  NUMERIC_VERSION,
-  sameLayout,
-  slotValues,
-  stateBytes,
-  type SequenceState,
-} from "./layer-state.ts";
+import { NUMERIC_VERSION, slotValues, stateBytes, type SequenceState } from "./layer-state.ts";
 
 /** What a state is bound to: it is continued only where all of this matches. */
 export interface StateOwner {
@@ -183,6 +178,7 @@ function isHeader(value: unknown): value is Header {
     isHash(value["prefixHash"]) &&
     isCount(value["numericVersion"]) &&
     isCount(value["position"]) &&
+    Number(value["position"]) < MAX_POSITION &&
     isCount(value["logits"]) &&
     value["dtype"] === "f32" &&
     Array.isArray(value["slots"]) &&

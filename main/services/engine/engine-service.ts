@@ -113,6 +113,7 @@ export function createEngineService(
         files: await library.files(entry),
         backend: settings.get().backend,
         quantise: null,
+        kvDtype: "f32",
         threads: null,
       });
       const tokenizer = await openTokenizer(entry.path);
