@@ -1,28 +1,23 @@
-import {
-  isWholeBlocks,
-  packedRowBytes,
-  Q8_0_BLOCK,
-  Q8_0_BLOCK_BYTES,
-  WEIGHT_BLOCKS,
-} from "../../spec/dtype.ts";
+import { isWholeBlocks, packedRowBytes, WEIGHT_BLOCKS } from "../../spec/dtype.ts";
 import { KernelError } from "../../spec/errors.ts";
 import type { ReadRows, Weight, WeightSpec } from "../../spec/tensor.ts";
-import { dtypeCodes, rowWords, scaleWords } from "../../wgsl/packed.ts";
+import { rowWords, scaleWords } from "../../wgsl/packed.ts";
 import type { Allocation, Allocator } from "./buffers.ts";
 import type { GpuDevice } from "./device.ts";
+import { repack } from "./repack.ts";
 
 /** Bytes of weights in host memory at a time. */
 const PIECE_BYTES = 16 * 2 ** 20;
 /** WebGPU's minStorageBufferOffsetAlignment at its default, which no device exceeds. Bytes. */
 const BINDING_ALIGNMENT = 256;
 
-/** Rows of a matrix in one buffer: values, then (q8_0) scales. */
+/** Rows of a matrix in one buffer: values, then what their blocks share. */
 export interface GpuWeightPart {
   readonly firstRow: number;
   readonly rows: number;
   readonly allocation: Allocation;
   readonly valueBytes: number;
-  /** Of the scales, from the buffer's start; a multiple of the binding alignment. */
+  /** Of what blocks share, from the buffer's start; a multiple of the binding alignment. */
   readonly scaleOffset: number;
   readonly scaleBytes: number;
 }
@@ -138,11 +133,6 @@ function checkSpec({ name, dtype, rows, cols, use }: WeightSpec): void {
       { cols },
     );
   }
-  if (dtypeCodes[dtype] > dtypeCodes.q8_0) {
-    throw new KernelError("unsupported", `${name}: the WebGPU backend does not read ${dtype} yet`, {
-      dtype,
-    });
-  }
 }
 
 /** Cuts a weight by rows so that no binding is larger than the device allows. @throws KernelError `out-of-memory` */
@@ -171,47 +161,4 @@ function planParts(spec: WeightSpec, maxBytes: number): Omit<GpuWeightPart, "all
     });
   }
   return parts;
-}
-
-/** Packed rows of a file → rows as unpack.wgsl reads them: padded to 16 bytes, q8_0's scales apart from its values. */
-function repack(
-  spec: WeightSpec,
-  packed: Uint8Array,
-  rows: number,
-): { values: Uint8Array<ArrayBuffer>; scales: Uint8Array<ArrayBuffer> | null } {
-  if (spec.dtype === "q8_0") return repackQ8(packed, rows, spec.cols);
-  const from = packedRowBytes(spec.dtype, spec.cols);
-  const to = spec.use === "vector" ? from : rowWords(spec.dtype, spec.cols) * 4;
-  if (from === to) return { values: ownBytes(packed), scales: null };
-  const values = new Uint8Array(rows * to);
-  for (let row = 0; row < rows; row += 1)
-    values.set(packed.subarray(row * from, (row + 1) * from), row * to);
-  return { values, scales: null };
-}
-
-function repackQ8(
-  packed: Uint8Array,
-  rows: number,
-  cols: number,
-): { values: Uint8Array<ArrayBuffer>; scales: Uint8Array<ArrayBuffer> } {
-  const blocks = cols / Q8_0_BLOCK;
-  const scaleBytes = scaleWords("q8_0", cols) * 4;
-  const values = new Uint8Array(rows * cols);
-  const scales = new Uint8Array(rows * scaleBytes);
-  for (let row = 0; row < rows; row += 1) {
-    for (let block = 0; block < blocks; block += 1) {
-      const at = (row * blocks + block) * Q8_0_BLOCK_BYTES;
-      scales[row * scaleBytes + 2 * block] = packed[at];
-      scales[row * scaleBytes + 2 * block + 1] = packed[at + 1];
-      values.set(packed.subarray(at + 2, at + Q8_0_BLOCK_BYTES), row * cols + block * Q8_0_BLOCK);
-    }
-  }
-  return { values, scales };
-}
-
-/** `writeBuffer` takes no shared memory; a copy is made only where the bytes are shared. */
-function ownBytes(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
-  return bytes.buffer instanceof ArrayBuffer
-    ? new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-    : new Uint8Array(bytes);
 }

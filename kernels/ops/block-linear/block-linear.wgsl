@@ -14,14 +14,14 @@ struct Params {
   block_rows: u32,   // of W, R
   k: u32,            // columns of W
   row_vectors: u32,  // 16-byte vectors a packed row
-  scale_words: u32,  // words of scales a row
+  scale_words: u32,  // words of what a row's blocks share
   has_bias: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read_write> arena: array<f32>;    // x: (rows, nBlock * K); y: (rows, nBlock * R)
 @group(0) @binding(2) var<storage, read> values: array<vec4<u32>>;   // (part_rows, K) packed
-@group(0) @binding(3) var<storage, read> scales: array<u32>;         // (part_rows, K / 32) f16, q8_0 only
+@group(0) @binding(3) var<storage, read> scales: array<u32>;         // (part_rows, scale_words), see unpack.wgsl
 @group(0) @binding(4) var<storage, read> bias: array<f32>;           // (nBlock * R)
 
 // Values k … k + 3 of a block of row `row` of x. What lies beyond K is another block's, or anything, and is read as 0.
@@ -50,13 +50,9 @@ fn block_linear(
   var acc = vec4<f32>();
   for (var v = thread % TEAM; v < params.row_vectors; v += TEAM) {
     let packed = values[row * params.row_vectors + v];
-    var scale = 1.0;
-    if (DTYPE == Q8_0) {
-      let block = v / 2u;
-      scale = scale_of(scales[row * params.scale_words + block / 2u], block);
-    }
+    let block = block_of(row * params.scale_words, v);
     for (var quarter = 0u; quarter < VALUES / 4u; quarter += 1u) {
-      let w = scale * four_values(packed, quarter);
+      let w = four_weights(packed, block, quarter);
       let k = v * VALUES + 4u * quarter;
       acc.x += dot(w, x_at(first_x, column, k));
       if (params.rows > 1u) {

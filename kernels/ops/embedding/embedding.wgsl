@@ -2,10 +2,10 @@
 // Source:   a table look-up; the table stays packed.
 // Grid:     one workgroup for 64 columns of one row t of y; parts of a table that is split by rows are separate
 //           dispatches, each writing the rows whose id it holds.
-// Numerics: unpacking is exact; q8_0 rounds once, in scale · value.
+// Numerics: unpacking is exact but for blocks, where each product and difference is rounded.
 override COLS: u32;         // dModel
 override ROW_VECTORS: u32;  // 16-byte vectors a packed row
-override SCALE_WORDS: u32;  // words of scales a row
+override SCALE_WORDS: u32;  // words of what a row's blocks share
 
 struct Params {
   rows: u32,  // B * T
@@ -19,7 +19,7 @@ struct Params {
 @group(0) @binding(1) var<storage, read_write> arena: array<f32>;    // y: (B * T, dModel)
 @group(0) @binding(2) var<storage, read> ids: array<i32>;            // (B * T)
 @group(0) @binding(3) var<storage, read> table: array<vec4<u32>>;    // (part_rows, dModel) packed
-@group(0) @binding(4) var<storage, read> scales: array<u32>;         // (part_rows, dModel / 32) f16, q8_0 only
+@group(0) @binding(4) var<storage, read> scales: array<u32>;         // (part_rows, SCALE_WORDS), see unpack.wgsl
 
 @compute @workgroup_size(64)
 fn embedding(
@@ -39,11 +39,8 @@ fn embedding(
   if (entry >= params.part_rows) {
     return;
   }
-  let packed = table[entry * ROW_VECTORS + col / VALUES];
-  var value = four_values(packed, (col % VALUES) / 4u)[col % 4u];
-  if (DTYPE == Q8_0) {
-    let block = col / 32u;
-    value *= scale_of(scales[entry * SCALE_WORDS + block / 2u], block);
-  }
+  let vector = col / VALUES;
+  let block = block_of(entry * SCALE_WORDS, vector);
+  let value = four_weights(table[entry * ROW_VECTORS + vector], block, (col % VALUES) / 4u)[col % 4u];
   arena[params.y_offset + row * params.y_stride + col] = value;
 }

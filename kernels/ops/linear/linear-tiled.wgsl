@@ -15,7 +15,7 @@ struct Params {
   part_rows: u32,
   k: u32,            // columns of W
   row_vectors: u32,  // 16-byte vectors a packed row
-  scale_words: u32,  // words of scales a row
+  scale_words: u32,  // words of what a row's blocks share
   has_bias: u32,
   has_residual: u32,
 }
@@ -23,7 +23,7 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read_write> arena: array<f32>;    // x: (rows, K); y, residual: (rows, R)
 @group(0) @binding(2) var<storage, read> values: array<vec4<u32>>;   // (part_rows, K) packed
-@group(0) @binding(3) var<storage, read> scales: array<u32>;         // (part_rows, K / 32) f16, q8_0 only
+@group(0) @binding(3) var<storage, read> scales: array<u32>;         // (part_rows, scale_words), see unpack.wgsl
 @group(0) @binding(4) var<storage, read> bias: array<f32>;           // (R)
 
 var<private> first_x: u32;
@@ -52,12 +52,9 @@ fn tile_b(col: u32, k: u32) -> vec4<f32> {
   if (w_row >= params.part_rows || k >= params.k) {
     return vec4<f32>();
   }
-  let four = four_values(values[w_row * params.row_vectors + k / VALUES], (k % VALUES) / 4u);
-  if (DTYPE == Q8_0) {
-    let block = k / 32u;
-    return four * scale_of(scales[w_row * params.scale_words + block / 2u], block);
-  }
-  return four;
+  let vector = k / VALUES;
+  let block = block_of(w_row * params.scale_words, vector);
+  return four_weights(values[w_row * params.row_vectors + vector], block, (k % VALUES) / 4u);
 }
 
 // A thread's four sums of row i of its tile rows.

@@ -19,7 +19,7 @@ struct Params {
   part_rows: u32,
   k: u32,            // columns of W
   row_vectors: u32,  // 16-byte vectors a packed row
-  scale_words: u32,  // words of scales a row
+  scale_words: u32,  // words of what a row's blocks share
   has_bias: u32,
   has_residual: u32,
 }
@@ -27,7 +27,7 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read_write> arena: array<f32>;    // x: (rows, K); y, residual: (rows, R)
 @group(0) @binding(2) var<storage, read> values: array<vec4<u32>>;   // (part_rows, K) packed
-@group(0) @binding(3) var<storage, read> scales: array<u32>;         // (part_rows, K / 32) f16, q8_0 only
+@group(0) @binding(3) var<storage, read> scales: array<u32>;         // (part_rows, scale_words), see unpack.wgsl
 @group(0) @binding(4) var<storage, read> bias: array<f32>;           // (R)
 
 // Values k … k + 3 of row `row` of x. What lies beyond K may be anything, NaN too, and is read as 0.
@@ -44,8 +44,14 @@ fn x_at(row: u32, k: u32) -> vec4<f32> {
   );
 }
 
-fn scale_at(row: u32, block: u32) -> f32 {
-  return scale_of(scales[row * params.scale_words + block / 2u], block);
+// The products of four columns of 4 rows of W with row `row` of x.
+fn products(four: mat4x4<f32>, scale: vec4<f32>, min: vec4<f32>, row: u32, k: u32) -> vec4<f32> {
+  let x = x_at(row, k);
+  let sums = scale * (x * four);
+  if (HAS_MIN) {
+    return sums - min * (x.x + x.y + x.z + x.w);
+  }
+  return sums;
 }
 
 // Σ over the team of 4 rows of W times row `x_row` of x, to y. All threads of the workgroup must call.
@@ -91,24 +97,30 @@ fn linear(
     let packed1 = values[w.y * params.row_vectors + v];
     let packed2 = values[w.z * params.row_vectors + v];
     let packed3 = values[w.w * params.row_vectors + v];
-    var scale = vec4<f32>(1.0);
-    if (DTYPE == Q8_0) {
-      let block = v / 2u;
-      scale = vec4<f32>(scale_at(w.x, block), scale_at(w.y, block), scale_at(w.z, block), scale_at(w.w, block));
-    }
+    let block0 = block_of(w.x * params.scale_words, v);
+    let block1 = block_of(w.y * params.scale_words, v);
+    let block2 = block_of(w.z * params.scale_words, v);
+    let block3 = block_of(w.w * params.scale_words, v);
+    let min = vec4<f32>(block0.min, block1.min, block2.min, block3.min);
     for (var quarter = 0u; quarter < VALUES / 4u; quarter += 1u) {
       let four = mat4x4<f32>(
-        four_values(packed0, quarter),
-        four_values(packed1, quarter),
-        four_values(packed2, quarter),
-        four_values(packed3, quarter),
+        four_stored(packed0, block0, quarter),
+        four_stored(packed1, block1, quarter),
+        four_stored(packed2, block2, quarter),
+        four_stored(packed3, block3, quarter),
+      );
+      let scale = vec4<f32>(
+        scale_in(block0, quarter),
+        scale_in(block1, quarter),
+        scale_in(block2, quarter),
+        scale_in(block3, quarter),
       );
       let k = v * VALUES + 4u * quarter;
-      acc0 += scale * (x_at(first_x, k) * four);
+      acc0 += products(four, scale, min, first_x, k);
       if (X_ROWS > 1u) {
-        acc1 += scale * (x_at(first_x + 1u, k) * four);
-        acc2 += scale * (x_at(first_x + 2u, k) * four);
-        acc3 += scale * (x_at(first_x + 3u, k) * four);
+        acc1 += products(four, scale, min, first_x + 1u, k);
+        acc2 += products(four, scale, min, first_x + 2u, k);
+        acc3 += products(four, scale, min, first_x + 3u, k);
       }
     }
   }
