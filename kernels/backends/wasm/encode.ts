@@ -3,6 +3,7 @@ import type { AttentionOperands } from "../../ops/attention/attention.ts";
 import type { BlockLinearOperands } from "../../ops/block-linear/block-linear.ts";
 import type { CausalConv1dOperands } from "../../ops/causal-conv1d/causal-conv1d.ts";
 import type { EmbeddingOperands } from "../../ops/embedding/embedding.ts";
+import type { ExpertLinearOperands } from "../../ops/expert-linear/expert-linear.ts";
 import type { GatedRmsNormOperands } from "../../ops/gated-rms-norm/gated-rms-norm.ts";
 import type { GatedDeltaOperands } from "../../ops/gated-delta/gated-delta.ts";
 import type { GateOperands } from "../../ops/gate/gate.ts";
@@ -13,6 +14,7 @@ import type { MlstmOperands } from "../../ops/mlstm/mlstm.ts";
 import type { RgLruOperands } from "../../ops/rg-lru/rg-lru.ts";
 import type { RmsNormOperands } from "../../ops/rms-norm/rms-norm.ts";
 import type { RopeOperands } from "../../ops/rope/rope.ts";
+import type { RouteOperands } from "../../ops/route/route.ts";
 import type { ScaledAddOperands } from "../../ops/scaled-add/scaled-add.ts";
 import type { SelectiveScanOperands } from "../../ops/selective-scan/selective-scan.ts";
 import type { SsdOperands } from "../../ops/ssd/ssd.ts";
@@ -33,6 +35,7 @@ import {
   scaledAdd,
 } from "./encode-elementwise.ts";
 import { encodeGatedDelta } from "./encode-gated-delta.ts";
+import { expertLinear, route } from "./encode-experts.ts";
 import { encodeMamba3Scan } from "./encode-mamba3-scan.ts";
 import { tokenShift, wkv4, wkv7, wkv7Bonus, wkv7Keys } from "./encode-rwkv.ts";
 import { encodeMlstm, encodeRgLru } from "./encode-recurrences.ts";
@@ -128,6 +131,10 @@ function encodeCall(call: OpCall, plan: Plan, threads: number): Part {
       return encodeRgLru(operandsOf<RgLruOperands>(call), plan.batch);
     case "mlstm":
       return encodeMlstm(operandsOf<MlstmOperands>(call), plan.batch);
+    case "route":
+      return route(operandsOf<RouteOperands>(call));
+    case "expert-linear":
+      return expertLinear(operandsOf<ExpertLinearOperands>(call));
     default:
       return unknownOp(call.op);
   }

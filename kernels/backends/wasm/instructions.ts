@@ -33,6 +33,9 @@ export const OPCODES = {
   mlstmGates: 26,
   mlstmMemory: 27,
   gatedDelta: 28,
+  route: 29,
+  expertLinear: 30,
+  expertSum: 31,
 } as const;
 export type Opcode = keyof typeof OPCODES;
 

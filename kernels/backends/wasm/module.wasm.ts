@@ -5,6 +5,7 @@ import { attention, attentionFinish } from "../../ops/attention/attention.wasm";
 import { causalConv1d } from "../../ops/causal-conv1d/causal-conv1d.wasm";
 import { embedding } from "../../ops/embedding/embedding.wasm";
 import { gatedDelta } from "../../ops/gated-delta/gated-delta.wasm";
+import { expertLinear, expertSum } from "../../ops/expert-linear/expert-linear.wasm";
 import { gatedRmsNorm } from "../../ops/gated-rms-norm/gated-rms-norm.wasm";
 import { gate } from "../../ops/gate/gate.wasm";
 import { layerNorm } from "../../ops/layer-norm/layer-norm.wasm";
@@ -15,6 +16,7 @@ import { mamba3Scan } from "../../ops/mamba3-scan/mamba3-scan.wasm";
 import { mlstmGates, mlstmMemory } from "../../ops/mlstm/mlstm.wasm";
 import { rgLru } from "../../ops/rg-lru/rg-lru.wasm";
 import { rmsNorm } from "../../ops/rms-norm/rms-norm.wasm";
+import { route } from "../../ops/route/route.wasm";
 import { scaledAdd } from "../../ops/scaled-add/scaled-add.wasm";
 import { rope } from "../../ops/rope/rope.wasm";
 import { selectiveScan } from "../../ops/selective-scan/selective-scan.wasm";
@@ -104,6 +106,9 @@ function execute(plan: usize): i32 {
       case 26: mlstmGates(instruction); break;
       case 27: mlstmMemory(instruction); break;
       case 28: gatedDelta(instruction); break;
+      case 29: route(instruction); break;
+      case 30: expertLinear(instruction); break;
+      case 31: expertSum(instruction); break;
       default: unreachable();
     }
     // Behind the last barrier the leader may already have freed the plan, so all reading of it comes before.

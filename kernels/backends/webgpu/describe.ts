@@ -3,6 +3,7 @@ import { describeBlockLinear } from "../../ops/block-linear/block-linear.webgpu.
 import { describeAttention } from "../../ops/attention/attention.webgpu.ts";
 import { describeCausalConv1d } from "../../ops/causal-conv1d/causal-conv1d.webgpu.ts";
 import { describeEmbedding } from "../../ops/embedding/embedding.webgpu.ts";
+import { describeExpertLinear } from "../../ops/expert-linear/expert-linear.webgpu.ts";
 import { describeGate } from "../../ops/gate/gate.webgpu.ts";
 import { describeGatedDelta } from "../../ops/gated-delta/gated-delta.webgpu.ts";
 import { describeGatedRmsNorm } from "../../ops/gated-rms-norm/gated-rms-norm.webgpu.ts";
@@ -12,6 +13,7 @@ import { describeMamba3Scan } from "../../ops/mamba3-scan/mamba3-scan.webgpu.ts"
 import { describeMlstm } from "../../ops/mlstm/mlstm.webgpu.ts";
 import { describeRgLru } from "../../ops/rg-lru/rg-lru.webgpu.ts";
 import { describeRmsNorm } from "../../ops/rms-norm/rms-norm.webgpu.ts";
+import { describeRoute } from "../../ops/route/route.webgpu.ts";
 import { describeScaledAdd } from "../../ops/scaled-add/scaled-add.webgpu.ts";
 import { describeRope } from "../../ops/rope/rope.webgpu.ts";
 import { describeSelectiveScan } from "../../ops/selective-scan/selective-scan.webgpu.ts";
@@ -31,6 +33,7 @@ const describers: ReadonlyMap<string, Describe> = new Map<string, Describe>([
   ["attention", describeAttention],
   ["causal-conv1d", describeCausalConv1d],
   ["embedding", describeEmbedding],
+  ["expert-linear", describeExpertLinear],
   ["gate", describeGate],
   ["gated-delta", describeGatedDelta],
   ["gated-rms-norm", describeGatedRmsNorm],
@@ -40,6 +43,7 @@ const describers: ReadonlyMap<string, Describe> = new Map<string, Describe>([
   ["mlstm", describeMlstm],
   ["rg-lru", describeRgLru],
   ["rms-norm", describeRmsNorm],
+  ["route", describeRoute],
   ["scaled-add", describeScaledAdd],
   ["rope", describeRope],
   ["selective-scan", describeSelectiveScan],
