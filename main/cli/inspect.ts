@@ -82,6 +82,9 @@ function describe({
               .join(", ")}`,
           ],
           ["state", `${mebibytes(runs.stateBytes)}, f32`],
+          ...(runs.stateBytesPerToken === 0
+            ? []
+            : [["", `${(runs.stateBytesPerToken / 1024).toFixed(2)} KiB more for each token`]]),
           ["a token", `${mebibytes(runs.bytesPerToken)} read and written`],
           ["runs on", device === null ? "nothing here" : `${device.backend} (${device.name})`],
         ];

@@ -1,6 +1,5 @@
 import { parseArgs, type ParseArgsConfig } from "node:util";
-import type { BackendChoice } from "../../models/engine/protocol.ts";
-import type { KvDtype } from "../../models/state/layer-state.ts";
+import type { BackendChoice, KvDtype } from "../../models/engine/protocol.ts";
 
 /** The command line itself is wrong; exit status 2. */
 export class UsageError extends Error {

@@ -17,7 +17,7 @@ export interface ModelFile {
   readonly bytes: number;
 }
 
-export type { SamplerOptions };
+export type { KvDtype, SamplerOptions };
 
 export type BackendChoice = BackendName | "auto";
 
