@@ -1,6 +1,11 @@
 import { open, rename, rm, stat } from "node:fs/promises";
 import path from "node:path";
-import { openConversion, QUANTISATIONS, type Quantisation } from "../../models/convert/convert.ts";
+import {
+  openConversion,
+  QUANTISATIONS,
+  type OpenConversion,
+  type Quantisation,
+} from "../../models/convert/convert.ts";
 import { ConversionError } from "../../models/convert/errors.ts";
 import { ggufBytes, type GgufEntries } from "../../models/convert/gguf-writer.ts";
 import { UnknownArchitectureError } from "../../models/arch/errors.ts";
@@ -45,7 +50,7 @@ export async function run(args: readonly string[]): Promise<void> {
     const tokenizer: GgufEntries =
       values["no-tokenizer"] === true
         ? tokenizerEntries(null)
-        : tokenizerEntries(await readFolder(folder));
+        : tokenizerEntries(await readFolder(folder), vocabSizeOf(conversion));
     const bytes = await write(
       out,
       ggufBytes([...conversion.entries, ...tokenizer], conversion.tensors),
@@ -62,6 +67,10 @@ export async function run(args: readonly string[]): Promise<void> {
   } finally {
     await conversion.close();
   }
+}
+
+function vocabSizeOf({ tensors }: OpenConversion): number {
+  return tensors.find(({ name }) => name === "token_embd.weight")?.shape[0] ?? 0;
 }
 
 function quantisationOf(value: string): Quantisation {

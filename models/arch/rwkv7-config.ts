@@ -193,6 +193,7 @@ export function describeGguf(c: Rwkv7Config): GgufDescription | null {
     architecture: "rwkv7",
     fields: {
       context_length: 2 ** 20,
+      vocab_size: c.vocabSize,
       embedding_length: c.dModel,
       block_count: c.nLayer,
       feed_forward_length: c.dFfn,

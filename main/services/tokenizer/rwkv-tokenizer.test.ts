@@ -2,8 +2,11 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { loadTokenizer } from "./load-tokenizer.ts";
+import { ggufTokenizer } from "../../../models/tokenizer/gguf-tokenizer.ts";
+import { createTokenizer } from "./create-tokenizer.ts";
+import { loadTokenizer, readFolder } from "./load-tokenizer.ts";
 import { StreamDecoder } from "./stream-decoder.ts";
+import { tokenizerEntries } from "./to-gguf.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
 const WORDS = [
@@ -101,6 +104,20 @@ describe("a folder with RWKV's vocabulary file", () => {
     expect(space.map((id) => tokenizer.token(id))).toEqual(["Ġthe"]);
     expect(tokenizer.token(TOKENS.length)).toBeNull();
     expect(tokenizer.token(-1)).toBeNull();
+  });
+
+  it("goes through the metadata of a GGUF file unchanged", async () => {
+    const vocabSize = TOKENS.length + 7;
+    const written = tokenizerEntries(await readFolder(folder), vocabSize);
+    const entries = new Map(written.map(([key, { value }]) => [key, value]));
+    expect(entries.get("tokenizer.ggml.tokens")).toHaveLength(vocabSize);
+    const eot = entries.get("tokenizer.ggml.eot_token_id");
+    expect(eot).toBe(TOKENS.findIndex((token) => token.toString() === "\n\n"));
+    const other = createTokenizer(JSON.stringify(ggufTokenizer(entries)), null);
+    for (const text of [...TEXTS.slice(0, -1), `[PAD${vocabSize - 1}] \\x41 \\ \\n it's`]) {
+      expect([...(await other.encodeText(text, { first: true }))]).toEqual(expectedIds(text));
+    }
+    expect(other.controls).toEqual((await load()).controls);
   });
 
   it("streams no half characters, and all of the text", async () => {

@@ -4,6 +4,8 @@ import type { GgufEntries, GgufTyped } from "../../../models/convert/gguf-writer
 import { BPE_SPLITS } from "../../../models/tokenizer/bpe-splits.ts";
 import { TarnError } from "../../contract/errors.ts";
 import type { TokenizerFiles } from "./load-tokenizer.ts";
+import { rwkvEntries } from "./rwkv-to-gguf.ts";
+import { controlTokens, rwkvVocabulary, tokenizerJsonSchema } from "./tokenizer-json.ts";
 
 const stepSchema = z.looseObject({ type: z.string() });
 const sequenceOf = <Key extends string>(
@@ -54,11 +56,21 @@ const TYPES = { normal: 1, unknown: 2, control: 3, userDefined: 4, byte: 6 } as 
 
 /**
  * The entries of a tokenizer; `null` for a model without one, which then works on token ids only.
+ * @param vocabSize rows of the model's embedding
  * @throws TarnError `no-tokenizer` where GGUF has no words for it
  */
-export function tokenizerEntries(tokenizer: TokenizerFiles | null): GgufEntries {
+export function tokenizerEntries(tokenizer: TokenizerFiles | null, vocabSize = 0): GgufEntries {
   if (tokenizer === null) return [["tokenizer.ggml.model", { type: "string", value: "no_vocab" }]];
-  const parsed = schema.safeParse(JSON.parse(tokenizer.json));
+  const json: unknown = JSON.parse(tokenizer.json);
+  const { data: known } = tokenizerJsonSchema.safeParse(json);
+  const rwkv = known === undefined ? null : rwkvVocabulary(known);
+  if (known !== undefined && rwkv !== null) {
+    return [
+      ...rwkvEntries(rwkv, controlTokens(known, null), vocabSize),
+      ...templateEntries(tokenizer),
+    ];
+  }
+  const parsed = schema.safeParse(json);
   if (!parsed.success)
     throw refusal("its tokenizer.json has an unknown form", { cause: parsed.error.message });
   const { data } = parsed;
@@ -80,15 +92,14 @@ export function tokenizerEntries(tokenizer: TokenizerFiles | null): GgufEntries 
       value === null ? [] : [[key, { type: "u32", value }]],
     ),
     ["tokenizer.ggml.add_bos_token", { type: "bool", value: begins(data, tokenizer.bos) }],
-    ...(tokenizer.template === null
-      ? []
-      : [
-          ["tokenizer.chat_template", { type: "string", value: tokenizer.template }] satisfies [
-            string,
-            GgufTyped,
-          ],
-        ]),
+    ...templateEntries(tokenizer),
   ];
+}
+
+function templateEntries({ template }: TokenizerFiles): GgufEntries {
+  return template === null
+    ? []
+    : [["tokenizer.chat_template", { type: "string", value: template }]];
 }
 
 function modelEntries(data: Parsed, tokens: readonly string[]): GgufEntries {
