@@ -53,12 +53,12 @@ function interleavedBa({ nKeyHead, nValueHead }: DeltaNetShape, name: string): M
 
 function deltaNetNames(c: DeltaNetShape, from: WeightLoader, at: string): DeltaNetNames {
   if (from.format === "gguf") {
-    // llama.cpp's first files kept the projections as Hugging Face's do.
-    const old = `${at}ssm_in.weight`;
+    const qkv = `${at}attn_qkv.weight`;
     return {
-      ...(from.has(old)
-        ? interleaved(c, old)
-        : { qkv: `${at}attn_qkv.weight`, z: `${at}attn_gate.weight` }),
+      // llama.cpp's first files kept the projections as Hugging Face's do.
+      ...(from.has(qkv)
+        ? { qkv, z: `${at}attn_gate.weight` }
+        : interleaved(c, `${at}ssm_in.weight`)),
       ba: interleavedBa(c, `${at}ssm_ba.weight`),
       conv: `${at}ssm_conv1d.weight`,
       dtBias: `${at}ssm_dt.bias`,

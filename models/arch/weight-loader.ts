@@ -9,6 +9,15 @@ import {
   type MatrixParts,
 } from "./matrix-parts.ts";
 
+/** One of the tensors that make up a table; its rows matter only to who writes such a file. */
+export interface VectorPart {
+  readonly name: string;
+  readonly rows: number;
+}
+
+/** A tensor's name, or several that are put one behind the other. */
+export type VectorParts = string | readonly (string | VectorPart)[];
+
 /** How an architecture asks for its weights, each under its file's name and with the shape that it must have. */
 export interface WeightLoader {
   readonly format: TensorSource["format"];
@@ -22,9 +31,16 @@ export interface WeightLoader {
   /**
    * Blocks that are stored the other way round, (blocks, cols, rows) for y = x W: a matrix (blocks * rows, cols) in f32. For
    * small ones: it is read as a whole. Parts make up the (blocks * cols) rows that are stored.
+   * @param only of each block this row alone, a matrix (blocks, cols): one tap of a grouped convolution
    * @throws WeightsError `missing`, `mismatch`
    */
-  transposed(from: MatrixParts, blocks: number, rows: number, cols: number): Promise<Weight>;
+  transposed(
+    from: MatrixParts,
+    blocks: number,
+    rows: number,
+    cols: number,
+    only?: number,
+  ): Promise<Weight>;
   /**
    * A small table (rows, cols) as f32, each value through `map`. Sides of 1 in the file's shape do not count: a
    * convolution's (channels, 1, dConv) is (channels, dConv). One row may lie in the file in groups: llama.cpp's
@@ -33,7 +49,7 @@ export interface WeightLoader {
    * @throws WeightsError `missing`, `mismatch`
    */
   vector(
-    from: string | readonly string[],
+    from: VectorParts,
     rows: number,
     cols: number,
     map?: (value: number, index: number) => number,
@@ -80,9 +96,9 @@ export function checkingLoader(
       dtypes[dtype] = (dtypes[dtype] ?? 0) + 1;
       return count(rows, cols, dtype);
     },
-    async transposed(from, blocks, rows, cols) {
+    async transposed(from, blocks, rows, cols, only) {
       checkTransposed(source, from, blocks, rows, cols);
-      return count(blocks * rows, cols, "f32");
+      return count(only === undefined ? blocks * rows : blocks, cols, "f32");
     },
     async vector(from, rows, cols) {
       checkVector(source, from, rows, cols);
@@ -120,17 +136,22 @@ export function uploadingLoader(
       const { dtype, read } = joinParts(source, parts, cols, quantise);
       return upload({ name: parts[0]?.name ?? "", dtype, rows, cols, use: "matrix" }, read);
     },
-    async transposed(from, blocks, rows, cols) {
+    async transposed(from, blocks, rows, cols, only) {
       checkTransposed(source, from, blocks, rows, cols);
       const values = await readTransposed(source, from, blocks, rows, cols);
       const name = typeof from === "string" ? from : (from[0]?.name ?? "");
-      return uploadTable(name, "matrix", blocks * rows, cols, values);
+      if (only === undefined) return uploadTable(name, "matrix", blocks * rows, cols, values);
+      const picked = new Float32Array(blocks * cols);
+      for (let block = 0; block < blocks; block++) {
+        const at = (block * rows + only) * cols;
+        picked.set(values.subarray(at, at + cols), block * cols);
+      }
+      return uploadTable(name, "matrix", blocks, cols, picked);
     },
     async vector(from, rows, cols, map, order) {
       checkVector(source, from, rows, cols);
-      const names = typeof from === "string" ? [from] : from;
-      const values = await readVector(source, names, rows * cols, map, order);
-      return uploadTable(names[0] ?? "", "vector", rows, cols, values);
+      const values = await readVector(source, from, rows * cols, map, order);
+      return uploadTable(namesOf(from)[0] ?? "", "vector", rows, cols, values);
     },
     constant: (name, rows, cols, values) => uploadTable(name, "vector", rows, cols, values),
   };
@@ -146,16 +167,17 @@ function partsOf(
   return resolveParts(source, typeof from === "string" ? [{ name: from }] : from, rows, cols);
 }
 
-function checkVector(
-  source: TensorSource,
-  from: string | readonly string[],
-  rows: number,
-  cols: number,
-): void {
+function namesOf(from: VectorParts): readonly string[] {
+  if (typeof from === "string") return [from];
+  return from.map((part) => (typeof part === "string" ? part : part.name));
+}
+
+function checkVector(source: TensorSource, from: VectorParts, rows: number, cols: number): void {
   if (typeof from === "string") checkShape(source, from, rows, cols);
   else {
-    const values = from.reduce((sum, name) => sum + valuesIn(source.info(name).shape), 0);
-    const [first = ""] = from;
+    const names = namesOf(from);
+    const values = names.reduce((sum, name) => sum + valuesIn(source.info(name).shape), 0);
+    const [first = ""] = names;
     if (values !== rows * cols) throw mismatch(source, first, `${rows * cols} values in all`);
   }
 }
@@ -208,14 +230,14 @@ async function readStored(
 /** What `WeightLoader.vector` asks for: (values) in one array. */
 export async function readVector(
   source: TensorSource,
-  names: readonly string[],
+  from: VectorParts,
   values: number,
   map?: (value: number, index: number) => number,
   order?: (index: number) => number,
 ): Promise<Float32Array> {
   const stored = new Float32Array(values);
   let at = 0;
-  for (const name of names) {
+  for (const name of namesOf(from)) {
     const part = await source.readF32(name);
     stored.set(part, at);
     at += part.length;

@@ -10,7 +10,13 @@ import {
   type MatrixPart,
   type MatrixParts,
 } from "../arch/matrix-parts.ts";
-import { readTransposed, readVector, type WeightLoader } from "../arch/weight-loader.ts";
+import {
+  readTransposed,
+  readVector,
+  type VectorPart,
+  type VectorParts,
+  type WeightLoader,
+} from "../arch/weight-loader.ts";
 import type { TensorSource } from "../weights/source.ts";
 import { ConversionError } from "./errors.ts";
 
@@ -42,7 +48,7 @@ type Question =
     }
   | {
       readonly kind: "vector";
-      readonly from: readonly string[];
+      readonly from: VectorParts;
       readonly rows: number;
       readonly cols: number;
       readonly map: ((value: number, index: number) => number) | null;
@@ -194,21 +200,37 @@ async function addQuestion(
       return;
     }
     case "vector": {
-      const [name, second] = want.from;
-      if (want.map !== null || name === undefined || second !== undefined)
-        throw mismatch(model, `${name ?? "a table"} is not read as it is stored`);
-      const target = assembly(name, "vector", want.cols);
       const { order } = want;
+      const parts = partsOf(want.from, want.rows);
+      if (want.map !== null || parts === null || (order !== null && parts.length > 1))
+        throw mismatch(
+          model,
+          `a table of (${want.rows}, ${want.cols}) is not read as it is stored`,
+        );
       const stored =
         order === null
           ? answer
           : once(async () => inverted(await answer(0, want.rows), order), want.cols);
-      for (let row = 0; row < want.rows; row++) target.put(row, stored, row);
+      let at = 0;
+      for (const { name, rows } of parts) {
+        const target = assembly(name, "vector", want.cols);
+        for (let row = 0; row < rows; row++) target.put(row, stored, at + row);
+        at += rows;
+      }
       return;
     }
     case "transposed":
       throw mismatch(model, `weight of (${want.rows}, ${want.cols}) is not read as it is stored`);
   }
+}
+
+/** The tensors of a table with their rows, or null where those are not said. */
+function partsOf(from: VectorParts, rows: number): readonly VectorPart[] | null {
+  const list = typeof from === "string" ? [from] : from;
+  const parts = list.map((part) =>
+    typeof part !== "string" ? part : { name: part, rows: list.length === 1 ? rows : NaN },
+  );
+  return parts.reduce((sum, part) => sum + part.rows, 0) === rows ? parts : null;
 }
 
 /** `out[order(i)] = values[i]`. */
@@ -251,7 +273,7 @@ async function questions(
     async vector(from, rows, cols, map, order) {
       asked.push({
         kind: "vector",
-        from: typeof from === "string" ? [from] : from,
+        from,
         rows,
         cols,
         map: map ?? null,

@@ -140,7 +140,7 @@ export async function loadKimiDelta(
     k: await from.matrix(at + name.k, dInner, dModel),
     v: await from.matrix(at + name.v, dInner, dModel),
     conv: await from.vector(
-      name.conv.map((tensor) => at + tensor),
+      name.conv.map((tensor) => ({ name: at + tensor, rows: dInner })),
       3 * dInner,
       dConv,
     ),

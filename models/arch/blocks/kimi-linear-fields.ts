@@ -227,6 +227,7 @@ export function describeKimiLinear(
     c.dShared === 0
   )
     return undefined;
+  const conv = [delta.nHead * delta.headDim, 1, delta.dConv];
   return {
     architecture: GGUF_ARCHITECTURE,
     fields: {
@@ -258,6 +259,14 @@ export function describeKimiLinear(
       expert_gating_func: SIGMOID,
       expert_group_count: experts.nGroup,
       expert_group_used_count: experts.topKGroup,
+    },
+    shapes: {
+      "ssm_conv1d_q.weight": conv,
+      "ssm_conv1d_k.weight": conv,
+      "ssm_conv1d_v.weight": conv,
+      ssm_a: [delta.nHead, 1],
+      "attn_k_b.weight": [attention.nHead, rank, headDimLatent],
+      "attn_v_b.weight": [attention.nHead, headDimV, rank],
     },
   };
 }

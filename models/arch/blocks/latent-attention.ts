@@ -167,7 +167,7 @@ export async function loadLatentAttention(
   const q = queryRank === null ? name.q : name.qUp;
   // Of each head its keys' rows, then its values'; llama.cpp's later files have them apart, the keys' turned already.
   const joined = `${at}${name.kvUp}.weight`;
-  const apart = from.format === "gguf" && !from.has(joined);
+  const apart = from.format === "gguf" && from.has(`${at}attn_k_b.weight`);
   const part = (first: number, width: number): readonly MatrixPart[] => [
     {
       name: joined,

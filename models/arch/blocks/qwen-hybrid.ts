@@ -198,18 +198,25 @@ function rootOf(from: WeightLoader): string {
 function expertNames(from: WeightLoader, at: string, { nExpert, dFf }: MoeShape): MoeNames {
   const gguf = from.format === "gguf";
   const router = at + (gguf ? "ffn_gate_inp.weight" : "mlp.gate.weight");
-  const fused = at + (gguf ? "ffn_gate_up_exps.weight" : "mlp.experts.gate_up_proj");
-  if (from.has(fused)) {
-    const half = (first: number): MoeNames["up"] =>
-      eachExpert(nExpert, (i) => ({ name: fused, firstRow: 2 * dFf * i + first, rows: dFf }));
-    const down = at + (gguf ? "ffn_down_exps.weight" : "mlp.experts.down_proj");
-    return { router, choiceBias: "", gate: half(0), up: half(dFf), down };
+  const named = (matrix: string): string =>
+    gguf ? `${at}ffn_${matrix}_exps.weight` : `${at}mlp.experts.0.${matrix}_proj.weight`;
+  if (from.has(named("gate"))) {
+    const each = (matrix: string): MoeNames["up"] =>
+      gguf
+        ? named(matrix)
+        : eachExpert(nExpert, (i) => ({ name: `${at}mlp.experts.${i}.${matrix}_proj.weight` }));
+    return { router, choiceBias: "", gate: each("gate"), up: each("up"), down: each("down") };
   }
-  const each = (matrix: string): MoeNames["up"] =>
-    gguf
-      ? `${at}ffn_${matrix}_exps.weight`
-      : eachExpert(nExpert, (i) => ({ name: `${at}mlp.experts.${i}.${matrix}_proj.weight` }));
-  return { router, choiceBias: "", gate: each("gate"), up: each("up"), down: each("down") };
+  const fused = at + (gguf ? "ffn_gate_up_exps.weight" : "mlp.experts.gate_up_proj");
+  const half = (first: number): MoeNames["up"] =>
+    eachExpert(nExpert, (i) => ({
+      name: fused,
+      firstRow: 2 * dFf * i + first,
+      rows: dFf,
+      storedRows: 2 * dFf * nExpert,
+    }));
+  const down = at + (gguf ? "ffn_down_exps.weight" : "mlp.experts.down_proj");
+  return { router, choiceBias: "", gate: half(0), up: half(dFf), down };
 }
 
 async function loadFeedForward(
