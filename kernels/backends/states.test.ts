@@ -1,0 +1,109 @@
+import { expect, test } from "vitest";
+import { attention } from "../ops/attention/attention.ts";
+import { recordPlan } from "../plan/recorder.ts";
+import type { Backend, StateBuffers } from "../spec/backend.ts";
+import type { StateLayout } from "../spec/tensor.ts";
+import { columns } from "../spec/views.ts";
+import { forEachBackend } from "../testing/for-each-backend.ts";
+import { seeded } from "../testing/seeded.ts";
+
+const HEAD_DIM = 5;
+const LAYOUT: StateLayout = [
+  { name: "ring", shape: [3] },
+  { name: "keys", shape: [1, HEAD_DIM], grows: true },
+  { name: "values", shape: [1, HEAD_DIM], grows: true },
+];
+
+/** Feeds `length` tokens of zeros. */
+async function feed(
+  backend: Backend,
+  state: StateBuffers,
+  length: number,
+  layout: StateLayout = LAYOUT,
+): Promise<void> {
+  const plan = recordPlan({ batch: state.batch, length }, layout, (k) => {
+    const x = k.output(k.batch * length, HEAD_DIM);
+    if (layout !== LAYOUT) return;
+    const options = { nHead: 1, nKvHead: 1, headDimK: HEAD_DIM, headDimV: HEAD_DIM, scale: 1 };
+    const row = columns(x, 0, HEAD_DIM);
+    const slots = { keys: k.state(1), values: k.state(2) };
+    attention(k, { q: row, k: row, v: row, ...slots, ...options, window: null });
+  });
+  const executable = await backend.compile(plan);
+  try {
+    await executable.run(new Int32Array(state.batch * length), state, false);
+  } finally {
+    executable.release();
+  }
+}
+
+forEachBackend("a state that grows", (backend) => {
+  test("takes memory as tokens come, and gives it back", async () => {
+    const before = backend().memory().states;
+    const state = backend().createState(LAYOUT, 2);
+    const empty = backend().memory().states;
+    await feed(backend(), state, 3);
+    const few = backend().memory().states;
+    expect(few).toBeGreaterThanOrEqual(empty + 2 * 2 * 3 * HEAD_DIM * 4);
+    await feed(backend(), state, 300);
+    expect(backend().memory().states).toBeGreaterThanOrEqual(few + 2 * 2 * 200 * HEAD_DIM * 4);
+    expect([...state.positions]).toEqual([303, 303]);
+    state.release();
+    expect(backend().memory().states).toBe(before);
+  });
+
+  test.each(["f32", "f16"] as const)("reads back what was written, as %s", async (dtype) => {
+    const random = seeded(3);
+    const layout = LAYOUT.map((slot) => (slot.grows === true ? { ...slot, dtype } : slot));
+    const state = backend().createState(layout, 2);
+    const valuesOf = (position: number): Float32Array[] => [
+      random.normal(3),
+      random.normal(position * HEAD_DIM),
+      random.normal(position * HEAD_DIM),
+    ];
+    const kept = (values: readonly Float32Array[]): Float32Array[] =>
+      values.map((array, slot) =>
+        slot === 0 || dtype === "f32" ? array : Float32Array.from(Float16Array.from(array)),
+      );
+    const [first, other, later] = [valuesOf(700), valuesOf(64), valuesOf(65)];
+    await backend().writeState(state, 0, first, 700);
+    await backend().writeState(state, 1, other, 64);
+    expect(await backend().readState(state, 0)).toEqual(kept(first));
+    expect(await backend().readState(state, 1)).toEqual(kept(other));
+    await backend().writeState(state, 0, later, 65);
+    expect(await backend().readState(state, 0)).toEqual(kept(later));
+    expect(await backend().readState(state, 1)).toEqual(kept(other));
+    expect([...state.positions]).toEqual([65, 64]);
+    state.release();
+  });
+
+  test("refuses rows that are not the position's, and leaves what was there", async () => {
+    const state = backend().createState(LAYOUT, 1);
+    const values = [1, 2, 2].map((tokens, slot) => new Float32Array(slot === 0 ? 3 : tokens * 5));
+    await backend().writeState(state, 0, values, 2);
+    for (const position of [1, 3, -1, 2.5, 2 ** 31]) {
+      await expect(backend().writeState(state, 0, values, position)).rejects.toMatchObject({
+        code: "shape",
+      });
+    }
+    expect([...state.positions]).toEqual([2]);
+    state.release();
+  });
+
+  test("counts no further than kernels can", async () => {
+    const layout = LAYOUT.slice(0, 1);
+    const state = backend().createState(layout, 1);
+    await backend().writeState(state, 0, [new Float32Array(3)], 2 ** 31 - 3);
+    await feed(backend(), state, 2, layout);
+    expect([...state.positions]).toEqual([2 ** 31 - 1]);
+    await expect(feed(backend(), state, 1, layout)).rejects.toMatchObject({ code: "shape" });
+    state.release();
+  });
+
+  test("is refused by a plan of another layout", async () => {
+    const layout = LAYOUT.map(({ name, shape }) => ({ name, shape }));
+    const state = backend().createState(layout, 1);
+    await expect(feed(backend(), state, 1)).rejects.toMatchObject({ code: "shape" });
+    state.release();
+  });
+});
