@@ -28,6 +28,8 @@ export interface RotationDefaults {
   readonly theta?: number;
   /** `max_position_embeddings` where the file does not say. */
   readonly maxPositions: number;
+  /** The layer type that is asked about, where each has its own parameters; "full_attention" if left out. */
+  readonly layerType?: string;
 }
 
 const f32 = Math.fround;
@@ -40,7 +42,7 @@ const f32 = Math.fround;
 export function readRotation(config: ConfigFields, defaults: RotationDefaults): Rotation {
   const all = config.object(["rope_scaling"]) ?? config.object(["rope_parameters"]);
   // Models with several kinds of attention keep one object for each kind.
-  const own = all?.object(["full_attention"]) ?? all ?? config;
+  const own = all?.object([defaults.layerType ?? "full_attention"]) ?? all ?? config;
   const type = own === config ? "default" : own.string(["rope_type", "type"], "default");
   const theta = own.has("rope_theta")
     ? own.positive(["rope_theta"])
