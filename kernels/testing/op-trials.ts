@@ -13,6 +13,7 @@ import { ssd } from "../ops/ssd/ssd.ts";
 import type { Backend } from "../spec/backend.ts";
 import type { WeightDType } from "../spec/dtype.ts";
 import { runOp, type OpResult } from "./op-runner.ts";
+import { rwkvTrials } from "./op-trials-rwkv.ts";
 import { randomPacked } from "./pack.ts";
 import { seeded } from "./seeded.ts";
 
@@ -178,6 +179,7 @@ export const opTrials: Readonly<Record<string, Run>> = {
   "selective-scan, prefill": (backend) => scanTrial(backend, 70),
   "ssd, decode": (backend) => ssdTrial(backend, 1),
   "ssd, prefill": (backend) => ssdTrial(backend, 21),
+  ...rwkvTrials,
 };
 
 function linearTrial(

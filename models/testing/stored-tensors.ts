@@ -1,4 +1,4 @@
-import { memoryFile } from "./test-model.ts";
+import { memoryFile } from "../weights/memory-file.ts";
 import type { RandomAccessFile } from "../weights/source.ts";
 
 /** A tensor in memory, f32, slowest side first. */
