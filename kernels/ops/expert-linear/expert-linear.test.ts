@@ -152,6 +152,20 @@ forEachBackend("expert-linear", (backend) => {
     );
   });
 
+  test.each(["q4_0", "q4_k", "q5_k", "q6_k"] as const)("takes %s weights", async (dtype) => {
+    for (const length of [1, 40]) {
+      await expectLikeReference(
+        backend(),
+        trial({ batch: 1, length, inputs: 256, outputs: 12, nExpert: 3, topK: 2 }, dtype, {
+          apart: false,
+          weighted: true,
+          bias: false,
+          residual: true,
+        }),
+      );
+    }
+  });
+
   test.each(["f32", "f16"] as const)("takes %s rows and outputs of any width", async (dtype) => {
     for (const variant of VARIANTS) {
       await expectLikeReference(
@@ -160,7 +174,11 @@ forEachBackend("expert-linear", (backend) => {
       );
       await expectLikeReference(
         backend(),
-        trial({ batch: 3, length: 7, inputs: 35, outputs: 3, nExpert: 9, topK: 4 }, dtype, variant),
+        trial(
+          { batch: 3, length: 33, inputs: 35, outputs: 67, nExpert: 5, topK: 4 },
+          dtype,
+          variant,
+        ),
       );
     }
   });

@@ -26,7 +26,7 @@ struct Params {
   part_rows: u32,
   k: u32,            // columns of W
   row_vectors: u32,  // 16-byte vectors a packed row
-  scale_words: u32,  // words of scales a row
+  scale_words: u32,  // words of what a row's blocks share
   has_bias: u32,
   has_residual: u32,
 }
@@ -34,7 +34,7 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read_write> arena: array<f32>;    // x: (rows, K or topK * K); y: (rows, R or topK * R)
 @group(0) @binding(2) var<storage, read> values: array<vec4<u32>>;   // (part_rows, K) packed
-@group(0) @binding(3) var<storage, read> scales: array<u32>;         // (part_rows, K / 32) f16, q8_0 only
+@group(0) @binding(3) var<storage, read> scales: array<u32>;         // (part_rows, scale_words), see unpack.wgsl
 @group(0) @binding(4) var<storage, read> bias: array<f32>;           // (nExpert * R)
 
 // Values k … k + 3 from `at` on. What lies beyond K is another expert's, or anything, and is read as 0.
@@ -47,27 +47,26 @@ fn x_at(at: u32, k: u32) -> vec4<f32> {
   );
 }
 
-fn weight_at(row: u32, v: u32, quarter: u32) -> vec4<f32> {
-  let four = four_values(values[row * params.row_vectors + v], quarter);
-  if (DTYPE == Q8_0) {
-    let block = v / 2u;
-    return four * scale_of(scales[row * params.scale_words + block / 2u], block);
-  }
-  return four;
-}
-
 // This lane's share of 4 rows of W times a part of x.
 fn lane_sums(rows: vec4<u32>, x: u32, lane: u32) -> vec4<f32> {
   var acc = vec4<f32>();
   for (var v = lane; v < params.row_vectors; v += TEAM) {
+    let packed0 = values[rows.x * params.row_vectors + v];
+    let packed1 = values[rows.y * params.row_vectors + v];
+    let packed2 = values[rows.z * params.row_vectors + v];
+    let packed3 = values[rows.w * params.row_vectors + v];
+    let block0 = block_of(rows.x * params.scale_words, v);
+    let block1 = block_of(rows.y * params.scale_words, v);
+    let block2 = block_of(rows.z * params.scale_words, v);
+    let block3 = block_of(rows.w * params.scale_words, v);
     for (var quarter = 0u; quarter < VALUES / 4u; quarter += 1u) {
-      let u = x_at(x, v * VALUES + 4u * quarter);
-      acc += vec4<f32>(
-        dot(weight_at(rows.x, v, quarter), u),
-        dot(weight_at(rows.y, v, quarter), u),
-        dot(weight_at(rows.z, v, quarter), u),
-        dot(weight_at(rows.w, v, quarter), u),
+      let four = mat4x4<f32>(
+        four_weights(packed0, block0, quarter),
+        four_weights(packed1, block1, quarter),
+        four_weights(packed2, block2, quarter),
+        four_weights(packed3, block3, quarter),
       );
+      acc += x_at(x, v * VALUES + 4u * quarter) * four;
     }
   }
   return acc;
