@@ -112,7 +112,7 @@ function readFla(config: ConfigFields, json: JsonObject): Rwkv7Config {
     nLayer,
     dModel,
     headDim,
-    dValue: valueDim(config, json, dModel),
+    dValue: valueDim(config, json, dModel, nLayer),
     dFfn: config.count(
       ["intermediate_size"],
       32 * Math.ceil(Math.trunc(dModel * config.positive(["hidden_ratio"], 4)) / 32),
@@ -136,9 +136,11 @@ function readFla(config: ConfigFields, json: JsonObject): Rwkv7Config {
 }
 
 /** One width of the values for all layers, or a list with one for each: they mix with the first layer's, so all are equal. */
-function valueDim(config: ConfigFields, json: JsonObject, dModel: number): number {
+function valueDim(config: ConfigFields, json: JsonObject, dModel: number, nLayer: number): number {
   if (!Array.isArray(json["value_dim"])) return config.count(["value_dim"], dModel);
   const [first = 0, ...others] = config.numbers(["value_dim"]) ?? [];
+  const listed = others.length + 1;
+  requireGeometry(listed === nLayer, `value_dim has ${listed} widths for ${nLayer} layers`);
   if (others.some((other) => other !== first))
     throw config.unsupported("value_dim", "the same width in all layers");
   return first;

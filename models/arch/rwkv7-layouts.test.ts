@@ -288,8 +288,12 @@ describe("RWKV-7's configurations", () => {
     );
   });
 
-  test("refuses heads that do not divide the width", () => {
-    expect(() => rwkv7.fromConfig({ ...FLA_CONFIG, head_dim: 20 })).toThrow(WeightsError);
+  test.each([
+    { field: "head_dim", value: 20 },
+    { field: "value_dim", value: [48, 48] },
+    { field: "value_dim", value: 50 },
+  ])("refuses $field: $value, which does not fit the rest", ({ field, value }) => {
+    expect(() => rwkv7.fromConfig({ ...FLA_CONFIG, [field]: value })).toThrow(WeightsError);
   });
 
   test("computes what fla's configuration leaves out", () => {
