@@ -59,9 +59,12 @@ function describe({
   device,
 }: Report): string {
   const mebibytes = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(2)} MiB`;
+  const repacked = new Map(runs?.repacked.map(({ tensor, to }) => [tensor, to]));
   const columns = tensors.map((tensor) => [
     tensor.name,
-    tensor.dtype,
+    repacked.has(tensor.name)
+      ? `${tensor.dtype}, in memory ${repacked.get(tensor.name)}`
+      : tensor.dtype,
     `(${tensor.shape.join(", ")})`,
     mebibytes(tensor.bytes),
   ]);
@@ -81,6 +84,9 @@ function describe({
               .map(([dtype, n]) => `${n} matrices ${dtype}`)
               .join(", ")}`,
           ],
+          ...(repacked.size === 0
+            ? []
+            : [["", `${repacked.size} tensors are repacked as they are read, see below`]]),
           ["state", `${mebibytes(runs.stateBytes)}, f32`],
           ...(runs.stateBytesPerToken === 0
             ? []

@@ -66,6 +66,7 @@ const inspection = z.object({
       parameters: count,
       weightBytes: count,
       dtypes: z.record(z.string(), count),
+      repacked: z.array(z.object({ tensor: z.string(), from: z.string(), to: z.string() })),
       stateBytes: count,
       stateBytesPerToken: count,
       bytesPerToken: count,

@@ -1,6 +1,6 @@
-import { packedRowBytes } from "../../kernels/spec/dtype.ts";
+import { packedRowBytes, type WeightDType } from "../../kernels/spec/dtype.ts";
 import type { ReadRows, Weight, WeightSpec } from "../../kernels/spec/tensor.ts";
-import type { TensorSource } from "../weights/source.ts";
+import type { SourceDType, TensorSource } from "../weights/source.ts";
 import {
   joinParts,
   mismatch,
@@ -66,6 +66,15 @@ export interface WeightTotals {
   readonly bytes: number;
   /** Matrices by dtype: { q8_0: 25 }. */
   readonly dtypes: Readonly<Record<string, number>>;
+  /** Matrices that stay in memory as another type than the file's, in the order of loading. */
+  readonly repacked: readonly Repacked[];
+}
+
+/** A tensor of a matrix, its type in the file and the one in memory. */
+export interface Repacked {
+  readonly tensor: string;
+  readonly from: SourceDType;
+  readonly to: WeightDType;
 }
 
 export interface LoadOptions {
@@ -81,6 +90,14 @@ export function checkingLoader(
   let parameters = 0;
   let bytes = 0;
   const dtypes: Record<string, number> = {};
+  const repacked = new Map<string, Repacked>();
+
+  function compare(names: readonly string[], to: WeightDType): void {
+    for (const tensor of names) {
+      const from = source.info(tensor).dtype;
+      if (from !== to) repacked.set(tensor, { tensor, from, to });
+    }
+  }
 
   function count(rows: number, cols: number, dtype: Weight["dtype"]): Weight {
     parameters += rows * cols;
@@ -94,10 +111,12 @@ export function checkingLoader(
       const parts = partsOf(source, from, rows, cols);
       const { dtype } = sharedDType(source, parts, quantise);
       dtypes[dtype] = (dtypes[dtype] ?? 0) + 1;
+      compare(namesOf(from), dtype);
       return count(rows, cols, dtype);
     },
     async transposed(from, blocks, rows, cols, only) {
       checkTransposed(source, from, blocks, rows, cols);
+      compare(namesOf(from), "f32");
       return count(only === undefined ? blocks * rows : blocks, cols, "f32");
     },
     async vector(from, rows, cols) {
@@ -105,7 +124,7 @@ export function checkingLoader(
       return count(rows, cols, "f32");
     },
     constant: async (_, rows, cols) => ({ id: -1, dtype: "f32", rows, cols }),
-    totals: () => ({ parameters, bytes, dtypes }),
+    totals: () => ({ parameters, bytes, dtypes, repacked: [...repacked.values()] }),
   };
 }
 
@@ -167,7 +186,7 @@ function partsOf(
   return resolveParts(source, typeof from === "string" ? [{ name: from }] : from, rows, cols);
 }
 
-function namesOf(from: VectorParts): readonly string[] {
+function namesOf(from: MatrixParts | VectorParts): readonly string[] {
   if (typeof from === "string") return [from];
   return from.map((part) => (typeof part === "string" ? part : part.name));
 }

@@ -69,7 +69,7 @@ async function describeRun({
   const decode = recordPlan({ batch: 1, length: 1 }, model.layout, (k) =>
     record(k, { logits: "last", phase: "decode" }),
   );
-  const { parameters, bytes, dtypes } = loader.totals();
+  const { parameters, bytes, dtypes, repacked } = loader.totals();
   return {
     nLayer: model.nLayer,
     dModel: model.dModel,
@@ -77,6 +77,7 @@ async function describeRun({
     parameters,
     weightBytes: bytes,
     dtypes,
+    repacked,
     stateBytes: stateBytes(model.layout),
     stateBytesPerToken: growthBytes(model.layout),
     bytesPerToken: decode.calls.reduce(

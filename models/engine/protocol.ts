@@ -67,6 +67,12 @@ export interface ModelInspection {
     readonly parameters: number;
     readonly weightBytes: number;
     readonly dtypes: Readonly<Record<string, number>>;
+    /** Tensors that become another type than the file's in memory. */
+    readonly repacked: readonly {
+      readonly tensor: string;
+      readonly from: string;
+      readonly to: string;
+    }[];
     /** Bytes of one sequence's state before its first token, f32. */
     readonly stateBytes: number;
     /** Bytes that each token adds, with keys and values in f32. 0 where the state is constant. */

@@ -6,7 +6,7 @@ import { linear } from "../../ops/linear/linear.ts";
 import { selectiveScan } from "../../ops/selective-scan/selective-scan.ts";
 import { ssd } from "../../ops/ssd/ssd.ts";
 import { recordPlan } from "../../plan/recorder.ts";
-import type { WeightDType } from "../../spec/dtype.ts";
+import { packedRowBytes, type WeightDType } from "../../spec/dtype.ts";
 import type { Recorder } from "../../spec/op.ts";
 import { slotSize, type StateLayout, type Tensor, type Weight } from "../../spec/tensor.ts";
 import { columns } from "../../spec/views.ts";
@@ -41,7 +41,7 @@ async function upload(
 /** Times one op alone, on inputs that are states, so that no other op is needed to fill them; prints the best of 20 runs. */
 async function time(
   name: string,
-  amount: { count: number; unit: string },
+  amounts: readonly { readonly count: number; readonly unit: string }[],
   length: number,
   layout: StateLayout,
   build: (k: Recorder) => void,
@@ -65,7 +65,9 @@ async function time(
   let best = Infinity;
   for (let i = 0; i < 20; i++) best = Math.min(best, await run());
   console.log(
-    `${name}: ${(best * 1000).toFixed(0)} µs, ${(amount.count / best / 1e6).toFixed(1)} ${amount.unit}`,
+    `${name}: ${(best * 1000).toFixed(0)} µs, ${amounts
+      .map(({ count, unit }) => `${(count / best / 1e6).toFixed(1)} ${unit}`)
+      .join(", ")}`,
   );
   expect(best).toBeLessThan(Infinity);
   state.release();
@@ -78,19 +80,24 @@ function rows(k: Recorder, index: number, length: number): Tensor {
   return { ...all, rows: length, cols: all.cols / length, stride: all.cols / length };
 }
 
+const NARROW: readonly WeightDType[] = ["q8_0", "f16", "f32"];
+const BLOCKS: readonly WeightDType[] = ["q8_0", "q4_0", "q4_k", "q5_k", "q6_k"];
+
 test.each(
   [
-    { K: 512, R: 2320 },
-    { K: 1024, R: 512 },
-    { K: 768, R: 3352 },
-  ].flatMap((size) => (["q8_0", "f16", "f32"] as const).map((dtype) => ({ ...size, dtype }))),
+    { K: 512, R: 2320, dtypes: NARROW },
+    { K: 1024, R: 512, dtypes: NARROW },
+    { K: 768, R: 3352, dtypes: [...BLOCKS, "f16", "f32"] as const },
+    { K: 2560, R: 5120, dtypes: BLOCKS },
+  ].flatMap(({ K, R, dtypes }) => dtypes.map((dtype) => ({ K, R, dtype }))),
 )("linear $dtype $K → $R", async ({ K, R, dtype }) => {
   const weight = await upload(dtype, R, K);
   for (const T of [1, 128]) {
     const amount = { count: T * K * R, unit: "G multiply-adds/s" };
+    const read = { count: R * packedRowBytes(dtype, K), unit: "GB/s of weights" };
     await time(
       `${dtype} ${T} × ${K} → ${R}`,
-      amount,
+      T === 1 ? [amount, read] : [amount],
       T,
       [{ name: "x", shape: [T, K] }],
       (k) => void linear(k, rows(k, 0, T), weight),
@@ -111,7 +118,7 @@ test.each([{ heads: 16 }, { heads: 24 }])("ssd with $heads heads", async ({ head
     ];
     await time(
       `${T} tokens`,
-      { count: T * dInner * dState, unit: "G state values/s" },
+      [{ count: T * dInner * dState, unit: "G state values/s" }],
       T,
       layout,
       (k) => {
@@ -149,7 +156,7 @@ test("selective-scan", async () => {
     ];
     await time(
       `${T} tokens`,
-      { count: T * dInner * dState, unit: "G state values/s" },
+      [{ count: T * dInner * dState, unit: "G state values/s" }],
       T,
       layout,
       (k) => {
