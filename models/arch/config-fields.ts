@@ -6,11 +6,13 @@ import type { JsonObject, JsonValue } from "../weights/json.ts";
  * between versions of that library, so readers take all its names, newest first. What is null counts as missing.
  */
 export class ConfigFields {
-  readonly file = "config.json";
+  /** The file's name, for errors. */
+  readonly file: string;
   readonly #json: JsonObject;
 
-  constructor(json: JsonObject) {
+  constructor(json: JsonObject, file = "config.json") {
     this.#json = json;
+    this.file = file;
   }
 
   /** True if one of the fields is there and is not null. */
@@ -114,7 +116,7 @@ export class ConfigFields {
     if (found === null) return null;
     const { name, value } = found;
     if (!isObject(value)) throw this.#wrong(name, "an object", value);
-    return new ConfigFields(value);
+    return new ConfigFields(value, this.file);
   }
 
   /** That a field asks for what is not supported; the caller throws it. */

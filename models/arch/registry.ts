@@ -3,6 +3,7 @@ import type { TensorSource } from "../weights/source.ts";
 import type { Architecture, Model } from "./architecture.ts";
 import { bamba } from "./bamba.ts";
 import { UnknownArchitectureError } from "./errors.ts";
+import { codestralMamba } from "./codestral_mamba.ts";
 import { falconH1 } from "./falcon_h1.ts";
 import { falconMamba } from "./falcon_mamba.ts";
 import { graniteMoeHybrid } from "./granitemoehybrid.ts";
@@ -18,6 +19,7 @@ import { qwen35MoeText } from "./qwen3_5_moe_text.ts";
 import { qwen35Text } from "./qwen3_5_text.ts";
 import { qwen3Next } from "./qwen3_next.ts";
 import { minimax } from "./minimax.ts";
+import { moeMamba } from "./moe_mamba.ts";
 import { recurrentGemma } from "./recurrent_gemma.ts";
 import { rwkv } from "./rwkv.ts";
 import { rwkv7 } from "./rwkv7.ts";
@@ -31,6 +33,7 @@ import { zaya } from "./zaya.ts";
 export const architectures: ReadonlyMap<string, Architecture> = new Map(
   Object.entries({
     bamba,
+    codestral_mamba: codestralMamba,
     falcon_h1: falconH1,
     falcon_mamba: falconMamba,
     granitemoehybrid: graniteMoeHybrid,
@@ -59,6 +62,7 @@ export const architectures: ReadonlyMap<string, Architecture> = new Map(
     rwkv,
     rwkv7,
     xlstm,
+    moe_mamba: moeMamba,
     state_spaces: stateSpaces,
     zamba,
     zamba2,

@@ -207,7 +207,7 @@ async function loadMixer(from: WeightLoader, at: string, mixer: MixerShape): Pro
   }
 }
 
-/** @param prefix what stands before every name in the file */
+/** @param prefix what may stand before every name in the file */
 async function loadWeights(
   c: MixerModelConfig,
   from: WeightLoader,
@@ -215,7 +215,7 @@ async function loadWeights(
 ): Promise<MixerModelWeights> {
   const { dModel, dFf, vocabSize } = c;
   const name = NAMES[from.format];
-  const base = from.format === "gguf" ? "" : prefix;
+  const base = from.format === "gguf" || from.has(name.embedding) ? "" : prefix;
   const norm = async (at: string): Promise<NormWeights> => ({
     weight: await from.vector(`${at}.weight`, 1, dModel),
     bias: c.norm === "layer" ? await from.vector(`${at}.bias`, 1, dModel) : null,
@@ -258,7 +258,7 @@ const MLP_MULTIPLE = 128;
 
 /**
  * The model of an authors' configuration.
- * @param prefix what stands before every name in the file
+ * @param prefix what may stand before every name in the file
  * @throws WeightsError `missing`, `malformed`, `unsupported`
  */
 export function mixerModel(json: JsonObject, prefix = ""): Model {

@@ -114,12 +114,7 @@ function canonical(metadata: GgufMetadata): string {
 
 async function openFolder(files: readonly RandomAccessFile[]): Promise<OpenedModel> {
   const byName = new Map(files.map((file) => [file.name, file]));
-  const configFile = byName.get("config.json");
-  if (configFile === undefined)
-    throw new WeightsError("missing", {
-      file: "config.json",
-      reason: "the model folder has neither a config.json nor a GGUF file",
-    });
+  const { configFile, weights } = folderLayout(byName);
   const configBytes = await readSmall(configFile);
   const json = parseConfig(configBytes, configFile.name);
   const generationFile = byName.get("generation_config.json");
@@ -127,7 +122,7 @@ async function openFolder(files: readonly RandomAccessFile[]): Promise<OpenedMod
     generationFile === undefined
       ? null
       : parseConfig(await readSmall(generationFile), generationFile.name);
-  const tensors = await openTensors(byName);
+  const tensors = await openTensors(byName, weights);
   const name = json["_name_or_path"];
   return {
     name: typeof name === "string" ? name : "",
@@ -143,10 +138,42 @@ async function openFolder(files: readonly RandomAccessFile[]): Promise<OpenedMod
   };
 }
 
-async function openTensors(files: ReadonlyMap<string, RandomAccessFile>): Promise<StoredTensors> {
-  const single = files.get("model.safetensors");
+/** What a folder calls its configuration and its weights. */
+interface FolderLayout {
+  readonly config: string;
+  readonly weights: string;
+}
+
+/** Hugging Face's layout, Mistral's, and a mixture of both; the first whose files are there is taken. */
+const LAYOUTS: readonly FolderLayout[] = [
+  { config: "config.json", weights: "model" },
+  { config: "params.json", weights: "consolidated" },
+  { config: "config.json", weights: "consolidated" },
+];
+
+function folderLayout(files: ReadonlyMap<string, RandomAccessFile>): {
+  configFile: RandomAccessFile;
+  weights: string;
+} {
+  const hasWeights = ({ weights }: FolderLayout): boolean =>
+    files.has(`${weights}.safetensors`) || files.has(`${weights}.safetensors.index.json`);
+  const complete = LAYOUTS.find((layout) => files.has(layout.config) && hasWeights(layout));
+  const configFile = files.get((complete ?? LAYOUTS[0])?.config ?? "");
+  if (configFile === undefined)
+    throw new WeightsError("missing", {
+      file: "config.json",
+      reason: "the model folder has neither a config.json nor a GGUF file",
+    });
+  return { configFile, weights: complete?.weights ?? "model" };
+}
+
+async function openTensors(
+  files: ReadonlyMap<string, RandomAccessFile>,
+  weights: string,
+): Promise<StoredTensors> {
+  const single = files.get(`${weights}.safetensors`);
   if (single !== undefined) return openSafetensors(single);
-  const index = files.get("model.safetensors.index.json");
+  const index = files.get(`${weights}.safetensors.index.json`);
   if (index !== undefined) return openShards(await readSmall(index), index.name, files);
   throw new WeightsError("missing", {
     file: "model.safetensors",

@@ -1,0 +1,364 @@
+/**
+ * Models in other layouts than Hugging Face's. Where a golden model can be renamed into the layout, its golden outputs are
+ * expected; where none can, the outputs of float64 loops (models/testing/plain-layers.ts) over random weights.
+ */
+import { describe, expect, test } from "vitest";
+import { expectAllClose } from "../../kernels/testing/all-close.ts";
+import { forEachBackend } from "../../kernels/testing/for-each-backend.ts";
+import { fixtureBytes, loadGolden } from "../../kernels/testing/golden.ts";
+import { LOGITS } from "../../kernels/testing/tolerances.ts";
+import { expectGoldenStates } from "../testing/golden-states.ts";
+import {
+  plainAttention,
+  plainEmbedding,
+  plainGatedMlp,
+  plainLayerNorm,
+  plainLinear,
+  plainMamba,
+  plainMamba2,
+  plainRmsNorm,
+  plainSum,
+  type Rows,
+} from "../testing/plain-layers.ts";
+import { mamba2Shapes, mambaShapes, named, randomTensors } from "../testing/random-tensors.ts";
+import { readTensors, safetensorsFile, type TestTensor } from "../testing/stored-tensors.ts";
+import { argmax, loadTestModel } from "../testing/test-model.ts";
+import { memoryFile } from "../weights/memory-file.ts";
+import type { RandomAccessFile } from "../weights/source.ts";
+import { WeightsError } from "../weights/errors.ts";
+import { stateSpaces } from "./state_spaces.ts";
+
+type Tensors = ReadonlyMap<string, TestTensor>;
+
+function folder(
+  config: object,
+  tensors: Tensors,
+  names: { readonly config: string; readonly weights: string } = {
+    config: "config.json",
+    weights: "model.safetensors",
+  },
+): readonly RandomAccessFile[] {
+  const weights = safetensorsFile(tensors);
+  return [
+    memoryFile(names.config, new TextEncoder().encode(JSON.stringify(config))),
+    { ...weights, name: names.weights },
+  ];
+}
+
+/** A golden model under the authors' names, which differ in one. */
+function renamed(model: string): Tensors {
+  const stored = readTensors(fixtureBytes(`models/${model}/model.safetensors`));
+  return new Map(
+    [...stored].map(([name, tensor]) => [
+      name.replace("backbone.embeddings", "backbone.embedding"),
+      tensor,
+    ]),
+  );
+}
+
+const GOLDEN = [
+  {
+    model: "mamba",
+    // 112 rows: the vocabulary rounded up.
+    config: { d_model: 48, n_layer: 3, vocab_size: 109, ssm_cfg: {}, pad_vocab_size_multiple: 8 },
+  },
+  {
+    model: "mamba2",
+    config: {
+      d_model: 48,
+      d_intermediate: 0,
+      n_layer: 3,
+      vocab_size: 112,
+      ssm_cfg: { layer: "Mamba2", d_state: 16, headdim: 24 },
+      attn_layer_idx: [],
+      attn_cfg: {},
+      tie_embeddings: false,
+    },
+  },
+];
+
+/** A model and the logits that the loops give for some tokens. */
+interface PlainCase {
+  readonly files: readonly RandomAccessFile[];
+  readonly ids: readonly number[];
+  readonly logits: Rows;
+}
+
+/** Mistral's layout: eight groups of one head, each normalised by itself. */
+function codestral(): PlainCase {
+  const dModel = 256;
+  const mixer = { headDim: 64, nGroup: 8, dState: 128 };
+  const at = "model.backbone.layers.0.";
+  const tensors = randomTensors(
+    {
+      "model.backbone.embedding.weight": [24, dModel],
+      [`${at}norm.weight`]: [dModel],
+      ...mamba2Shapes(`${at}mixer.`, dModel, mixer),
+      "model.backbone.norm_f.weight": [dModel],
+      "model.lm_head.weight": [24, dModel],
+    },
+    81,
+  );
+  const w = named(tensors);
+  const ids = [3, 17, 0, 9, 9, 21];
+  let x = plainEmbedding(w("model.backbone.embedding.weight"), ids);
+  const normed = plainRmsNorm(x, w(`${at}norm.weight`));
+  x = plainSum(x, plainMamba2(normed, named(tensors, `${at}mixer.`), mixer));
+  const head = w("model.lm_head.weight");
+  return {
+    files: folder(
+      {
+        dim: dModel,
+        n_layers: 1,
+        vocab_size: 24,
+        n_groups: 8,
+        rms_norm: true,
+        residual_in_fp32: true,
+        fused_add_norm: true,
+        pad_vocab_size_multiple: 1,
+        tie_embeddings: false,
+        model_type: "mamba",
+      },
+      tensors,
+      { config: "params.json", weights: "consolidated.safetensors" },
+    ),
+    ids,
+    logits: plainLinear(plainRmsNorm(x, w("model.backbone.norm_f.weight")), head),
+  };
+}
+
+/** Attention in the second layer, layer norms, an MLP behind each mixer, tied, the vocabulary rounded up. */
+function hybrid(): PlainCase {
+  const dModel = 24;
+  const dFf = 128;
+  const mixer = { headDim: 8, nGroup: 2, dState: 6 };
+  const heads = { nHead: 4, nKvHead: 2, headDim: 8, rotaryDim: 6, dMlp: 256 };
+  const dQkv = (heads.nHead + 2 * heads.nKvHead) * heads.headDim;
+  const layer = (i: number): string => `backbone.layers.${i}.`;
+  const norm = (at: string): Record<string, number[]> => ({
+    [`${at}.weight`]: [dModel],
+    [`${at}.bias`]: [dModel],
+  });
+  const shapes = [0, 1, 2].map((i) => ({
+    ...norm(`${layer(i)}norm`),
+    ...(i === 1
+      ? {
+          [`${layer(i)}mixer.in_proj.weight`]: [dQkv + heads.dMlp, dModel],
+          [`${layer(i)}mixer.in_proj.bias`]: [dQkv + heads.dMlp],
+          [`${layer(i)}mixer.conv1d.weight`]: [dQkv, 1, 3],
+          [`${layer(i)}mixer.conv1d.bias`]: [dQkv],
+          [`${layer(i)}mixer.out_proj.weight`]: [dModel, 32 + heads.dMlp / 2],
+          [`${layer(i)}mixer.out_proj.bias`]: [dModel],
+        }
+      : mamba2Shapes(`${layer(i)}mixer.`, dModel, mixer)),
+    ...norm(`${layer(i)}norm2`),
+    [`${layer(i)}mlp.fc1.weight`]: [2 * dFf, dModel],
+    [`${layer(i)}mlp.fc2.weight`]: [dModel, dFf],
+  }));
+  const tensors = randomTensors(
+    {
+      "backbone.embedding.weight": [32, dModel],
+      ...Object.assign({}, ...shapes),
+      ...norm("backbone.norm_f"),
+    },
+    82,
+  );
+  const w = named(tensors);
+  const normalised = (x: Rows, at: string): Rows =>
+    plainLayerNorm(x, w(`${at}.weight`), w(`${at}.bias`));
+  const ids = [1, 30, 4, 4, 0, 12, 7, 28, 3];
+  const table = w("backbone.embedding.weight");
+  let x = plainEmbedding(table, ids);
+  for (const i of [0, 1, 2]) {
+    const mixed = normalised(x, `${layer(i)}norm`);
+    const own = named(tensors, `${layer(i)}mixer.`);
+    x = plainSum(x, i === 1 ? plainAttention(mixed, own, heads) : plainMamba2(mixed, own, mixer));
+    const fed = normalised(x, `${layer(i)}norm2`);
+    x = plainSum(
+      x,
+      plainGatedMlp(fed, w(`${layer(i)}mlp.fc1.weight`), w(`${layer(i)}mlp.fc2.weight`)),
+    );
+  }
+  return {
+    files: folder(
+      {
+        d_model: dModel,
+        d_intermediate: 100,
+        n_layer: 3,
+        vocab_size: 27,
+        ssm_cfg: { layer: "Mamba2", headdim: 8, ngroups: 2, d_state: 6 },
+        attn_layer_idx: [1],
+        attn_cfg: {
+          causal: true,
+          num_heads: 4,
+          num_heads_kv: 2,
+          head_dim: 8,
+          d_conv: 3,
+          rotary_emb_dim: 6,
+          mlp_dim: 200,
+        },
+        rms_norm: false,
+        pad_vocab_size_multiple: 16,
+      },
+      tensors,
+    ),
+    ids,
+    logits: plainLinear(normalised(x, "backbone.norm_f"), table),
+  };
+}
+
+/** arXiv:2401.04081 §3.2: the best expert's output times its probability. */
+function moeMamba(): PlainCase {
+  const dModel = 20;
+  const dFf = 12;
+  const nExpert = 5;
+  const layer = (i: number): string => `backbone.layers.${i}.`;
+  const experts = (i: number): Record<string, number[]> => ({
+    [`${layer(i)}moe.router.weight`]: [nExpert, dModel],
+    ...Object.fromEntries(
+      Array.from({ length: nExpert }, (_, e) => [
+        [`${layer(i)}moe.experts.${e}.up_proj.weight`, [dFf, dModel]],
+        [`${layer(i)}moe.experts.${e}.down_proj.weight`, [dModel, dFf]],
+      ]).flat(),
+    ),
+  });
+  const tensors = randomTensors(
+    {
+      "backbone.embeddings.weight": [19, dModel],
+      ...mambaShapes(`${layer(0)}mixer.`, dModel, 6),
+      ...experts(1),
+      ...mambaShapes(`${layer(2)}mixer.`, dModel, 6),
+      ...experts(3),
+      ...Object.fromEntries([0, 1, 2, 3].map((i) => [`${layer(i)}norm.weight`, [dModel]])),
+      "backbone.norm_f.weight": [dModel],
+      "lm_head.weight": [19, dModel],
+    },
+    83,
+  );
+  const w = named(tensors);
+  const ids = [5, 2, 18, 11, 0, 7, 7, 3];
+  let x = plainEmbedding(w("backbone.embeddings.weight"), ids);
+  for (const i of [0, 1, 2, 3]) {
+    const normed = plainRmsNorm(x, w(`${layer(i)}norm.weight`));
+    x = plainSum(
+      x,
+      i % 2 === 0
+        ? plainMamba(normed, named(tensors, `${layer(i)}mixer.`))
+        : normed.map((token) => switched(token, named(tensors, `${layer(i)}moe.`))),
+    );
+  }
+  return {
+    files: folder(
+      {
+        model_type: "moe_mamba",
+        hidden_size: dModel,
+        num_hidden_layers: 4,
+        vocab_size: 19,
+        state_size: 6,
+        num_experts: nExpert,
+        intermediate_size: dFf,
+      },
+      tensors,
+    ),
+    ids,
+    logits: plainLinear(plainRmsNorm(x, w("backbone.norm_f.weight")), w("lm_head.weight")),
+  };
+}
+
+function switched(token: readonly number[], w: (name: string) => TestTensor): readonly number[] {
+  const [scores = []] = plainLinear([token], w("router.weight"));
+  const total = scores.reduce((sum, score) => sum + Math.exp(score), 0);
+  const best = scores.indexOf(Math.max(...scores));
+  const [hidden = []] = plainLinear([token], w(`experts.${best}.up_proj.weight`));
+  const relu = hidden.map((value) => Math.max(value, 0));
+  const [out = []] = plainLinear([relu], w(`experts.${best}.down_proj.weight`));
+  return out.map((value) => (value * Math.exp(scores[best] ?? NaN)) / total);
+}
+
+const PLAIN: readonly (readonly [string, () => PlainCase])[] = [
+  ["Codestral Mamba from params.json and consolidated.safetensors", codestral],
+  ["a hybrid with attention, layer norms and MLPs", hybrid],
+  ["MoE-Mamba", moeMamba],
+];
+
+forEachBackend("other layouts", (backend) => {
+  test.each(GOLDEN)("$model in its authors' layout gives the golden outputs", async (golden) => {
+    const outputs = loadGolden(`models/${golden.model}/golden.safetensors`);
+    const loaded = await loadTestModel(backend(), folder(golden.config, renamed(golden.model)));
+    const state = loaded.createState(1);
+    const options = { phase: "prefill", logits: "all" } as const;
+    const logits = await loaded.run(state, [outputs.i32("p0.input_ids")], options);
+    expectAllClose(logits, outputs.f32("p0.logits").values, LOGITS, "logits");
+    const { modelType, layout, vocabSize } = loaded.model;
+    expect(modelType).toBe(golden.model);
+    const states = await backend().readState(state, 0);
+    expectGoldenStates(modelType, layout, states, outputs, "p0");
+    const greedy = outputs.i32("p0.greedy");
+    expect(argmax(logits.subarray(-vocabSize))).toBe(greedy[0]);
+    const next = await loaded.run(state, [greedy.slice(0, 1)], { phase: "decode", logits: "last" });
+    expectAllClose(
+      next,
+      outputs.f32("p0.decode_logits").values.subarray(0, vocabSize),
+      LOGITS,
+      "decode logits",
+    );
+    state.release();
+    loaded.release();
+  });
+
+  test.each(PLAIN)("%s gives what float64 loops give", async (_, build) => {
+    const { files, ids, logits: expected } = build();
+    const loaded = await loadTestModel(backend(), files);
+    const options = { phase: "prefill", logits: "all" } as const;
+    for (const chunk of [ids.length, 4]) {
+      const state = loaded.createState(1);
+      const logits = await loaded.run(state, [ids], { ...options, chunk });
+      expectAllClose(logits, expected.flat(), LOGITS, `logits in chunks of ${chunk}`);
+      state.release();
+    }
+    loaded.release();
+  });
+});
+
+describe("the authors' configurations", () => {
+  const mamba2 = { layer: "Mamba2", headdim: 8 };
+  const attention = { attn_layer_idx: [0], attn_cfg: { num_heads: 2 } };
+  test.each([
+    ["a mixer of another kind", { ssm_cfg: { layer: "Mamba4" } }, /"layer".*not supported/],
+    [
+      "heads that are partly an MLP",
+      { ssm_cfg: { ...mamba2, d_ssm: 16 } },
+      /"d_ssm".*not supported/,
+    ],
+    [
+      "a D for each channel",
+      { ssm_cfg: { ...mamba2, D_has_hdim: true } },
+      /"D_has_hdim".*not supported/,
+    ],
+    ["attention to what comes later", attention, /"causal".*not supported/],
+    [
+      "a third of the rotation",
+      { ssm_cfg: { layer: "Mamba3", rope_fraction: 0.3 } },
+      /"rope_fraction".*not supported/,
+    ],
+    [
+      "another A",
+      { ssm_cfg: { layer: "Mamba3", A_activation: "exp" } },
+      /"A_activation".*not supported/,
+    ],
+  ])("are refused with %s", (_, config, message) => {
+    const json = { d_model: 16, n_layer: 1, vocab_size: 8, ...config };
+    expect(() => stateSpaces.fromConfig(json)).toThrow(WeightsError);
+    expect(() => stateSpaces.fromConfig(json)).toThrow(message);
+  });
+
+  test("say what llama.cpp would call the model, where it has one", () => {
+    const base = { d_model: 48, n_layer: 2, vocab_size: 8 };
+    const architecture = (config: object): string | undefined =>
+      stateSpaces.fromConfig({ ...base, ...config }).gguf?.architecture;
+    expect(architecture({ ssm_cfg: {} })).toBe("mamba");
+    expect(architecture({ ssm_cfg: { ...mamba2, ngroups: 2 } })).toBe("mamba2");
+    expect(architecture({ ssm_cfg: {}, rms_norm: false })).toBeUndefined();
+    expect(architecture({ ssm_cfg: { layer: "Mamba3", headdim: 8 } })).toBeUndefined();
+  });
+});

@@ -1,0 +1,206 @@
+/**
+ * Layers as float64 loops, written from the papers' equations and kept apart from what runs models: they judge layouts for
+ * which no other implementation's outputs are at hand. x is a list of tokens, each a list of numbers; matrices are
+ * (outputs, inputs) as in the files. Every sequence begins with an empty state.
+ */
+import type { TestTensor } from "./stored-tensors.ts";
+
+/** Tokens, each with its columns. */
+export type Rows = readonly (readonly number[])[];
+
+const silu = (x: number): number => x / (1 + Math.exp(-x));
+const softplus = (x: number): number => Math.log1p(Math.exp(x));
+
+/** x Wᵀ + bias */
+export function plainLinear(x: Rows, weight: TestTensor, bias?: TestTensor): Rows {
+  const [rows = 0, cols = 0] = weight.shape;
+  return x.map((token) =>
+    Array.from({ length: rows }, (_, r) =>
+      token.reduce(
+        (sum, value, c) => sum + value * at(weight, r * cols + c),
+        bias === undefined ? 0 : at(bias, r),
+      ),
+    ),
+  );
+}
+
+/** x / sqrt(mean(x²) + 1e-5) · weight, the mean over each group of columns. arXiv:1910.07467 eq. 4 */
+export function plainRmsNorm(x: Rows, weight: TestTensor, groupSize = weight.values.length): Rows {
+  return x.map((token) =>
+    token.map((value, i) => {
+      const group = token.slice(i - (i % groupSize), i - (i % groupSize) + groupSize);
+      const mean = group.reduce((sum, v) => sum + v * v, 0) / groupSize;
+      return (value / Math.sqrt(mean + 1e-5)) * at(weight, i);
+    }),
+  );
+}
+
+/** (x − mean) / sqrt(variance + 1e-5) · weight + bias. arXiv:1607.06450 eq. 4 */
+export function plainLayerNorm(x: Rows, weight: TestTensor, bias: TestTensor): Rows {
+  return x.map((token) => {
+    const mean = token.reduce((sum, v) => sum + v, 0) / token.length;
+    const variance = token.reduce((sum, v) => sum + (v - mean) ** 2, 0) / token.length;
+    return token.map(
+      (value, i) => ((value - mean) / Math.sqrt(variance + 1e-5)) * at(weight, i) + at(bias, i),
+    );
+  });
+}
+
+/** y[t, c] = bias[c] + Σ_k weight[c, k] x[t − (taps − 1) + k, c] */
+export function plainConv(x: Rows, weight: TestTensor, bias: TestTensor): Rows {
+  const taps = weight.shape.at(-1) ?? 0;
+  return x.map((token, t) =>
+    token.map((_, c) => {
+      let sum = at(bias, c);
+      for (let k = 0; k < taps; k++) {
+        sum += at(weight, c * taps + k) * (x[t - taps + 1 + k]?.[c] ?? 0);
+      }
+      return sum;
+    }),
+  );
+}
+
+/** A mixer of Mamba: arXiv:2312.00752 §3.4, algorithm 2. */
+export function plainMamba(x: Rows, w: (name: string) => TestTensor): Rows {
+  const [dInner = 0, dState = 0] = w("A_log").shape;
+  const projected = plainLinear(x, w("in_proj.weight"));
+  const u = plainConv(cut(projected, 0, dInner), w("conv1d.weight"), w("conv1d.bias")).map(
+    (token) => token.map(silu),
+  );
+  const dtBC = plainLinear(u, w("x_proj.weight"));
+  const rank = (dtBC[0]?.length ?? 0) - 2 * dState;
+  const dt = plainLinear(cut(dtBC, 0, rank), w("dt_proj.weight"), w("dt_proj.bias"));
+  const h = new Float64Array(dInner * dState);
+  const y = u.map((token, t) =>
+    token.map((value, d) => {
+      const step = softplus(dt[t]?.[d] ?? NaN);
+      let sum = at(w("D"), d) * value;
+      for (let n = 0; n < dState; n++) {
+        const i = d * dState + n;
+        const B = dtBC[t]?.[rank + n] ?? NaN;
+        const C = dtBC[t]?.[rank + dState + n] ?? NaN;
+        h[i] = Math.exp(-step * Math.exp(at(w("A_log"), i))) * (h[i] ?? NaN) + step * B * value;
+        sum += C * (h[i] ?? NaN);
+      }
+      return sum * silu(projected[t]?.[dInner + d] ?? NaN);
+    }),
+  );
+  return plainLinear(y, w("out_proj.weight"));
+}
+
+/** A mixer of Mamba-2, its gated norm by groups: arXiv:2405.21060 §6, 7.1. */
+export function plainMamba2(
+  x: Rows,
+  w: (name: string) => TestTensor,
+  { headDim, nGroup, dState }: { headDim: number; nGroup: number; dState: number },
+): Rows {
+  const nHead = w("A_log").values.length;
+  const dInner = nHead * headDim;
+  const dBC = nGroup * dState;
+  const projected = plainLinear(x, w("in_proj.weight"));
+  const mixed = cut(projected, dInner, dInner + 2 * dBC);
+  const conv = plainConv(mixed, w("conv1d.weight"), w("conv1d.bias")).map((token) =>
+    token.map(silu),
+  );
+  const h = new Float64Array(dInner * dState);
+  const gated = conv.map((token, t) =>
+    Array.from({ length: dInner }, (_, channel) => {
+      const head = Math.floor(channel / headDim);
+      const group = dInner + Math.floor((head * nGroup) / nHead) * dState;
+      const dt = softplus(
+        (projected[t]?.[2 * dInner + 2 * dBC + head] ?? NaN) + at(w("dt_bias"), head),
+      );
+      const decay = Math.exp(-dt * Math.exp(at(w("A_log"), head)));
+      const value = token[channel] ?? NaN;
+      let sum = at(w("D"), head) * value;
+      for (let n = 0; n < dState; n++) {
+        const i = channel * dState + n;
+        h[i] = decay * (h[i] ?? NaN) + dt * (token[group + n] ?? NaN) * value;
+        sum += (token[group + dBC + n] ?? NaN) * (h[i] ?? NaN);
+      }
+      return sum * silu(projected[t]?.[channel] ?? NaN);
+    }),
+  );
+  const normed = plainRmsNorm(gated, w("norm.weight"), dInner / nGroup);
+  return plainLinear(normed, w("out_proj.weight"));
+}
+
+/**
+ * Causal attention over what was convolved and then rotated, beside a gated MLP of the same projection: arXiv:2405.21060
+ * §9.2.3; rotation arXiv:2104.09864 eq. 34, pairs (i, i + rotaryDim / 2).
+ */
+export function plainAttention(
+  x: Rows,
+  w: (name: string) => TestTensor,
+  c: { nHead: number; nKvHead: number; headDim: number; rotaryDim: number; dMlp: number },
+): Rows {
+  const { nHead, nKvHead, headDim, rotaryDim, dMlp } = c;
+  const dQkv = (nHead + 2 * nKvHead) * headDim;
+  const projected = plainLinear(x, w("in_proj.weight"), w("in_proj.bias"));
+  const qkv = plainConv(cut(projected, 0, dQkv), w("conv1d.weight"), w("conv1d.bias")).map(
+    (token, t) => token.map((_, i) => rotated(token, i, t)),
+  );
+
+  /** Column i of a token at position t; only queries and keys rotate. */
+  function rotated(token: readonly number[], i: number, t: number): number {
+    const column = i % headDim;
+    const value = token[i] ?? NaN;
+    if (i >= (nHead + nKvHead) * headDim || column >= rotaryDim) return value;
+    const half = rotaryDim / 2;
+    const angle = t * 10_000 ** ((-2 * (column % half)) / rotaryDim);
+    return column < half
+      ? value * Math.cos(angle) - (token[i + half] ?? NaN) * Math.sin(angle)
+      : value * Math.cos(angle) + (token[i - half] ?? NaN) * Math.sin(angle);
+  }
+
+  const context = qkv.map((token, t) => [
+    ...Array.from({ length: nHead * headDim }, (_, i) => {
+      const head = Math.floor(i / headDim);
+      const kvHead = Math.floor((head * nKvHead) / nHead);
+      const scores = qkv.slice(0, t + 1).map((past) => {
+        let dot = 0;
+        for (let d = 0; d < headDim; d++) {
+          const key = past[(nHead + kvHead) * headDim + d] ?? NaN;
+          dot += (token[head * headDim + d] ?? NaN) * key;
+        }
+        return Math.exp(dot / Math.sqrt(headDim));
+      });
+      const total = scores.reduce((sum, score) => sum + score, 0);
+      const column = (nHead + nKvHead + kvHead) * headDim + (i % headDim);
+      return scores.reduce((sum, p, s) => sum + (p / total) * (qkv[s]?.[column] ?? NaN), 0);
+    }),
+    ...Array.from({ length: dMlp / 2 }, (_, i) => {
+      const [up, gate] = [projected[t]?.[dQkv + i], projected[t]?.[dQkv + dMlp / 2 + i]];
+      return (up ?? NaN) * silu(gate ?? NaN);
+    }),
+  ]);
+  return plainLinear(context, w("out_proj.weight"), w("out_proj.bias"));
+}
+
+/** (x Wvalue) ⊙ silu(x Wgate), then the way back: the values' rows come first. arXiv:2002.05202 eq. 6 */
+export function plainGatedMlp(x: Rows, fc1: TestTensor, fc2: TestTensor): Rows {
+  const width = fc2.shape.at(-1) ?? 0;
+  const hidden = plainLinear(x, fc1).map((token) =>
+    token.slice(0, width).map((value, i) => value * silu(token[width + i] ?? NaN)),
+  );
+  return plainLinear(hidden, fc2);
+}
+
+/** a + b */
+export function plainSum(a: Rows, b: Rows): Rows {
+  return a.map((token, t) => token.map((value, i) => value + (b[t]?.[i] ?? NaN)));
+}
+
+/** Rows of a table. */
+export function plainEmbedding(table: TestTensor, ids: readonly number[]): Rows {
+  const cols = table.shape[1] ?? 0;
+  return ids.map((id) => Array.from(table.values.subarray(id * cols, (id + 1) * cols)));
+}
+
+function cut(x: Rows, from: number, count: number): Rows {
+  return x.map((token) => token.slice(from, from + count));
+}
+
+function at({ values }: TestTensor, index: number): number {
+  return values[index] ?? NaN;
+}
