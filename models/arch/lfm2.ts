@@ -42,7 +42,7 @@ import {
   type MoeShape,
   type MoeWeights,
 } from "./blocks/moe.ts";
-import { plainFrequencies, readRotation, type Rotation } from "./blocks/rope-frequencies.ts";
+import { readGgufRotation, readRotation, type Rotation } from "./blocks/rope-frequencies.ts";
 import {
   loadShortConv,
   shortConv,
@@ -335,14 +335,14 @@ export function readLfm2(config: ConfigFields, defaults: { readonly dModel: numb
 const MAX_POSITIONS = 128_000;
 
 /**
- * llama.cpp's metadata for what both kinds have; null where llama.cpp cannot: biases in the convolution, scaled rotation.
+ * llama.cpp's metadata for what both kinds have; null where llama.cpp cannot: biases in the convolution, some ways of scaling the rotation.
  */
 export function lfm2GgufFields(
   config: ConfigFields,
   c: Shared & { readonly dFf: number },
 ): GgufDescription["fields"] | null {
   const { nHead, nKvHead, headDim } = c.attention;
-  if (c.conv.bias || c.rotation.theta === undefined) return null;
+  if (c.conv.bias || c.rotation.gguf === undefined) return null;
   return {
     vocab_size: c.vocabSize,
     block_count: c.layerTypes.length,
@@ -354,8 +354,7 @@ export function lfm2GgufFields(
     "attention.key_length": headDim,
     "attention.value_length": headDim,
     "attention.layer_norm_rms_epsilon": c.eps,
-    "rope.freq_base": c.rotation.theta,
-    "rope.dimension_count": headDim,
+    ...c.rotation.gguf,
     "shortconv.l_cache": c.conv.dConv,
   };
 }
@@ -370,21 +369,18 @@ export function readLfm2Gguf(
   requireGeometry(nLayer <= MAX_LAYERS, `${nLayer} layers`);
   if (config.has("attention.sliding_window"))
     throw config.unsupported("attention.sliding_window", "attention to all tokens");
-  if (config.string("rope.scaling.type", "none") !== "none")
-    throw config.unsupported("rope.scaling.type", '"none"');
   const dModel = config.count("embedding_length");
   const nHead = config.count("attention.head_count");
   const nKvHeads = config.perLayer("attention.head_count_kv", nLayer);
   const headDim = config.count("attention.key_length", Math.floor(dModel / nHead));
   const eps = config.positive("attention.layer_norm_rms_epsilon");
-  const theta = config.positive("rope.freq_base", 10_000);
   const nKvHead = Math.max(1, ...nKvHeads);
   return {
     layerTypes: nKvHeads.map((heads) => (heads > 0 ? "full_attention" : "conv")),
     dModel,
     conv: { dModel, dConv: config.count("shortconv.l_cache"), bias: false },
     attention: attentionShape({ dModel, nHead, nKvHead, headDim, eps }),
-    rotation: { frequencies: plainFrequencies(theta, headDim), scale: 1, theta },
+    rotation: readGgufRotation(config, headDim),
     dFf: config.count("feed_forward_length"),
     vocabSize: tensors.info(gguf.embedding).shape[0] ?? 0,
     eps,

@@ -13,8 +13,6 @@ export interface Rotation {
   readonly frequencies: Float32Array<ArrayBuffer>;
   /** Multiplies sine and cosine. */
   readonly scale: number;
-  /** The base, where the frequencies are nothing but its powers. */
-  readonly theta?: number;
   /** The fields `rope.…` by which llama.cpp makes the same; left out where there are none. */
   readonly gguf?: Readonly<Record<string, number | string>>;
 }
@@ -57,7 +55,7 @@ export function readRotation(config: ConfigFields, defaults: RotationDefaults): 
 
   switch (type) {
     case "default":
-      return { frequencies: plain, scale: 1, theta, gguf };
+      return { frequencies: plain, scale: 1, gguf };
     case "linear": {
       const factor = own.positive(["factor"]);
       return {
@@ -112,13 +110,13 @@ function rotaryDim(
   own: ConfigFields,
   { headDim, partial }: RotationDefaults,
 ): number {
-  if (partial === null) return headDim;
   const part = own.has("partial_rotary_factor")
     ? own.positive(["partial_rotary_factor"])
-    : config.positive(["partial_rotary_factor"], partial);
-  const dim = Math.trunc(headDim * part);
+    : config.positive(["partial_rotary_factor"], partial ?? 1);
+  const dim = partial === null ? headDim : Math.trunc(headDim * part);
+  // Columns turn in pairs: of an odd number one more turns, as in the library.
   requireGeometry(
-    dim >= 1 && dim <= headDim && dim % 2 === 0,
+    dim >= 1 && 2 * Math.ceil(dim / 2) <= headDim,
     `${dim} of the ${headDim} columns of a head turn`,
   );
   return dim;
