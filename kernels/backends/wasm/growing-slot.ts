@@ -14,8 +14,9 @@ export interface StateMemory {
 }
 
 /**
- * A slot that grows: pages of tokens, so that more of them are had without moving what is there. Kernels find them by
- * the table, (B) addresses of lists of page addresses.
+ * A slot that grows: pages of tokens, so that more of them are had without moving what is there. A page is (heads,
+ * PAGE_TOKENS, headDim), a head being the shape's last dimension: what a kernel reads together lies together. Kernels find
+ * pages by the table, (B) addresses of lists of page addresses.
  */
 export class GrowingSlot {
   readonly table: number;
@@ -49,21 +50,17 @@ export class GrowingSlot {
 
   /** (tokens, slotSize): the first tokens of a sequence. */
   read(sequence: number, tokens: number): Float32Array {
-    const size = slotSize(this.#slot);
-    const values = new Float32Array(tokens * size);
-    this.#eachPage(sequence, tokens, (page, token) => values.set(page, token * size));
+    const values = new Float32Array(tokens * slotSize(this.#slot));
+    this.#eachHead(sequence, tokens, (head, at) => values.set(head, at));
     return values;
   }
 
   /** Makes the sequence the given tokens, (tokens, slotSize). @throws KernelError `out-of-memory` */
   write(sequence: number, values: Float32Array, tokens: number): void {
-    const size = slotSize(this.#slot);
     this.reserve(sequence, tokens);
     const unused = this.#pages[sequence].splice(Math.ceil(tokens / PAGE_TOKENS));
     for (const page of unused) this.#memory.free(page);
-    this.#eachPage(sequence, tokens, (page, token) =>
-      page.set(values.subarray(token * size, token * size + page.length)),
-    );
+    this.#eachHead(sequence, tokens, (head, at) => head.set(values.subarray(at, at + head.length)));
   }
 
   release(): void {
@@ -87,22 +84,28 @@ export class GrowingSlot {
     if (oldRoom > 0) this.#memory.free(old);
   }
 
-  /** Visits the filled part of each page, and the index of its first token. */
-  #eachPage(
+  /** Visits each head of each token, and its place among values of (tokens, slotSize). */
+  #eachHead(
     sequence: number,
     tokens: number,
-    visit: (values: Float32Array | Float16Array, firstToken: number) => void,
+    visit: (head: Float32Array | Float16Array, at: number) => void,
   ): void {
     const size = slotSize(this.#slot);
-    for (let token = 0, index = 0; token < tokens; token += PAGE_TOKENS, index++) {
-      const count = Math.min(PAGE_TOKENS, tokens - token) * size;
-      const { buffer, byteOffset } = this.#memory.bytes(this.#pages[sequence][index], 0);
-      visit(
-        this.#slot.dtype === "f16"
-          ? new Float16Array(buffer, byteOffset, count)
-          : new Float32Array(buffer, byteOffset, count),
-        token,
-      );
+    const headDim = this.#slot.shape.at(-1) ?? 1;
+    for (let token = 0; token < tokens; token++) {
+      const page = this.#pageValues(this.#pages[sequence][Math.floor(token / PAGE_TOKENS)]);
+      for (let head = 0; head < size / headDim; head++) {
+        const start = (head * PAGE_TOKENS + (token % PAGE_TOKENS)) * headDim;
+        visit(page.subarray(start, start + headDim), token * size + head * headDim);
+      }
     }
+  }
+
+  #pageValues(page: number): Float32Array | Float16Array {
+    const { buffer, byteOffset } = this.#memory.bytes(page, 0);
+    const count = PAGE_TOKENS * slotSize(this.#slot);
+    return this.#slot.dtype === "f16"
+      ? new Float16Array(buffer, byteOffset, count)
+      : new Float32Array(buffer, byteOffset, count);
   }
 }

@@ -3,7 +3,7 @@ import { exp, exp1, horizontalSum, horizontalSums, madd } from "../../wasm/math.
 import { accumulate } from "../../wasm/product.wasm";
 import { loadSome, storeSome } from "../../wasm/slices.wasm";
 import { grainOf, scratch, take } from "../../wasm/team.wasm";
-import { expandRows, PAGE_TOKENS, rowInPages, storeHalves } from "./slots.wasm";
+import { expandRows, headInPages, PAGE_TOKENS, storeHalves } from "./slots.wasm";
 
 /** The words of an instruction, as encode-attention.ts writes them. Addresses in bytes, strides in values. */
 @unmanaged
@@ -121,30 +121,35 @@ function attend(op: Attention, b: i32, kvHead: i32, from: i32, to: i32, split: i
   let s = start + split * share;
   const stop = min(end, s + share);
   while (s < stop) {
-    let keys: usize, values: usize, keyRow: usize, valueRow: usize;
+    const isOwn = s >= before;
     let count = min(TILE, stop - s);
-    let half = false;
-    if (s >= before) {
+    if (!isOwn) {
+      const together = op.window == 0 ? PAGE_TOKENS - s % PAGE_TOKENS : op.window - s % op.window;
+      count = min(count, min(together, before - s));
+    }
+    let keys: usize, values: usize, keyRow: usize, valueRow: usize;
+    if (isOwn) {
       const row = <usize>b * op.length + s - before;
       keyRow = <usize>op.kStride << 2;
       valueRow = <usize>op.vStride << 2;
       keys = op.k + row * keyRow + (<usize>kvHead * op.headDimK << 2);
       values = op.v + row * valueRow + (<usize>kvHead * op.headDimV << 2);
     } else {
-      half = op.half != 0;
-      keyRow = slotRow(op, op.headDimK);
-      valueRow = slotRow(op, op.headDimV);
-      keys = slotAt(op, op.keys, op.keysStride, b, s, keyRow) + keyRow / op.nKvHead * kvHead;
-      values = slotAt(op, op.values, op.valuesStride, b, s, valueRow) + valueRow / op.nKvHead * kvHead;
-      const together = op.window == 0 ? PAGE_TOKENS - s % PAGE_TOKENS : op.window - s % op.window;
-      count = min(count, min(together, before - s));
+      keyRow = slotStep(op, op.headDimK);
+      valueRow = slotStep(op, op.headDimV);
+      keys = headInSlot(op, op.keys, op.keysStride, b, s, kvHead, op.headDimK);
+      values = headInSlot(op, op.values, op.valuesStride, b, s, kvHead, op.headDimV);
     }
-    if (half || op.headDimK % 4 != 0) {
+    // Pages of f32 are read where they are. Elsewhere the rows of one head are far apart, often by a power of two, and would
+    // drive each other out of the cache.
+    const isPage = !isOwn && op.window == 0 && op.half == 0;
+    const half = !isOwn && op.half != 0;
+    if (!isPage || op.headDimK % 4 != 0) {
       expandRows(keys, keyRow, half, count, op.headDimK, padded(op.headDimK, 4), keyTileAt(op));
       keys = keyTileAt(op);
       keyRow = <usize>padded(op.headDimK, 4) << 2;
     }
-    if (half || op.headDimV % 8 != 0) {
+    if (!isPage || op.headDimV % 8 != 0) {
       expandRows(values, valueRow, half, count, op.headDimV, padded(op.headDimV, 8), valueTileAt(op));
       values = valueTileAt(op);
       valueRow = <usize>padded(op.headDimV, 8) << 2;
@@ -161,17 +166,17 @@ function attend(op: Attention, b: i32, kvHead: i32, from: i32, to: i32, split: i
   closeBlock(op, b, kvHead, from, rows, split);
 }
 
-/** Bytes of a token's row in a slot. */
+/** Bytes from a token's head in a slot to the next token's: in a page heads lie apart, in a ring tokens do. */
 @inline
-function slotRow(op: Attention, headDim: i32): usize {
-  return <usize>op.nKvHead * headDim << (op.half != 0 ? 1 : 2);
+function slotStep(op: Attention, headDim: i32): usize {
+  return op.window == 0 ? <usize>headDim << (op.half != 0 ? 1 : 2) : <usize>op.nKvHead * headDim << 2;
 }
 
-/** Where a token's row lies in a slot. */
+/** Where a token's head lies in a slot. */
 @inline
-function slotAt(op: Attention, slot: usize, stride: i32, b: i32, token: i32, rowBytes: usize): usize {
-  if (op.window == 0) return rowInPages(slot, b, token, rowBytes);
-  return slot + (<usize>b * stride << 2) + <usize>(token % op.window) * rowBytes;
+function headInSlot(op: Attention, slot: usize, stride: i32, b: i32, token: i32, kvHead: i32, headDim: i32): usize {
+  if (op.window == 0) return headInPages(slot, b, token, kvHead, slotStep(op, headDim));
+  return slot + ((<usize>b * stride + (token % op.window * op.nKvHead + kvHead) * headDim) << 2);
 }
 
 /** Copies the block's queries, times the scale, and begins its sums. */
@@ -381,14 +386,16 @@ function combine(op: Attention, row: i32): void {
 function keep(op: Attention, b: i32, t: i32): void {
   const row = <usize>b * op.length + t;
   const token = load<i32>(op.positions + (<usize>b << 2)) + t;
-  const keys = slotAt(op, op.keys, op.keysStride, b, token, slotRow(op, op.headDimK));
-  const values = slotAt(op, op.values, op.valuesStride, b, token, slotRow(op, op.headDimV));
-  keepRow(op.k + (row * op.kStride << 2), op.nKvHead * op.headDimK, op.half != 0, keys);
-  keepRow(op.v + (row * op.vStride << 2), op.nKvHead * op.headDimV, op.half != 0, values);
+  for (let head = 0; head < op.nKvHead; head++) {
+    const k = op.k + ((row * op.kStride + head * op.headDimK) << 2);
+    const v = op.v + ((row * op.vStride + head * op.headDimV) << 2);
+    keepHead(op, k, op.headDimK, headInSlot(op, op.keys, op.keysStride, b, token, head, op.headDimK));
+    keepHead(op, v, op.headDimV, headInSlot(op, op.values, op.valuesStride, b, token, head, op.headDimV));
+  }
 }
 
 @inline
-function keepRow(from: usize, count: i32, half: bool, to: usize): void {
-  if (half) storeHalves(from, count, to);
+function keepHead(op: Attention, from: usize, count: i32, to: usize): void {
+  if (op.half != 0) storeHalves(from, count, to);
   else memory.copy(to, from, <usize>count << 2);
 }

@@ -1,31 +1,40 @@
-// Slots that grow, as backends/wasm/growing-slot.ts lays them out: a table of (B) lists of pages of tokens; and f16.
+// Slots that grow, as backends/wasm/growing-slot.ts lays them out: a table of (B) lists of pages (head, token, headDim); and f16.
 import { loadSome } from "../../wasm/slices.wasm";
 
 /** Tokens of a page. */
 export const PAGE_TOKENS: i32 = 64;
 
-/** Where a token's row lies; its page ends behind PAGE_TOKENS rows. */
+/** Where a token's head lies, of `headBytes`; the next tokens of its page follow. */
 @inline
-export function rowInPages(table: usize, sequence: i32, token: i32, rowBytes: usize): usize {
+export function headInPages(table: usize, sequence: i32, token: i32, head: i32, headBytes: usize): usize {
   const list = <usize>load<u32>(table + (<usize>sequence << 2));
   const page = <usize>load<u32>(list + (<usize>(token / PAGE_TOKENS) << 2));
-  return page + <usize>(token % PAGE_TOKENS) * rowBytes;
+  return page + <usize>(head * PAGE_TOKENS + token % PAGE_TOKENS) * headBytes;
 }
 
 /** `rows` rows of `cols` f16 or f32, as f32 rows of `padded` ≥ cols values, a multiple of 4, with zeros behind. */
 export function expandRows(from: usize, fromRow: usize, half: bool, rows: i32, cols: i32, padded: i32, to: usize): void {
+  const toRow = <usize>padded << 2;
   for (let row = 0; row < rows; row++) {
-    for (let i = 0; i < padded; i += 4) {
-      const left = cols - i;
-      let values = f32x4.splat(0);
-      if (left > 0) {
-        if (half) values = fromHalves(loadHalves(from + (<usize>i << 1), left));
-        else values = loadSome(from + (<usize>i << 2), left);
-      }
-      v128.store(to + (<usize>i << 2), values);
-    }
+    if (half) expandHalves(from, cols, to);
+    else memory.copy(to, from, <usize>cols << 2);
+    memory.fill(to + (<usize>cols << 2), 0, <usize>(padded - cols) << 2);
     from += fromRow;
-    to += <usize>padded << 2;
+    to += toRow;
+  }
+}
+
+/** `to` has room for a whole number of vectors. */
+function expandHalves(from: usize, count: i32, to: usize): void {
+  let i = 0;
+  for (; i + 8 <= count; i += 8) {
+    const halves = v128.load(from + (<usize>i << 1)), out = to + (<usize>i << 2);
+    v128.store(out, fromHalves(i32x4.extend_low_i16x8_u(halves)));
+    v128.store(out, fromHalves(i32x4.extend_high_i16x8_u(halves)), 16);
+  }
+  for (; i < count; i++) {
+    const half = i32x4.splat(load<u16>(from + (<usize>i << 1)));
+    store<f32>(to + (<usize>i << 2), f32x4.extract_lane(fromHalves(half), 0));
   }
 }
 
@@ -39,13 +48,6 @@ export function storeHalves(from: usize, count: i32, to: usize): void {
   store<u16>(to, i16x8.extract_lane_u(last, 0));
   if (count - i > 1) store<u16>(to, i16x8.extract_lane_u(last, 1), 2);
   if (count - i > 2) store<u16>(to, i16x8.extract_lane_u(last, 2), 4);
-}
-
-/** Four f16 in 32-bit lanes, or the `count` < 4 that are left. */
-@inline
-function loadHalves(from: usize, count: i32): v128 {
-  if (count >= 4) return v128.load16x4_u(from);
-  return i32x4(load<u16>(from), count > 1 ? load<u16>(from, 2) : 0, count > 2 ? load<u16>(from, 4) : 0, 0);
 }
 
 /** The fields move to f32's places; times 2^112 for the biases (127 − 15), which makes subnormals right too. */
