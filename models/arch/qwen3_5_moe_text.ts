@@ -37,7 +37,7 @@ function fromConfig(json: JsonObject): Model {
     modelType: MODEL_TYPE,
     feedForwards: fields.mixers.map(() => experts),
   };
-  const described = describeQwenHybrid(c, GGUF_ARCHITECTURE, qwen35Sections(config));
+  const described = describeQwenHybrid(c, GGUF_ARCHITECTURE, qwen35Sections(config, c.rotation));
   return qwenHybridModel(c, (from, at) => qwen35DeltaNetNames(c.delta, from, at), described);
 }
 

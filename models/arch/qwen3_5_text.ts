@@ -17,6 +17,7 @@ import {
   readQwenHybridGguf,
 } from "./blocks/qwen-hybrid-fields.ts";
 import { qwenHybridModel, type FeedForwardShape } from "./blocks/qwen-hybrid.ts";
+import type { Rotation } from "./blocks/rope-frequencies.ts";
 import { ConfigFields } from "./config-fields.ts";
 import type { WeightLoader } from "./weight-loader.ts";
 
@@ -36,7 +37,10 @@ export function qwen35DeltaNetNames(
     return {
       qkv: `${at}attn_qkv.weight`,
       z: `${at}attn_gate.weight`,
-      ba: [{ name: `${at}ssm_beta.weight` }, { name: `${at}ssm_alpha.weight` }],
+      ba: [
+        { name: `${at}ssm_beta.weight`, rows: c.nValueHead },
+        { name: `${at}ssm_alpha.weight`, rows: c.nValueHead },
+      ],
       conv: `${at}ssm_conv1d.weight`,
       dtBias: `${at}ssm_dt.bias`,
       A: `${at}ssm_a`,
@@ -80,13 +84,21 @@ export function qwen35TextFields(json: JsonObject): ConfigFields {
 }
 
 /**
- * What llama.cpp must know of positions in pictures, though text has only one position: columns of a head that turn with
- * time, height and width.
+ * What llama.cpp must know of positions in pictures, though text has only one position: of a head's pairs that turn in turn
+ * with time, height and width, how many turn with each.
  */
-export function qwen35Sections(config: ConfigFields): Readonly<Record<string, readonly number[]>> {
+export function qwen35Sections(
+  config: ConfigFields,
+  { frequencies }: Rotation,
+): Readonly<Record<string, readonly number[]>> {
   const rope = config.object(["rope_scaling"]) ?? config.object(["rope_parameters"]);
-  const sections = rope?.numbers(["mrope_section"]) ?? [11, 11, 10];
-  return { "rope.dimension_sections": [...sections, 0, 0, 0, 0].slice(0, 4) };
+  const given = rope?.numbers(["mrope_section"]) ?? [];
+  const pairs = frequencies.length;
+  const complete = given.length === 3 && given.reduce((sum, count) => sum + count, 0) === pairs;
+  const sections = complete
+    ? given
+    : [0, 1, 2].map((first) => Math.max(0, Math.ceil((pairs - first) / 3)));
+  return { "rope.dimension_sections": [...sections, 0] };
 }
 
 const MODEL_TYPE = "qwen3_5_text";
@@ -110,7 +122,7 @@ function fromConfig(json: JsonObject): Model {
     modelType: MODEL_TYPE,
     feedForwards: fields.mixers.map(() => feedForward),
   };
-  const described = describeQwenHybrid(c, GGUF_ARCHITECTURE, qwen35Sections(config));
+  const described = describeQwenHybrid(c, GGUF_ARCHITECTURE, qwen35Sections(config, c.rotation));
   return qwenHybridModel(c, (from, at) => qwen35DeltaNetNames(c.delta, from, at), described);
 }
 

@@ -30,6 +30,8 @@ test.each([
   "bamba",
   "granitemoehybrid",
   "qwen3_next",
+  "qwen3_5_text",
+  "kimi_linear",
   "rwkv7",
 ])("%s runs from its GGUF file as from its own", async (folder) => {
   const golden = loadGolden(`models/${folder}/golden.safetensors`);

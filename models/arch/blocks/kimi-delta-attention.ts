@@ -145,7 +145,7 @@ export async function loadKimiDelta(
       dConv,
     ),
     down: await from.matrix(
-      name.down.map((tensor) => ({ name: at + tensor })),
+      name.down.map((tensor, i) => ({ name: at + tensor, rows: i < 2 ? headDim : nHead })),
       2 * headDim + nHead,
       dModel,
     ),

@@ -7,7 +7,7 @@ import { GgufFields } from "../gguf-fields.ts";
 import type { DeltaNetShape } from "./gated-delta-net.ts";
 import type { FeedForwardShape, QwenHybridConfig } from "./qwen-hybrid.ts";
 import { readActivation } from "./read-activation.ts";
-import { plainFrequencies, readRotation } from "./rope-frequencies.ts";
+import { readGgufRotation, readRotation } from "./rope-frequencies.ts";
 
 /** What the library's configuration classes differ in. */
 export interface QwenHybridDefaults {
@@ -21,7 +21,6 @@ export interface QwenHybridDefaults {
 /** What only a description for llama.cpp needs. */
 export interface QwenHybridExtras {
   readonly maxPositions: number;
-  readonly theta: number;
 }
 
 /**
@@ -40,7 +39,6 @@ export function readQwenHybrid(
   const eps = config.positive(["rms_norm_eps"], 1e-6);
   const act = readActivation(config, ["hidden_act"], "silu");
   const maxPositions = config.count(["max_position_embeddings"], 32768);
-  const rope = config.object(["rope_scaling"]) ?? config.object(["rope_parameters"]);
   return {
     dModel,
     vocabSize: config.count(["vocab_size"], defaults.vocabSize),
@@ -70,7 +68,6 @@ export function readQwenHybrid(
     rotation: readRotation(config, { headDim, partial: 0.25, maxPositions }),
     tied: config.boolean(["tie_word_embeddings"], false),
     maxPositions,
-    theta: (rope?.has("rope_theta") ? rope : config).positive(["rope_theta"], 10_000),
   };
 }
 
@@ -157,8 +154,6 @@ export function readQwenHybridGguf(
   const nValueHead = config.count("ssm.time_step_rank");
   const headDimV = config.count("ssm.inner_size") / nValueHead;
   requireGeometry(Number.isInteger(headDimV), `value heads of ${headDimV}`);
-  if (config.string("rope.scaling.type", "none") !== "none")
-    throw config.unsupported("rope.scaling.type", "none");
   const experts = config.has("expert_count") ? ggufExperts(config, dModel) : null;
   return {
     dModel,
@@ -192,13 +187,7 @@ export function readQwenHybridGguf(
       bias: false,
       eps,
     },
-    rotation: {
-      frequencies: plainFrequencies(
-        config.positive("rope.freq_base", 10_000),
-        config.count("rope.dimension_count", headDim),
-      ),
-      scale: 1,
-    },
+    rotation: readGgufRotation(config, headDim),
     tied: !tensors.has("output.weight"),
   };
 }
@@ -242,8 +231,7 @@ export function describeQwenHybrid(
     interval > 0 &&
     mixers.every((mixer, i) => (mixer === "attention") === ((i + 1) % interval === 0));
   const [feedForward] = feedForwards;
-  const rotaryDim = 2 * c.rotation.frequencies.length;
-  const plain = plainFrequencies(c.theta, rotaryDim);
+  const rope = c.rotation.gguf;
   if (
     !regular ||
     feedForward === undefined ||
@@ -251,8 +239,8 @@ export function describeQwenHybrid(
     delta.headDimK !== delta.headDimV ||
     attention.bias ||
     c.act !== "silu" ||
-    c.rotation.scale !== 1 ||
-    !plain.every((frequency, i) => frequency === c.rotation.frequencies[i])
+    // Of an odd number of columns llama.cpp turns one less.
+    rope?.["rope.dimension_count"] !== 2 * c.rotation.frequencies.length
   )
     return undefined;
   return {
@@ -266,8 +254,7 @@ export function describeQwenHybrid(
       "attention.key_length": attention.headDim,
       "attention.value_length": attention.headDim,
       "attention.layer_norm_rms_epsilon": c.eps,
-      "rope.freq_base": c.theta,
-      "rope.dimension_count": rotaryDim,
+      ...rope,
       full_attention_interval: interval,
       "ssm.conv_kernel": delta.dConv,
       "ssm.state_size": delta.headDimK,
