@@ -153,6 +153,7 @@ export const opTrials: Readonly<Record<string, Run>> = {
   },
   "linear, one row of f16": (backend) => linearTrial(backend, 1, "f16"),
   "linear, three rows of bf16": (backend) => linearTrial(backend, 3, "bf16"),
+  "linear, one row of q5_k": (backend) => linearTrial(backend, 1, "q5_k", 512),
   "linear, 33 rows of f32": (backend) => linearTrial(backend, 33, "f32"),
   "causal-conv1d": (backend) => {
     const random = seeded(5);
@@ -186,22 +187,23 @@ function linearTrial(
   backend: Backend,
   length: number,
   dtype: WeightDType,
+  cols = 96,
 ): Promise<OpResult<string>> {
   const random = seeded(4);
   return runOp(backend, {
     batch: 1,
     length,
     inputs: {
-      x: { cols: 96, values: random.normal(length * 96) },
+      x: { cols, values: random.normal(length * cols) },
       residual: { cols: 65, values: random.normal(length * 65) },
     },
     states: {},
     weights: {
       weight: {
         rows: 65,
-        cols: 96,
+        cols,
         dtype,
-        values: randomPacked(random, dtype, 65, 96, 0.1),
+        values: randomPacked(random, dtype, 65, cols, 0.1),
         use: "matrix",
       },
     },

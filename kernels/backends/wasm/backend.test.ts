@@ -7,10 +7,11 @@ import { rmsNorm } from "../../ops/rms-norm/rms-norm.ts";
 import { ssd } from "../../ops/ssd/ssd.ts";
 import { recordPlan } from "../../plan/recorder.ts";
 import type { Backend, ThreadPort } from "../../spec/backend.ts";
-import type { WeightDType } from "../../spec/dtype.ts";
+import { packedRowBytes, type WeightDType } from "../../spec/dtype.ts";
 import type { StateLayout, Weight } from "../../spec/tensor.ts";
 import { split } from "../../spec/views.ts";
 import { expectAllClose } from "../../testing/all-close.ts";
+import { runOp } from "../../testing/op-runner.ts";
 import { randomPacked } from "../../testing/pack.ts";
 import { seeded } from "../../testing/seeded.ts";
 import { spawnTestThread } from "../../testing/test-thread.ts";
@@ -131,6 +132,65 @@ async function runBlock(
   state.release();
   return outputs;
 }
+
+describe("weights in blocks", () => {
+  const COLS = 512;
+
+  test.each(["q8_0", "q4_0", "q4_k", "q5_k", "q6_k"] as const)(
+    "take the file's bytes and 6 % more at most, and give each row of %s alone what it gives among others",
+    async (dtype) => {
+      const backend = await open(1);
+      const random = seeded(5);
+      const [rows, length] = [64, 6];
+      const values = randomPacked(random, dtype, rows, COLS, 0.1);
+      const x = random.normal(length * COLS);
+      const multiply = async (count: number, from: number): Promise<Float32Array> => {
+        const { y } = await runOp(backend, {
+          batch: 1,
+          length: count,
+          inputs: { x: { cols: COLS, values: x.slice(from * COLS, (from + count) * COLS) } },
+          states: {},
+          weights: { weight: { rows, cols: COLS, dtype, values } },
+          record: (k, { inputs, weights }) => linear(k, inputs.x, weights.weight),
+        });
+        return y;
+      };
+      const all = await multiply(length, 0);
+      expect(backend.memory().weights).toBeLessThan(1.06 * values.byteLength);
+      for (let row = 0; row < length; row++)
+        expect(await multiply(1, row)).toEqual(all.slice(row * rows, (row + 1) * rows));
+    },
+  );
+
+  test.each([
+    { dtype: "f16", at: 6 },
+    { dtype: "q8_0", at: 34 },
+    { dtype: "q4_0", at: 18 },
+    { dtype: "q4_k", at: 146 },
+    { dtype: "q5_k", at: 176 },
+    { dtype: "q6_k", at: 418 },
+  ] as const)("are refused where a factor of $dtype is infinite", async ({ dtype, at }) => {
+    const backend = await open(1);
+    const values = randomPacked(seeded(5), dtype, 3, COLS, 0.1);
+    new DataView(values.buffer).setUint16(at, 0xfc00, true);
+    const rowBytes = packedRowBytes(dtype, COLS);
+    const upload = backend.uploadWeight(
+      { name: "w", dtype, rows: 3, cols: COLS, use: "matrix" },
+      async (first, count) => values.slice(first * rowBytes, (first + count) * rowBytes),
+    );
+    await expect(upload).rejects.toMatchObject({ name: "KernelError", code: "dtype" });
+    expect(backend.memory().weights).toBe(0);
+  });
+
+  test("are refused where a row is not whole blocks", async () => {
+    const backend = await open(1);
+    const upload = backend.uploadWeight(
+      { name: "w", dtype: "q4_k", rows: 3, cols: 128, use: "matrix" },
+      async () => new Uint8Array(3 * 72),
+    );
+    await expect(upload).rejects.toMatchObject({ name: "KernelError", code: "shape" });
+  });
+});
 
 describe("threads", () => {
   test.each(["f32", "f16", "bf16", "q8_0"] as const)(

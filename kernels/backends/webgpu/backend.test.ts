@@ -4,7 +4,9 @@ import { linear } from "../../ops/linear/linear.ts";
 import { recordPlan } from "../../plan/recorder.ts";
 import type { Backend } from "../../spec/backend.ts";
 import { expectAllClose } from "../../testing/all-close.ts";
+import { expectLikeReference } from "../../testing/compare.ts";
 import { opTrials } from "../../testing/op-trials.ts";
+import { randomPacked } from "../../testing/pack.ts";
 import { seeded } from "../../testing/seeded.ts";
 import { softwareGpu } from "../../testing/software-gpu.ts";
 import type { ReadRows, StateLayout } from "../../spec/tensor.ts";
@@ -122,6 +124,7 @@ describe("a GPU without subgroups", () => {
     "gated-rms-norm",
     "linear, one row of f16",
     "linear, three rows of bf16",
+    "linear, one row of q5_k",
     "ssd, decode",
     "rms-norm, by groups",
     "layer-norm",
@@ -162,6 +165,25 @@ describe("a weight larger than a binding", () => {
       gpuWith(await softwareGpu(), { limits: { maxStorageBufferBindingSize: 14 * 256 } }),
     );
     expect(await lookUpAndMultiply(split, table, cols, ids)).toEqual(expected);
+    await split.release();
+  });
+
+  test("is split with what its blocks share", async () => {
+    const [rows, cols] = [80, 256];
+    const random = seeded(8);
+    const values = randomPacked(random, "q6_k", rows, cols, 0.05);
+    // A row has 128 bytes of values and 84 of scales and further bits: 36 rows a part.
+    const split = await open(
+      gpuWith(await softwareGpu(), { limits: { maxStorageBufferBindingSize: 8000 } }),
+    );
+    await expectLikeReference(split, {
+      batch: 1,
+      length: 2,
+      inputs: { x: { cols, values: random.normal(2 * cols) } },
+      states: {},
+      weights: { weight: { rows, cols, dtype: "q6_k", values } },
+      record: (k, { inputs, weights }) => linear(k, inputs.x, weights.weight),
+    });
     await split.release();
   });
 

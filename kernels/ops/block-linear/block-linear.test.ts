@@ -84,6 +84,13 @@ forEachBackend("block-linear", (backend) => {
     );
   });
 
+  test.each(["q4_0", "q4_k", "q5_k", "q6_k"] as const)("takes %s weights", async (dtype) => {
+    for (const length of [1, 6]) {
+      const size = { batch: 1, length, nBlock: 3, inputs: 256, outputs: 7 };
+      await expectLikeReference(backend(), trial(size, dtype));
+    }
+  });
+
   test.each(["f32", "f16", "bf16"] as const)("takes %s blocks of any width", async (dtype) => {
     const one = { batch: 1, length: 1, nBlock: 7, inputs: 1, outputs: 1 };
     const odd = { batch: 2, length: 5, nBlock: 5, inputs: 13, outputs: 7 };
