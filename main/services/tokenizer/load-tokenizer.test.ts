@@ -54,6 +54,24 @@ describe("loadTokenizer", () => {
     expect(await firstTurn()).toBe("Q:hiA:");
   });
 
+  it("takes the bytes themselves where the vocabulary is 256 and nothing else is said", async () => {
+    await writeFile(
+      join(folder, "config.json"),
+      JSON.stringify({ d_model: 8, n_layer: 1, vocab_size: 256, ssm_cfg: {} }),
+    );
+    const { tokenizer } = await loadTokenizer(folder);
+    const text = "Tarn: a\tλ 🜂\r\n\0 ";
+    const bytes = [...new TextEncoder().encode(text)];
+    expect([...(await tokenizer.encode(text, { special: true }))]).toEqual(bytes);
+    expect([...(await tokenizer.encodeText(text, { first: true }))]).toEqual(bytes);
+    expect(await tokenizer.decode(bytes, { skipSpecial: true })).toBe(text);
+    expect(tokenizer.vocabSize).toBe(256);
+    const every = Array.from({ length: 256 }, (_, byte) => byte);
+    expect(await tokenizer.decode(every, { skipSpecial: false })).toBe(
+      new TextDecoder().decode(Uint8Array.from(every)),
+    );
+  });
+
   it("refuses a broken GGUF file and a missing one with typed errors", async () => {
     await writeFile(join(folder, "x.gguf"), "GGUF but nothing behind it, in fact");
     await expect(loadTokenizer(join(folder, "x.gguf"))).rejects.toMatchObject({ code: "weights" });

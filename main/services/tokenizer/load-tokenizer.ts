@@ -1,9 +1,11 @@
 import { open, readdir, readFile, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { z } from "zod";
+import { parseConfig } from "../../../models/weights/config.ts";
 import { WeightsError } from "../../../models/weights/errors.ts";
 import { readGgufMetadata } from "../../../models/weights/gguf.ts";
 import type { GgufMetadata } from "../../../models/weights/gguf-metadata.ts";
+import { BYTE_VOCABULARY, byteTokenizer } from "../../../models/tokenizer/byte-tokenizer.ts";
 import { ggufTokenizer } from "../../../models/tokenizer/gguf-tokenizer.ts";
 import { rwkvTokenizer } from "../../../models/tokenizer/rwkv-tokenizer.ts";
 import { TokenizerError } from "../../../models/tokenizer/tokenizer-metadata.ts";
@@ -76,7 +78,8 @@ type Settings = z.infer<typeof settingsSchema>;
 export async function readFolder(folder: string): Promise<TokenizerFiles> {
   const json =
     (await readText(join(folder, "tokenizer.json"), MAX_TOKENIZER_BYTES)) ??
-    (await readRwkvVocabulary(folder));
+    (await readRwkvVocabulary(folder)) ??
+    ((await readsBytes(folder)) ? JSON.stringify(byteTokenizer()) : null);
   if (json === null) {
     // A folder may hold one GGUF model instead of a Hugging Face one; its first part describes it.
     const [gguf, another] = firstParts(await readdir(folder));
@@ -126,6 +129,19 @@ async function readRwkvVocabulary(folder: string): Promise<string | null> {
     special,
   }));
   return asTarnError(() => JSON.stringify(rwkvTokenizer(text, tokens, name)));
+}
+
+/** Whether the model's vocabulary is the 256 bytes: such models (MambaByte) come without a tokenizer. */
+async function readsBytes(folder: string): Promise<boolean> {
+  const text = await readText(join(folder, "config.json"), MAX_SETTINGS_BYTES);
+  if (text === null) return false;
+  try {
+    const config = parseConfig(new TextEncoder().encode(text), "config.json");
+    return config["vocab_size"] === BYTE_VOCABULARY;
+  } catch (error) {
+    if (!(error instanceof WeightsError)) throw error;
+    throw new TarnError("weights", error.message, { file: error.file, kind: error.code }, error);
+  }
 }
 
 function defaultTemplate(settings: Settings): string | null {
