@@ -37,6 +37,7 @@ import {
 import {
   ggufKnowsMamba2Mixer,
   ggufMamba2Fields,
+  ggufMamba2Shapes,
   readMamba2Fields,
 } from "./blocks/mamba2-fields.ts";
 import {
@@ -236,6 +237,7 @@ function ggufDescription(c: BambaConfig): GgufDescription | null {
       "rope.scaling.finetuned": true,
       ...ggufMamba2Fields(mamba),
     },
+    shapes: ggufMamba2Shapes(mamba),
   };
 }
 

@@ -8,6 +8,7 @@ import { neighbourOrder, plainAttention, type AttentionShape } from "./blocks/at
 import {
   ggufKnowsMamba2Mixer,
   ggufMamba2Fields,
+  ggufMamba2Shapes,
   readGgufMamba2Fields,
   readMamba2Fields,
 } from "./blocks/mamba2-fields.ts";
@@ -238,5 +239,6 @@ export function ggufDescription(c: GraniteConfig): GgufDescription | null {
             expert_shared_feed_forward_length: c.dFf,
           }),
     },
+    shapes: ggufMamba2Shapes(mamba),
   };
 }

@@ -8,6 +8,7 @@ import { plainAttention, type AttentionShape } from "./blocks/attention.ts";
 import {
   ggufKnowsMamba2Mixer,
   ggufMamba2Fields,
+  ggufMamba2Shapes,
   readGgufMamba2Fields,
 } from "./blocks/mamba2-fields.ts";
 import type { Mamba2MixerShape } from "./blocks/mamba2-mixer.ts";
@@ -228,6 +229,7 @@ export function ggufDescription(c: NemotronHConfig): GgufDescription | null {
       [DT_MIN]: mamba.dtLimit[0],
       ...(withExperts ? ggufExpertFields(c) : {}),
     },
+    shapes: ggufMamba2Shapes(mamba),
   };
 }
 

@@ -1,7 +1,7 @@
 /** The fields of configurations that describe a Mamba-2 mixer, as several hybrids spell them. */
 import type { Activation } from "../../../kernels/spec/activations.ts";
 import type { TensorSource } from "../../weights/source.ts";
-import { requireGeometry } from "../architecture.ts";
+import { requireGeometry, type GgufDescription } from "../architecture.ts";
 import type { ConfigFields } from "../config-fields.ts";
 import type { GgufFields } from "../gguf-fields.ts";
 import { dInnerOf, type Mamba2MixerShape } from "./mamba2-mixer.ts";
@@ -101,5 +101,14 @@ export function ggufMamba2Fields(c: Mamba2MixerShape): Readonly<Record<string, n
     "ssm.group_count": c.nGroup,
     // llama.cpp keeps the number of heads in this field.
     "ssm.time_step_rank": c.nHead,
+  };
+}
+
+/** The shapes of a mixer's tables in a GGUF file, for `GgufDescription.shapes`. */
+export function ggufMamba2Shapes(c: Mamba2MixerShape): NonNullable<GgufDescription["shapes"]> {
+  return {
+    ssm_a: [c.nHead, 1],
+    ssm_d: [c.nHead, 1],
+    "ssm_norm.weight": [c.nGroup, dInnerOf(c) / c.nGroup],
   };
 }
