@@ -229,6 +229,22 @@ forEachBackend("attention", (backend) => {
     expectAllClose(cut, whole, { absolute: 1e-5, relative: 0 }, "y");
   });
 
+  test("lets infinities and NaN through f16 slots", async () => {
+    const single = { ...heads, nHead: 1, nKvHead: 1, headDimV: 9, positions: [1], length: 1 };
+    const { states, ...rest } = trial({ ...single, dtype: "f16" });
+    const odd = [Infinity, NaN, 65504, -70_000, 6e-8, -0, 1e-5, 2049, NaN];
+    const { y } = await runOp(backend(), {
+      ...rest,
+      states: {
+        keys: states.keys,
+        values: { shape: [1, 9], dtype: "f16", sequences: [Float32Array.from(odd)] },
+      },
+    });
+    expect(Array.from(y, (value) => Number.isFinite(value))).toEqual(
+      [0, 0, 1, 0, 1, 1, 1, 1, 0].map(Boolean),
+    );
+  });
+
   test("refuses a slot that grows together with a window", async () => {
     const { states, ...rest } = trial({ ...heads, positions: [1], length: 1 });
     const windowed = runOp(backend(), {

@@ -1,5 +1,6 @@
 // Slots that grow, as backends/wasm/growing-slot.ts lays them out: a table of (B) lists of pages (head, token, headDim); and f16.
 import { loadSome } from "../../wasm/slices.wasm";
+import { highF16, lowF16 } from "../linear/packed.wasm";
 
 /** Tokens of a page. */
 export const PAGE_TOKENS: i32 = 64;
@@ -17,25 +18,38 @@ export function expandRows(from: usize, fromRow: usize, half: bool, rows: i32, c
   const toRow = <usize>padded << 2;
   for (let row = 0; row < rows; row++) {
     if (half) expandHalves(from, cols, to);
-    else memory.copy(to, from, <usize>cols << 2);
-    memory.fill(to + (<usize>cols << 2), 0, <usize>(padded - cols) << 2);
+    else copyFloats(from, cols, to);
+    for (let i = cols; i < padded; i++) store<f32>(to + (<usize>i << 2), 0);
     from += fromRow;
     to += toRow;
   }
 }
 
-/** `to` has room for a whole number of vectors. */
+/** For a head's values, of which there are too few for a call of memory.copy. */
+function copyFloats(from: usize, count: i32, to: usize): void {
+  let i = 0;
+  for (; i + 4 <= count; i += 4) v128.store(to + (<usize>i << 2), v128.load(from + (<usize>i << 2)));
+  for (; i < count; i++) store<f32>(to + (<usize>i << 2), load<f32>(from + (<usize>i << 2)));
+}
+
 function expandHalves(from: usize, count: i32, to: usize): void {
+  const exponent = i16x8.splat(0x7c00);
+  let special = i16x8.splat(0);
   let i = 0;
   for (; i + 8 <= count; i += 8) {
     const halves = v128.load(from + (<usize>i << 1)), out = to + (<usize>i << 2);
-    v128.store(out, fromHalves(i32x4.extend_low_i16x8_u(halves)));
-    v128.store(out, fromHalves(i32x4.extend_high_i16x8_u(halves)), 16);
+    special = v128.or(special, i16x8.eq(v128.and(halves, exponent), exponent));
+    v128.store(out, lowF16(halves));
+    v128.store(out, highF16(halves), 16);
   }
-  for (; i < count; i++) {
-    const half = i32x4.splat(load<u16>(from + (<usize>i << 1)));
-    store<f32>(to + (<usize>i << 2), f32x4.extract_lane(fromHalves(half), 0));
-  }
+  // The fast conversion knows neither infinities nor NaN.
+  if (v128.any_true(special)) i = 0;
+  for (; i < count; i++) store<f32>(to + (<usize>i << 2), valueOfHalf(load<u16>(from + (<usize>i << 1))));
+}
+
+function valueOfHalf(bits: u32): f32 {
+  if ((bits & 0x7c00) == 0x7c00) return reinterpret<f32>((bits & 0x8000) << 16 | 0x7f800000 | (bits & 0x3ff) << 13);
+  return f32x4.extract_lane(lowF16(i16x8.splat(<i16>bits)), 0);
 }
 
 /** Rounds `count` f32 to f16, ties to even, beyond 65504 to infinity. */
@@ -48,15 +62,6 @@ export function storeHalves(from: usize, count: i32, to: usize): void {
   store<u16>(to, i16x8.extract_lane_u(last, 0));
   if (count - i > 1) store<u16>(to, i16x8.extract_lane_u(last, 1), 2);
   if (count - i > 2) store<u16>(to, i16x8.extract_lane_u(last, 2), 4);
-}
-
-/** The fields move to f32's places; times 2^112 for the biases (127 − 15), which makes subnormals right too. */
-@inline
-function fromHalves(bits: v128): v128 {
-  const size = i32x4.shl(v128.and(bits, i32x4.splat(0x7fff)), 13);
-  const finite = f32x4.mul(size, i32x4.splat(0x77800000));
-  const value = v128.bitselect(v128.or(size, i32x4.splat(0x7f800000)), finite, i32x4.ge_u(size, i32x4.splat(0x0f800000)));
-  return v128.or(value, i32x4.shl(v128.and(bits, i32x4.splat(0x8000)), 16));
 }
 
 /**
