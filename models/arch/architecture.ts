@@ -53,6 +53,8 @@ export interface GgufDescription {
    * { ssm_a: [nHead, 1] }. Experts ("…_exps.weight") are (expert_count, R, K) without being named.
    */
   readonly shapes?: Readonly<Record<string, readonly number[]>>;
+  /** Matrices that llama.cpp has multiplied already: by a number, or each row by its own. Names without `blk.i.`. */
+  readonly factors?: Readonly<Record<string, number | readonly number[]>>;
   /** Tensors that llama.cpp asks for and nothing here loads: each name's values are another's. */
   readonly copies?: Readonly<Record<string, string>>;
 }

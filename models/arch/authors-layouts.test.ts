@@ -207,6 +207,36 @@ function hybrid(): PlainCase {
   };
 }
 
+/** arXiv:2401.13660 §3: Mamba over UTF-8 bytes. */
+function mambaByte(): PlainCase {
+  const dModel = 16;
+  const layer = (i: number): string => `backbone.layers.${i}.`;
+  const tensors = randomTensors(
+    {
+      "backbone.embedding.weight": [256, dModel],
+      ...mambaShapes(`${layer(0)}mixer.`, dModel, 16),
+      ...mambaShapes(`${layer(1)}mixer.`, dModel, 16),
+      [`${layer(0)}norm.weight`]: [dModel],
+      [`${layer(1)}norm.weight`]: [dModel],
+      "backbone.norm_f.weight": [dModel],
+    },
+    84,
+  );
+  const w = named(tensors);
+  const ids = [...new TextEncoder().encode("Tarn: λ 🜂")];
+  const table = w("backbone.embedding.weight");
+  let x = plainEmbedding(table, ids);
+  for (const i of [0, 1]) {
+    const normed = plainRmsNorm(x, w(`${layer(i)}norm.weight`));
+    x = plainSum(x, plainMamba(normed, named(tensors, `${layer(i)}mixer.`)));
+  }
+  return {
+    files: folder({ d_model: dModel, n_layer: 2, vocab_size: 256, ssm_cfg: {} }, tensors),
+    ids,
+    logits: plainLinear(plainRmsNorm(x, w("backbone.norm_f.weight")), table),
+  };
+}
+
 /** arXiv:2401.04081 §3.2: the best expert's output times its probability. */
 function moeMamba(): PlainCase {
   const dModel = 20;
@@ -278,6 +308,7 @@ function switched(token: readonly number[], w: (name: string) => TestTensor): re
 const PLAIN: readonly (readonly [string, () => PlainCase])[] = [
   ["Codestral Mamba from params.json and consolidated.safetensors", codestral],
   ["a hybrid with attention, layer norms and MLPs", hybrid],
+  ["MambaByte", mambaByte],
   ["MoE-Mamba", moeMamba],
 ];
 

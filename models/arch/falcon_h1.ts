@@ -11,20 +11,10 @@ import { gate } from "../../kernels/ops/gate/gate.ts";
 import { linear } from "../../kernels/ops/linear/linear.ts";
 import { rmsNorm } from "../../kernels/ops/rms-norm/rms-norm.ts";
 import { scaledAdd } from "../../kernels/ops/scaled-add/scaled-add.ts";
-import type { Activation } from "../../kernels/spec/activations.ts";
 import type { Recorder } from "../../kernels/spec/op.ts";
 import type { StateLayout, Tensor, Weight } from "../../kernels/spec/tensor.ts";
 import { lastRows, split } from "../../kernels/spec/views.ts";
-import type { JsonObject } from "../weights/json.ts";
-import {
-  noGguf,
-  requireGeometry,
-  requireLayers,
-  type Architecture,
-  type Model,
-  type RecordRun,
-  type RunOptions,
-} from "./architecture.ts";
+import { type Architecture, type Model, type RecordRun, type RunOptions } from "./architecture.ts";
 import {
   ATTENTION_NAMES,
   attentionLayer,
@@ -32,7 +22,6 @@ import {
   loadAttention,
   loadRotation,
   requireHeads,
-  type AttentionShape,
   type AttentionWeights,
   type RotationWeights,
 } from "./blocks/attention.ts";
@@ -41,46 +30,17 @@ import {
   mamba2Mixer,
   mamba2MixerSlots,
   requireMamba2Mixer,
-  type Mamba2MixerShape,
   type Mamba2MixerWeights,
 } from "./blocks/mamba2-mixer.ts";
 import { loadMlp, type MlpWeights } from "./blocks/mlp.ts";
-import { readActivation } from "./blocks/read-activation.ts";
-import { readRotation, type Rotation } from "./blocks/rope-frequencies.ts";
-import { ConfigFields } from "./config-fields.ts";
+import {
+  falconH1Gguf,
+  projectionFactors,
+  readFalconH1,
+  readGgufFalconH1,
+  type FalconH1Config,
+} from "./falcon_h1-config.ts";
 import type { WeightLoader } from "./weight-loader.ts";
-
-/** What is multiplied where, [1] table 5; 1 for nothing. */
-interface Multipliers {
-  readonly embedding: number;
-  readonly head: number;
-  readonly attentionIn: number;
-  readonly attentionOut: number;
-  readonly key: number;
-  readonly ssmIn: number;
-  readonly ssmOut: number;
-  /** Of the mixer's z, x, B, C and dt. */
-  readonly ssm: readonly [z: number, x: number, B: number, C: number, dt: number];
-  /** Before the MLP's activation, and behind its output. */
-  readonly mlp: readonly [gate: number, down: number];
-}
-
-interface FalconH1Config {
-  readonly nLayer: number;
-  readonly dModel: number;
-  readonly dFf: number;
-  readonly vocabSize: number;
-  readonly eps: number;
-  readonly act: Activation;
-  readonly mlpBias: boolean;
-  readonly mamba: Mamba2MixerShape;
-  /** Its scale is without the multipliers. */
-  readonly attention: AttentionShape;
-  readonly rotation: Rotation;
-  readonly multipliers: Multipliers;
-  /** The head is the embedding. */
-  readonly tied: boolean;
-}
 
 interface LayerWeights {
   readonly norm: Weight; //   (1, dModel)
@@ -204,18 +164,6 @@ const NAMES = {
   },
 } as const;
 
-/** Factors of the mixer's projected columns: z, x, B, C, dt. */
-function projectionFactors({ mamba, multipliers }: FalconH1Config): Float32Array<ArrayBuffer> {
-  const { nHead, headDim, nGroup, dState } = mamba;
-  const widths = [nHead * headDim, nHead * headDim, nGroup * dState, nGroup * dState, nHead];
-  const input = mamba.projectionBias ? 1 : multipliers.ssmIn;
-  return Float32Array.from(
-    widths.flatMap((width, part) =>
-      Array.from({ length: width }, () => (multipliers.ssm[part] ?? 1) * input),
-    ),
-  );
-}
-
 async function loadWeights(c: FalconH1Config, from: WeightLoader): Promise<FalconH1Weights> {
   const { dModel, dFf, vocabSize } = c;
   const name = NAMES[from.format];
@@ -251,119 +199,20 @@ async function loadWeights(c: FalconH1Config, from: WeightLoader): Promise<Falco
 function model(c: FalconH1Config): Model {
   requireMamba2Mixer(c.mamba);
   requireHeads(c.attention);
+  const gguf = falconH1Gguf(c);
   return {
     modelType: "falcon_h1",
     nLayer: c.nLayer,
     dModel: c.dModel,
     vocabSize: c.vocabSize,
     layout: stateLayout(c),
+    ...(gguf === null ? {} : { gguf }),
     load: async (loader) => recordFalconH1(c, await loadWeights(c, loader)),
   };
 }
 
-/** The multipliers' fields; what is not there is 1. */
-function readMultipliers(config: ConfigFields): Multipliers {
-  const one = (field: string): number => config.number([field], 1);
-  const list = (field: string, length: number): readonly number[] => {
-    const values = config.numbers([field]) ?? Array.from({ length }, () => 1);
-    requireGeometry(values.length === length, `${values.length} ${field}, not ${length}`);
-    return values;
-  };
-  const [z = 1, x = 1, B = 1, C = 1, dt = 1] = list("ssm_multipliers", 5);
-  const [gateFactor = 1, downFactor = 1] = list("mlp_multipliers", 2);
-  return {
-    embedding: one("embedding_multiplier"),
-    head: one("lm_head_multiplier"),
-    attentionIn: one("attention_in_multiplier"),
-    attentionOut: one("attention_out_multiplier"),
-    key: one("key_multiplier"),
-    ssmIn: one("ssm_in_multiplier"),
-    ssmOut: one("ssm_out_multiplier"),
-    ssm: [z, x, B, C, dt],
-    mlp: [gateFactor, downFactor],
-  };
-}
-
-function readMixer(
-  config: ConfigFields,
-  c: { readonly dModel: number; readonly eps: number; readonly act: Activation },
-): Mamba2MixerShape {
-  const { dModel, eps, act } = c;
-  // null asks for mamba_expand; 1024 is the default of a field that is not there.
-  const dInner = config.isNull("mamba_d_ssm")
-    ? Math.trunc(config.positive(["mamba_expand"], 2) * dModel)
-    : config.count(["mamba_d_ssm"], 1024);
-  const nHead = config.count(["mamba_n_heads"], 128);
-  const headDim =
-    !config.has("mamba_d_head") || config.is("mamba_d_head", "auto")
-      ? Math.floor(dInner / nHead)
-      : config.count(["mamba_d_head"]);
-  requireGeometry(
-    nHead * headDim === dInner,
-    `mamba_d_ssm is ${dInner}, but mamba_n_heads · mamba_d_head is ${nHead * headDim}`,
-  );
-  const nGroup = config.count(["mamba_n_groups"], 1);
-  const normFirst = config.boolean(["mamba_norm_before_gate"], true);
-  return {
-    dModel,
-    nHead,
-    headDim,
-    nGroup,
-    dState: config.count(["mamba_d_state"], 256),
-    dConv: config.count(["mamba_d_conv"], 4),
-    chunkSize: config.count(["mamba_chunk_size"], 256),
-    projectionBias: config.boolean(["mamba_proj_bias"], false),
-    outBias: config.boolean(["projectors_bias"], false),
-    convBias: config.boolean(["mamba_conv_bias"], true),
-    act,
-    dtLimit: config.range(["time_step_limit"], [0, Infinity]),
-    output: !config.boolean(["mamba_rms_norm"], false)
-      ? "gate"
-      : normFirst
-        ? "norm-gate"
-        : "gate-norm",
-    normEps: eps,
-    normGroupSize: dInner / nGroup,
-  };
-}
-
-function fromConfig(json: JsonObject): Model {
-  const config = new ConfigFields(json);
-  const dModel = config.count(["hidden_size"], 4096);
-  const eps = config.positive(["rms_norm_eps"], 1e-5);
-  const act = readActivation(config, ["hidden_act"], "silu");
-  const nHead = config.count(["num_attention_heads"], 32);
-  const headDim = config.count(["head_dim"], Math.floor(dModel / nHead));
-  const attentionBias = config.boolean(["attention_bias"], false);
-  return model({
-    nLayer: requireLayers(config.count(["num_hidden_layers"], 32)),
-    dModel,
-    dFf: config.count(["intermediate_size"], 14_336),
-    vocabSize: config.count(["vocab_size"], 128_000),
-    eps,
-    act,
-    mlpBias: config.boolean(["mlp_bias"], false),
-    mamba: readMixer(config, { dModel, eps, act }),
-    attention: {
-      dIn: dModel,
-      dOut: dModel,
-      nHead,
-      nKvHead: config.isNull("num_key_value_heads")
-        ? nHead
-        : config.count(["num_key_value_heads"], 8),
-      headDim,
-      scale: headDim ** -0.5,
-      softCap: null,
-      window: null,
-      qkvBias: attentionBias,
-      outBias: attentionBias,
-      qkNorm: null,
-    },
-    rotation: readRotation(config, { headDim, partial: null, maxPositions: 8192 }),
-    multipliers: readMultipliers(config),
-    tied: config.boolean(["tie_word_embeddings"], false),
-  });
-}
-
-/** `model_type` "falcon_h1". */
-export const falconH1: Architecture = { fromConfig, fromGguf: noGguf("falcon_h1") };
+/** `model_type` "falcon_h1", in GGUF "falcon-h1". */
+export const falconH1: Architecture = {
+  fromConfig: (json) => model(readFalconH1(json)),
+  fromGguf: (metadata, tensors) => model(readGgufFalconH1(metadata, tensors)),
+};

@@ -35,6 +35,7 @@ export const architectures: ReadonlyMap<string, Architecture> = new Map(
     bamba,
     codestral_mamba: codestralMamba,
     falcon_h1: falconH1,
+    "falcon-h1": falconH1,
     falcon_mamba: falconMamba,
     granitemoehybrid: graniteMoeHybrid,
     granitehybrid: graniteMoeHybrid,

@@ -79,7 +79,7 @@ export async function planConversion(
     );
   }
   const planned = await planTensors(model, source);
-  const tensors = [...planned, ...copies(planned, gguf)];
+  const tensors = [...planned, ...copies(planned, gguf)].map((tensor) => multiplied(tensor, gguf));
   return {
     entries: [
       ["general.architecture", { type: "string", value: gguf.architecture }],
@@ -103,6 +103,29 @@ function copies(planned: readonly PlannedTensor[], gguf: GgufDescription): Plann
       throw new ConversionError(`${name} has the values of ${original}, which is not there`);
     return { ...tensor, name };
   });
+}
+
+/** The tensor with the factors that llama.cpp has in it. */
+function multiplied(tensor: PlannedTensor, gguf: GgufDescription): PlannedTensor {
+  const factors = gguf.factors?.[withoutBlock(tensor.name)];
+  if (factors === undefined) return tensor;
+  const { name, rows, cols } = tensor;
+  if (typeof factors !== "number" && factors.length !== rows)
+    throw new ConversionError(`${name} has ${rows} rows, but ${factors.length} factors`);
+  return {
+    ...tensor,
+    async read(first, count) {
+      const values = await tensor.read(first, count);
+      return values.map((value, i) => {
+        const row = first + Math.floor(i / cols);
+        return value * (typeof factors === "number" ? factors : (factors[row] ?? NaN));
+      });
+    },
+  };
+}
+
+function withoutBlock(name: string): string {
+  return name.replace(/^blk\.\d+\./, "");
 }
 
 /** Fields that llama.cpp reads as floating-point numbers, whole or not. */
@@ -156,7 +179,7 @@ function encode(dtype: WeightDType, values: Float32Array): Uint8Array {
 }
 
 function shapeOf({ name, rows, cols }: PlannedTensor, gguf: GgufDescription): readonly number[] {
-  const shape = gguf.shapes?.[name.replace(/^blk\.\d+\./, "")];
+  const shape = gguf.shapes?.[withoutBlock(name)];
   if (shape !== undefined) {
     if (shape.reduce((product, side) => product * side, 1) === rows * cols) return shape;
     throw new ConversionError(`${name} is (${rows}, ${cols}) and cannot be (${shape.join(", ")})`);
