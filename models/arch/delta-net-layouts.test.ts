@@ -1,0 +1,286 @@
+/**
+ * Gated DeltaNet models in the other forms in which they are published: golden models' tensors, renamed and rearranged here,
+ * give the golden outputs.
+ */
+import { describe, expect, test } from "vitest";
+import { createReferenceBackend } from "../../kernels/backends/reference/backend.ts";
+import { recordPlan } from "../../kernels/plan/recorder.ts";
+import { expectAllClose } from "../../kernels/testing/all-close.ts";
+import { fixtureBytes, fixtureText, loadGolden } from "../../kernels/testing/golden.ts";
+import { LOGITS } from "../../kernels/testing/tolerances.ts";
+import { openConversion } from "../convert/convert.ts";
+import { ggufBytes, type GgufTensor } from "../convert/gguf-writer.ts";
+import { readTensors, safetensorsFile, type TestTensor } from "../testing/stored-tensors.ts";
+import { fixtureModel, loadTestModel } from "../testing/test-model.ts";
+import { memoryFile } from "../weights/memory-file.ts";
+import { openModel } from "../weights/open-model.ts";
+import type { JsonObject } from "../weights/json.ts";
+import type { RandomAccessFile } from "../weights/source.ts";
+import { describeModel } from "./registry.ts";
+import { checkingLoader } from "./weight-loader.ts";
+
+type Tensors = Map<string, TestTensor>;
+
+function fixture(folder: string): { config: JsonObject; tensors: Tensors } {
+  return {
+    config: JSON.parse(fixtureText(`models/${folder}/config.json`)) as JsonObject,
+    tensors: readTensors(fixtureBytes(`models/${folder}/model.safetensors`)),
+  };
+}
+
+function files(config: JsonObject, tensors: Tensors): RandomAccessFile[] {
+  return [
+    memoryFile("config.json", new TextEncoder().encode(JSON.stringify(config))),
+    safetensorsFile(tensors),
+  ];
+}
+
+/** Fails unless the files give the golden logits of `folder`. */
+async function expectGolden(folder: string, given: readonly RandomAccessFile[]): Promise<void> {
+  const golden = loadGolden(`models/${folder}/golden.safetensors`);
+  const model = await loadTestModel(createReferenceBackend(), given);
+  const logits = await model.run(model.createState(1), [golden.i32("p0.input_ids")], {
+    phase: "prefill",
+    logits: "all",
+  });
+  expectAllClose(logits, golden.f32("p0.logits").values, LOGITS, "logits");
+}
+
+function renamed(tensors: Tensors, name: (old: string) => string): Tensors {
+  return new Map([...tensors].map(([old, tensor]) => [name(old), tensor]));
+}
+
+/** Rows of a matrix: row `i` of the result is row `from[i]`. */
+function rowsOf({ shape, values }: TestTensor, from: readonly number[]): TestTensor {
+  const cols = values.length / (shape[0] ?? 1);
+  return {
+    shape: [from.length, ...shape.slice(1)],
+    values: Float32Array.from(
+      from.flatMap((row) => [...values.subarray(row * cols, (row + 1) * cols)]),
+    ),
+  };
+}
+
+function joined(parts: readonly TestTensor[]): TestTensor {
+  return {
+    shape: [
+      parts.reduce((sum, { shape }) => sum + (shape[0] ?? 0), 0),
+      ...(parts[0]?.shape.slice(1) ?? []),
+    ],
+    values: Float32Array.from(parts.flatMap(({ values }) => [...values])),
+  };
+}
+
+function tensor(tensors: Tensors, name: string): TestTensor {
+  const found = tensors.get(name);
+  if (found === undefined) throw new Error(`the fixture has no ${name}`);
+  return found;
+}
+
+function range(first: number, count: number): number[] {
+  return Array.from({ length: count }, (_, i) => first + i);
+}
+
+/** The fixtures' dimensions: two key heads, each with two value heads, all of 12 columns. */
+const HEAD = 12;
+const KEY_HEADS = [0, 1];
+/** Rows of one key head in `in_proj_qkvz`: q, k, two v, two z. */
+const INTERLEAVED = 6 * HEAD;
+
+/** `in_proj_qkvz` and `in_proj_ba` of Qwen3-Next as the four projections of Qwen3.5. */
+function separated(tensors: Tensors): Tensors {
+  const out: Tensors = new Map();
+  for (const [name, value] of tensors) {
+    const at = name.replace(/in_proj_.*/, "");
+    const rows = (first: number, count: number): number[] =>
+      KEY_HEADS.flatMap((head) => range(head * INTERLEAVED + first, count));
+    if (name.endsWith("in_proj_qkvz.weight")) {
+      const qkv = [...rows(0, HEAD), ...rows(HEAD, HEAD), ...rows(2 * HEAD, 2 * HEAD)];
+      out.set(`${at}in_proj_qkv.weight`, rowsOf(value, qkv));
+      out.set(`${at}in_proj_z.weight`, rowsOf(value, rows(4 * HEAD, 2 * HEAD)));
+    } else if (name.endsWith("in_proj_ba.weight")) {
+      out.set(`${at}in_proj_b.weight`, rowsOf(value, [0, 1, 4, 5]));
+      out.set(`${at}in_proj_a.weight`, rowsOf(value, [2, 3, 6, 7]));
+    } else out.set(name, value);
+  }
+  return out;
+}
+
+/** The experts of each layer in two tensors, as the library has them in memory and Qwen3.5 in its files. */
+function fused(tensors: Tensors, nExpert: number): Tensors {
+  const out: Tensors = new Map([...tensors].filter(([name]) => !name.includes(".experts.")));
+  for (const layer of [0, 1, 2, 3]) {
+    const at = `model.layers.${layer}.mlp.experts.`;
+    const expert = (i: number, matrix: string): TestTensor =>
+      tensor(tensors, `${at}${i}.${matrix}_proj.weight`);
+    const stack = (parts: readonly TestTensor[]): TestTensor => {
+      const { shape, values } = joined(parts);
+      return { shape: [nExpert, (shape[0] ?? 0) / nExpert, shape[1] ?? 0], values };
+    };
+    const experts = range(0, nExpert);
+    out.set(
+      `${at}gate_up_proj`,
+      stack(experts.flatMap((i) => [expert(i, "gate"), expert(i, "up")])),
+    );
+    out.set(`${at}down_proj`, stack(experts.map((i) => expert(i, "down"))));
+  }
+  return out;
+}
+
+describe("Qwen3.5", () => {
+  test("within a model that also sees", async () => {
+    const { config, tensors } = fixture("qwen3_5_text");
+    const nested = { model_type: "qwen3_5", text_config: config, tie_word_embeddings: false };
+    const inner = renamed(tensors, (name) => name.replace(/^model\./, "model.language_model."));
+    await expectGolden("qwen3_5_text", files(nested, inner));
+  });
+
+  test("with experts is Qwen3-Next but for its projections", async () => {
+    const { config, tensors } = fixture("qwen3_next");
+    const experts = fused(separated(tensors), 4);
+    await expectGolden("qwen3_next", files({ ...config, model_type: "qwen3_5_moe_text" }, experts));
+  });
+
+  test("ties the head where the decoder's fields or those around them say so", async () => {
+    const { config, tensors } = fixture("qwen3_5_text");
+    tensors.delete("lm_head.weight");
+    for (const given of [
+      { ...config, tie_word_embeddings: true },
+      { model_type: "qwen3_5", text_config: { ...config, tie_word_embeddings: true } },
+      { model_type: "qwen3_5", text_config: config, tie_word_embeddings: true },
+    ]) {
+      const opened = await openModel(files(given, tensors));
+      const model = describeModel(opened.config, opened.tensors);
+      await model.load(checkingLoader(opened.tensors, { quantise: null }));
+    }
+  });
+});
+
+describe("Qwen3-Next", () => {
+  test("with its experts in two tensors", async () => {
+    const { config, tensors } = fixture("qwen3_next");
+    await expectGolden("qwen3_next", files(config, fused(tensors, 4)));
+  });
+
+  test("without experts is Qwen3.5 but for its projections", async () => {
+    const { config, tensors } = fixture("qwen3_5_text");
+    const out: Tensors = new Map();
+    for (const [name, value] of tensors) {
+      const at = name.replace(/in_proj_.*/, "");
+      if (!name.includes("in_proj_")) out.set(name, value);
+      if (!name.endsWith("in_proj_qkv.weight")) continue;
+      const z = tensor(tensors, `${at}in_proj_z.weight`);
+      const qkvz = KEY_HEADS.flatMap((head) => [
+        rowsOf(value, range(head * HEAD, HEAD)),
+        rowsOf(value, range((2 + head) * HEAD, HEAD)),
+        rowsOf(value, range((4 + 2 * head) * HEAD, 2 * HEAD)),
+        rowsOf(z, range(2 * head * HEAD, 2 * HEAD)),
+      ]);
+      const ba = KEY_HEADS.flatMap((head) =>
+        ["b", "a"].map((part) =>
+          rowsOf(tensor(tensors, `${at}in_proj_${part}.weight`), range(2 * head, 2)),
+        ),
+      );
+      out.set(`${at}in_proj_qkvz.weight`, joined(qkvz));
+      out.set(`${at}in_proj_ba.weight`, joined(ba));
+    }
+    const dense = { ...config, model_type: "qwen3_next" };
+    await expectGolden("qwen3_5_text", files({ ...dense, num_experts: 0 }, out));
+    await expectGolden("qwen3_5_text", files({ ...dense, mlp_only_layers: [0, 1, 2, 3] }, out));
+    await expectGolden("qwen3_5_text", files({ ...dense, decoder_sparse_step: 9 }, out));
+  });
+
+  test("in llama.cpp's first files, which kept the projections interleaved", async () => {
+    const { tensors: stored } = fixture("qwen3_next");
+    const { entries, tensors } = await openConversion(fixtureModel("qwen3_next"), "old", "F32");
+    const old = tensors.flatMap((given): GgufTensor[] => {
+      const layer = /^blk\.(\d)\.attn_qkv\.weight$/.exec(given.name)?.[1];
+      if (layer === undefined) return given.name.endsWith("attn_gate.weight") ? [] : [given];
+      const { shape, values } = tensor(
+        stored,
+        `model.layers.${layer}.linear_attn.in_proj_qkvz.weight`,
+      );
+      return [
+        {
+          name: `blk.${layer}.ssm_in.weight`,
+          dtype: "f32",
+          shape,
+          async *pieces() {
+            yield new Uint8Array(values.buffer);
+          },
+        },
+      ];
+    });
+    const pieces: Uint8Array[] = [];
+    for await (const piece of ggufBytes(entries, old)) pieces.push(piece.slice());
+    await expectGolden("qwen3_next", [memoryFile("old.gguf", Buffer.concat(pieces))]);
+  });
+});
+
+describe("OLMo Hybrid", () => {
+  test("by the library's own names, its convolutions in one tensor", async () => {
+    const { config, tensors } = fixture("olmo_hybrid");
+    const own: Tensors = new Map();
+    for (const [name, value] of tensors) {
+      if (name.includes("_conv1d.")) {
+        const at = name.replace(/[qkv]_conv1d.*/, "");
+        const parts = ["q", "k", "v"].map((part) => tensor(tensors, `${at}${part}_conv1d.weight`));
+        own.set(`${at}conv1d.weight`, joined(parts));
+        continue;
+      }
+      const renamedTo = name
+        .replace("attention_layer_norm", "input_layernorm")
+        .replace("feedforward_layer_norm", "post_attention_layernorm");
+      own.set(renamedTo, value);
+    }
+    await expectGolden("olmo_hybrid", files(config, own));
+  });
+
+  test.each([
+    { rope: { rope_theta: null, rope_parameters: null }, positions: false },
+    { rope: { rope_parameters: { rope_theta: null, rope_type: "default" } }, positions: false },
+    { rope: { rope_parameters: null }, positions: true },
+  ])("has positions unless rope_theta is there and null: $rope", async ({ rope, positions }) => {
+    const { config, tensors } = fixture("olmo_hybrid");
+    const opened = await openModel(files({ ...config, ...rope }, tensors));
+    const model = describeModel(opened.config, opened.tensors);
+    const record = await model.load(checkingLoader(opened.tensors, { quantise: null }));
+    const plan = recordPlan({ batch: 1, length: 2 }, model.layout, (k) =>
+      record(k, { logits: "none", phase: "prefill" }),
+    );
+    expect(plan.calls.some(({ op }) => op === "rope")).toBe(positions);
+  });
+});
+
+describe("Kimi Linear", () => {
+  test("as its authors publish it", async () => {
+    const { config, tensors } = fixture("kimi_linear");
+    const published: JsonObject = {
+      ...config,
+      linear_attn_config: {
+        full_attn_layers: [4],
+        kda_layers: [1, 2, 3],
+        head_dim: 12,
+        num_heads: 4,
+        short_conv_kernel_size: 4,
+      },
+      first_k_dense_replace: 1,
+      layer_types: null,
+      mlp_layer_types: null,
+      linear_head_dim: null,
+      linear_num_heads: null,
+      linear_conv_kernel_dim: null,
+    };
+    // Its first layer has an MLP under the name of one.
+    const named = renamed(tensors, (name) =>
+      name.replace("layers.0.block_sparse_moe.", "layers.0.mlp."),
+    );
+    await expectGolden("kimi_linear", files(published, named));
+  });
+
+  test("refuses key heads in another number than heads", async () => {
+    const { config, tensors } = fixture("kimi_linear");
+    const opened = await openModel(files({ ...config, num_key_value_heads: 2 }, tensors));
+    expect(() => describeModel(opened.config, opened.tensors)).toThrow(/num_key_value_heads/);
+  });
+});
