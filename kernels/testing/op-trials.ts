@@ -2,6 +2,7 @@ import { activation } from "../ops/activation/activation.ts";
 import { blockLinear } from "../ops/block-linear/block-linear.ts";
 import { causalConv1d } from "../ops/causal-conv1d/causal-conv1d.ts";
 import { embedding } from "../ops/embedding/embedding.ts";
+import { gatedDelta } from "../ops/gated-delta/gated-delta.ts";
 import { gatedRmsNorm } from "../ops/gated-rms-norm/gated-rms-norm.ts";
 import { gate } from "../ops/gate/gate.ts";
 import { layerNorm } from "../ops/layer-norm/layer-norm.ts";
@@ -180,6 +181,8 @@ export const opTrials: Readonly<Record<string, Run>> = {
   "selective-scan, prefill": (backend) => scanTrial(backend, 70),
   "ssd, decode": (backend) => ssdTrial(backend, 1),
   "ssd, prefill": (backend) => ssdTrial(backend, 21),
+  "gated-delta, a decay a head": (backend) => gatedDeltaTrial(backend, 4),
+  "gated-delta, a decay a channel": (backend) => gatedDeltaTrial(backend, 4 * 33),
   ...rwkvTrials,
 };
 
@@ -232,6 +235,39 @@ function scanTrial(backend: Backend, length: number): Promise<OpResult<string>> 
     },
     record: (k, { inputs, states, weights }) =>
       selectiveScan(k, { ...inputs, ...weights, state: states.state, dtSoftplus: true, nGroup: 1 }),
+  });
+}
+
+function gatedDeltaTrial(backend: Backend, decays: number): Promise<OpResult<string>> {
+  const random = seeded(8);
+  return runOp(backend, {
+    batch: 2,
+    length: 5,
+    inputs: {
+      q: { cols: 2 * 33, values: random.normal(660, 0.2) },
+      k: { cols: 2 * 33, values: random.normal(660, 0.2) },
+      v: { cols: 4 * 18, values: random.normal(720) },
+      dtRaw: { cols: decays, values: random.normal(10 * decays) },
+      betaRaw: { cols: 4, values: random.normal(40) },
+    },
+    states: { state: random.normal(2 * 4 * 33 * 18) },
+    weights: {
+      dtBias: { rows: 1, cols: decays, values: random.uniform(decays, -4, 1) },
+      A: { rows: 1, cols: 4, values: random.uniform(4, -4, -0.1) },
+    },
+    record: (k, { inputs, states, weights }) =>
+      gatedDelta(k, {
+        ...inputs,
+        ...weights,
+        state: states.state,
+        nKeyHead: 2,
+        nValueHead: 4,
+        keyHeads: "grouped",
+        headDimK: 33,
+        headDimV: 18,
+        betaScale: 1,
+        scale: 0.25,
+      }),
   });
 }
 
