@@ -134,7 +134,10 @@ export const engineStatusSchema = z.object({
   weights: z.string().nullable(),
   backend: z.enum(["webgpu", "wasm", "reference"]).nullable(),
   device: z.string().nullable(),
+  /** Of a chat before its first token. */
   stateBytes: z.number().nullable(),
+  /** What each token adds; 0 where the state is constant. */
+  stateBytesPerToken: z.number().nullable(),
   tokensPerSecond: z.number().nullable(),
   /** Sentences to tell once, for example why a backend was left for the next one. */
   notices: z.array(z.string()),

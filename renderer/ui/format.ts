@@ -19,6 +19,11 @@ export function formatBytes(bytes: number): string {
   return `${tenth.format(bytes / 1e9)} GB`;
 }
 
+/** "constant", "+ 24.0 kB a token" */
+export function formatGrowth(bytesPerToken: number): string {
+  return bytesPerToken === 0 ? "constant" : `+ ${formatBytes(bytesPerToken)} a token`;
+}
+
 /** "12 s", "1 min 13 s" */
 export function formatSeconds(seconds: number): string {
   const rounded = Math.max(0, Math.round(seconds));

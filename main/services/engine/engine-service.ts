@@ -50,6 +50,7 @@ const NOTHING: EngineStatus = {
   backend: null,
   device: null,
   stateBytes: null,
+  stateBytesPerToken: null,
   tokensPerSecond: null,
   notices: [],
   error: null,
@@ -127,6 +128,7 @@ export function createEngineService(
         backend: info.device.backend,
         device: info.device.name,
         stateBytes: info.stateBytes,
+        stateBytesPerToken: info.stateBytesPerToken,
         notices: notice === null ? [...info.notices] : [...info.notices, notice],
         error: null,
       });

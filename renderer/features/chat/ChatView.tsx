@@ -181,7 +181,11 @@ export function ChatView({
 
   return (
     <div className="column" onKeyDown={onKeyDown}>
-      <WaterLevel chat={chat} stateBytes={status?.stateBytes ?? null} />
+      <WaterLevel
+        chat={chat}
+        stateBytes={status?.stateBytes ?? null}
+        stateBytesPerToken={status?.stateBytesPerToken ?? 0}
+      />
       <div
         className="scroll flex flex-col"
         ref={log}

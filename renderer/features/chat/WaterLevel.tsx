@@ -1,21 +1,25 @@
 import type { Chat } from "../../../main/contract/dto.ts";
-import { formatBytes, formatCount } from "../../ui/format.ts";
+import { formatBytes, formatCount, formatGrowth } from "../../ui/format.ts";
 
 interface WaterLevelProps {
   readonly chat: Chat | null;
-  /** Bytes of the model's state, the same however much was read. */
+  /** Bytes of the model's state before anything was read. */
   readonly stateBytes: number | null;
+  /** What each token adds; 0 of a model whose state is the same however much was read. */
+  readonly stateBytesPerToken: number;
 }
 
 /** A flat line over everything that was read. Widths are ordered, not to scale. */
-export function WaterLevel({ chat, stateBytes }: WaterLevelProps) {
+export function WaterLevel({ chat, stateBytes, stateBytesPerToken }: WaterLevelProps) {
   const read = chat?.tokensRead ?? 0;
+  const bytes = stateBytes === null ? null : stateBytes + read * stateBytesPerToken;
+  const growth = formatGrowth(stateBytesPerToken);
   // The question about a document that was read whole carries its name too; the line says it once.
   const readWhole = new Set(
     chat?.messages.filter(({ role }) => role === "document").map(({ id }) => id),
   );
   const parts = (chat?.messages ?? []).filter(({ tokens }) => tokens > 0);
-  const size = stateBytes === null ? "State" : `State ${formatBytes(stateBytes)}, constant`;
+  const size = bytes === null ? "State" : `State ${formatBytes(bytes)}, ${growth}`;
   return (
     <div className="level" role="img" aria-label={`${size}, after ${formatCount(read)} tokens`}>
       <span className="row" style={{ gap: 6 }}>
@@ -28,12 +32,12 @@ export function WaterLevel({ chat, stateBytes }: WaterLevelProps) {
             strokeLinecap="round"
           />
         </svg>
-        {stateBytes !== null && (
+        {bytes !== null && (
           <span className="strong" style={{ color: "var(--ink)" }}>
-            {formatBytes(stateBytes)}
+            {formatBytes(bytes)}
           </span>
         )}
-        <span>constant</span>
+        <span>{growth}</span>
       </span>
       <span className="lv">
         {parts.map(({ id, role, tokens, documents, parentId }) => (

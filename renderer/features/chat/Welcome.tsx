@@ -1,6 +1,6 @@
 import { ChevronRight, FileText, Hash, Lock, MessageCircle, type LucideIcon } from "lucide-react";
 import type { EngineStatus } from "../../../main/contract/dto.ts";
-import { formatBytes } from "../../ui/format.ts";
+import { formatBytes, formatGrowth } from "../../ui/format.ts";
 import { Mark } from "../../ui/Mark.tsx";
 
 interface WelcomeProps {
@@ -70,7 +70,7 @@ export function Welcome({ status, onTry, onChooseFile }: WelcomeProps) {
               {status.modelName} is a small model: it finds marked facts and remembers this chat,
               and it makes mistakes. Check what it says.
               {status.stateBytes !== null &&
-                ` Its memory is ${formatBytes(status.stateBytes)}, constant.`}
+                ` Its memory is ${formatBytes(status.stateBytes)}, ${formatGrowth(status.stateBytesPerToken ?? 0)}.`}
             </>
           )}
         </span>

@@ -1,6 +1,6 @@
 import { WifiOff } from "lucide-react";
 import type { EngineStatus } from "../../../main/contract/dto.ts";
-import { formatBytes, formatRate } from "../../ui/format.ts";
+import { formatBytes, formatGrowth, formatRate } from "../../ui/format.ts";
 
 export type Link = "connecting" | "open" | "lost" | "unauthorized";
 
@@ -72,7 +72,7 @@ export function StatusLine({ status, link }: StatusLineProps) {
         )}
         <span className="end row">
           {status !== null && status.stateBytes !== null && (
-            <span>{`State ${formatBytes(status.stateBytes)}, constant`}</span>
+            <span>{`State ${formatBytes(status.stateBytes)}, ${formatGrowth(status.stateBytesPerToken ?? 0)}`}</span>
           )}
           <span className="sep hide-n" />
           <span className="row hide-n" style={{ gap: 5 }}>
