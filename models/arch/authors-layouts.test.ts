@@ -9,7 +9,7 @@ import { fixtureBytes, loadGolden } from "../../kernels/testing/golden.ts";
 import { LOGITS } from "../../kernels/testing/tolerances.ts";
 import { expectGoldenStates } from "../testing/golden-states.ts";
 import {
-  plainAttention,
+  plainMha,
   plainEmbedding,
   plainGatedMlp,
   plainLayerNorm,
@@ -132,7 +132,7 @@ function hybrid(): PlainCase {
   const dModel = 24;
   const dFf = 128;
   const mixer = { headDim: 8, nGroup: 2, dState: 6 };
-  const heads = { nHead: 4, nKvHead: 2, headDim: 8, rotaryDim: 6, dMlp: 256 };
+  const heads = { nHead: 4, nKvHead: 2, headDim: 8, scale: 8 ** -0.5, rotaryDim: 6, dMlp: 256 };
   const dQkv = (heads.nHead + 2 * heads.nKvHead) * heads.headDim;
   const layer = (i: number): string => `backbone.layers.${i}.`;
   const norm = (at: string): Record<string, number[]> => ({
@@ -172,7 +172,7 @@ function hybrid(): PlainCase {
   for (const i of [0, 1, 2]) {
     const mixed = normalised(x, `${layer(i)}norm`);
     const own = named(tensors, `${layer(i)}mixer.`);
-    x = plainSum(x, i === 1 ? plainAttention(mixed, own, heads) : plainMamba2(mixed, own, mixer));
+    x = plainSum(x, i === 1 ? plainMha(mixed, own, heads) : plainMamba2(mixed, own, mixer));
     const fed = normalised(x, `${layer(i)}norm2`);
     x = plainSum(
       x,

@@ -88,28 +88,44 @@ export function plainMamba(x: Rows, w: (name: string) => TestTensor): Rows {
   return plainLinear(y, w("out_proj.weight"));
 }
 
-/** A mixer of Mamba-2, its gated norm by groups: arXiv:2405.21060 §6, 7.1. */
+/** A mixer of Mamba-2 and what hybrids change in it. */
+export interface PlainMamba2 {
+  readonly headDim: number;
+  readonly nGroup: number;
+  readonly dState: number;
+  /** What comes after the scan, its norm by groups; gate, then norm, if left out. */
+  readonly output?: "gate-norm" | "norm-gate" | "gate";
+  /** Factors of the projection's columns. */
+  readonly factors?: readonly number[];
+  /** The smallest dt. */
+  readonly dtMin?: number;
+}
+
+/** A mixer of Mamba-2: arXiv:2405.21060 §6, 7.1. Biases count where there are any. */
 export function plainMamba2(
   x: Rows,
   w: (name: string) => TestTensor,
-  { headDim, nGroup, dState }: { headDim: number; nGroup: number; dState: number },
+  c: PlainMamba2,
+  biases: { readonly input?: TestTensor; readonly output?: TestTensor } = {},
 ): Rows {
+  const { headDim, nGroup, dState, output = "gate-norm", factors, dtMin = 0 } = c;
   const nHead = w("A_log").values.length;
   const dInner = nHead * headDim;
   const dBC = nGroup * dState;
-  const projected = plainLinear(x, w("in_proj.weight"));
+  const projected = plainLinear(x, w("in_proj.weight"), biases.input).map((token) =>
+    token.map((value, i) => value * (factors?.[i] ?? 1)),
+  );
   const mixed = cut(projected, dInner, dInner + 2 * dBC);
   const conv = plainConv(mixed, w("conv1d.weight"), w("conv1d.bias")).map((token) =>
     token.map(silu),
   );
   const h = new Float64Array(dInner * dState);
-  const gated = conv.map((token, t) =>
+  const scanned = conv.map((token, t) =>
     Array.from({ length: dInner }, (_, channel) => {
       const head = Math.floor(channel / headDim);
       const group = dInner + Math.floor((head * nGroup) / nHead) * dState;
-      const dt = softplus(
-        (projected[t]?.[2 * dInner + 2 * dBC + head] ?? NaN) + at(w("dt_bias"), head),
-      );
+      const dtRaw = projected[t]?.[2 * dInner + 2 * dBC + head] ?? NaN;
+      const dt = Math.max(dtMin, softplus(dtRaw + at(w("dt_bias"), head)));
       const decay = Math.exp(-dt * Math.exp(at(w("A_log"), head)));
       const value = token[channel] ?? NaN;
       let sum = at(w("D"), head) * value;
@@ -118,61 +134,89 @@ export function plainMamba2(
         h[i] = decay * (h[i] ?? NaN) + dt * (token[group + n] ?? NaN) * value;
         sum += (token[group + dBC + n] ?? NaN) * (h[i] ?? NaN);
       }
-      return sum * silu(projected[t]?.[channel] ?? NaN);
+      return sum;
     }),
   );
-  const normed = plainRmsNorm(gated, w("norm.weight"), dInner / nGroup);
-  return plainLinear(normed, w("out_proj.weight"));
+  const norm = (y: Rows): Rows => plainRmsNorm(y, w("norm.weight"), dInner / nGroup);
+  const gate = (y: Rows): Rows =>
+    y.map((token, t) => token.map((value, i) => value * silu(projected[t]?.[i] ?? NaN)));
+  const done =
+    output === "gate"
+      ? gate(scanned)
+      : output === "gate-norm"
+        ? norm(gate(scanned))
+        : gate(norm(scanned));
+  return plainLinear(done, w("out_proj.weight"), biases.output);
 }
 
-/**
- * Causal attention over what was convolved and then rotated, beside a gated MLP of the same projection: arXiv:2405.21060
- * §9.2.3; rotation arXiv:2104.09864 eq. 34, pairs (i, i + rotaryDim / 2).
- */
-export function plainAttention(
-  x: Rows,
-  w: (name: string) => TestTensor,
-  c: { nHead: number; nKvHead: number; headDim: number; rotaryDim: number; dMlp: number },
-): Rows {
-  const { nHead, nKvHead, headDim, rotaryDim, dMlp } = c;
-  const dQkv = (nHead + 2 * nKvHead) * headDim;
-  const projected = plainLinear(x, w("in_proj.weight"), w("in_proj.bias"));
-  const qkv = plainConv(cut(projected, 0, dQkv), w("conv1d.weight"), w("conv1d.bias")).map(
-    (token, t) => token.map((_, i) => rotated(token, i, t)),
-  );
+/** How queries find keys. */
+export interface PlainHeads {
+  readonly nHead: number;
+  readonly nKvHead: number;
+  readonly headDim: number;
+  /** Multiplies q · k. */
+  readonly scale: number;
+}
 
-  /** Column i of a token at position t; only queries and keys rotate. */
-  function rotated(token: readonly number[], i: number, t: number): number {
-    const column = i % headDim;
-    const value = token[i] ?? NaN;
-    if (i >= (nHead + nKvHead) * headDim || column >= rotaryDim) return value;
-    const half = rotaryDim / 2;
-    const angle = t * 10_000 ** ((-2 * (column % half)) / rotaryDim);
-    return column < half
-      ? value * Math.cos(angle) - (token[i + half] ?? NaN) * Math.sin(angle)
-      : value * Math.cos(angle) + (token[i - half] ?? NaN) * Math.sin(angle);
-  }
-
-  const context = qkv.map((token, t) => [
-    ...Array.from({ length: nHead * headDim }, (_, i) => {
-      const head = Math.floor(i / headDim);
-      const kvHead = Math.floor((head * nKvHead) / nHead);
-      const scores = qkv.slice(0, t + 1).map((past) => {
+/** Causal attention with grouped heads. arXiv:1706.03762 eq. 1, arXiv:2305.13245 */
+export function plainAttend(q: Rows, k: Rows, v: Rows, c: PlainHeads): Rows {
+  const { nHead, nKvHead, headDim, scale } = c;
+  return q.map((token, t) =>
+    Array.from({ length: nHead }, (_, head) => {
+      const from = Math.floor((head * nKvHead) / nHead) * headDim;
+      const scores = k.slice(0, t + 1).map((past) => {
         let dot = 0;
         for (let d = 0; d < headDim; d++) {
-          const key = past[(nHead + kvHead) * headDim + d] ?? NaN;
-          dot += (token[head * headDim + d] ?? NaN) * key;
+          dot += (token[head * headDim + d] ?? NaN) * (past[from + d] ?? NaN);
         }
-        return Math.exp(dot / Math.sqrt(headDim));
+        return Math.exp(scale * dot);
       });
       const total = scores.reduce((sum, score) => sum + score, 0);
-      const column = (nHead + nKvHead + kvHead) * headDim + (i % headDim);
-      return scores.reduce((sum, p, s) => sum + (p / total) * (qkv[s]?.[column] ?? NaN), 0);
+      return Array.from({ length: headDim }, (_unused, d) =>
+        scores.reduce((sum, p, s) => sum + (p / total) * (v[s]?.[from + d] ?? NaN), 0),
+      );
+    }).flat(),
+  );
+}
+
+/** Rotates the pairs (i, i + rotaryDim / 2) of each head by the token's position. arXiv:2104.09864 eq. 34 */
+export function plainRotate(x: Rows, headDim: number, rotaryDim: number, theta = 10_000): Rows {
+  const half = rotaryDim / 2;
+  return x.map((token, t) =>
+    token.map((value, i) => {
+      const column = i % headDim;
+      if (column >= rotaryDim) return value;
+      const angle = t * theta ** ((-2 * (column % half)) / rotaryDim);
+      return column < half
+        ? value * Math.cos(angle) - (token[i + half] ?? NaN) * Math.sin(angle)
+        : value * Math.cos(angle) + (token[i - half] ?? NaN) * Math.sin(angle);
     }),
-    ...Array.from({ length: dMlp / 2 }, (_, i) => {
-      const [up, gate] = [projected[t]?.[dQkv + i], projected[t]?.[dQkv + dMlp / 2 + i]];
-      return (up ?? NaN) * silu(gate ?? NaN);
-    }),
+  );
+}
+
+/** Attention over what was convolved and then rotated, beside a gated MLP of the same projection: arXiv:2405.21060 §9.2.3. */
+export function plainMha(
+  x: Rows,
+  w: (name: string) => TestTensor,
+  c: PlainHeads & { readonly rotaryDim: number; readonly dMlp: number },
+): Rows {
+  const { nHead, nKvHead, headDim, rotaryDim, dMlp } = c;
+  const [dQ, dKv] = [nHead * headDim, nKvHead * headDim];
+  const projected = plainLinear(x, w("in_proj.weight"), w("in_proj.bias"));
+  const qkv = plainConv(cut(projected, 0, dQ + 2 * dKv), w("conv1d.weight"), w("conv1d.bias"));
+  const attended = plainAttend(
+    plainRotate(cut(qkv, 0, dQ), headDim, rotaryDim),
+    plainRotate(cut(qkv, dQ, dKv), headDim, rotaryDim),
+    cut(qkv, dQ + dKv, dKv),
+    c,
+  );
+  const fed = cut(projected, dQ + 2 * dKv, dMlp);
+  const context = attended.map((token, t) => [
+    ...token,
+    ...Array.from(
+      { length: dMlp / 2 },
+      (_, i) => (fed[t]?.[i] ?? NaN) * silu(fed[t]?.[dMlp / 2 + i] ?? NaN),
+    ),
   ]);
   return plainLinear(context, w("out_proj.weight"), w("out_proj.bias"));
 }
