@@ -8,19 +8,13 @@ import type { Backend, BackendName, StateBuffers } from "../../kernels/spec/back
 import { expectAllClose, furthest } from "../../kernels/testing/all-close.ts";
 import { forEachBackend } from "../../kernels/testing/for-each-backend.ts";
 import { LOGITS, STATES } from "../../kernels/testing/tolerances.ts";
-import { openConversion } from "../convert/convert.ts";
 import { ConversionError } from "../convert/errors.ts";
-import { ggufBytes } from "../convert/gguf-writer.ts";
 import { decodeSnapshot, encodeSnapshot } from "../state/snapshot.ts";
+import { asGguf } from "../testing/as-gguf.ts";
 import { goldenFolders, type GoldenFolder } from "../testing/golden-folders.ts";
 import { expectGoldenStates } from "../testing/golden-states.ts";
-import { recordDifference, recordReason } from "../testing/support.ts";
+import { recordDifference, recordGgufRefusal } from "../testing/support.ts";
 import { argmax, LOADING_MS, loadTestModel, type TestModel } from "../testing/test-model.ts";
-import { WeightsError } from "../weights/errors.ts";
-import { memoryFile } from "../weights/memory-file.ts";
-import { openModel } from "../weights/open-model.ts";
-import type { RandomAccessFile } from "../weights/source.ts";
-import { architectures } from "./registry.ts";
 
 const PREFILL = { phase: "prefill", logits: "all" } as const;
 const DECODE = { phase: "decode", logits: "last" } as const;
@@ -71,7 +65,9 @@ const EXTENTS: Readonly<Record<BackendName, Extent>> = {
 const AFTER_SAVED = 6;
 
 const folders = goldenFolders();
-const written = await Promise.allSettled(folders.map(asGguf));
+const written = await Promise.allSettled(
+  folders.map((folder) => asGguf(folder.files(), folder.name)),
+);
 const given = folders.map((folder, index) => ({
   folder,
   name: folder.name,
@@ -113,8 +109,7 @@ forEachBackend("golden models", (backend, backendName) => {
         { ...place, format: "safetensors" },
         Math.max(furthest(logits, expected), furthest(decoded, expectedDecoded)),
       );
-      if (await hasNoGguf(modelType, folder))
-        recordReason({ ...place, format: "GGUF" }, "no form in llama.cpp");
+      await recordGgufRefusal(place, folder.files());
       state.release();
     });
 
@@ -231,31 +226,6 @@ forEachBackend("golden models", (backend, backendName) => {
     });
   });
 });
-
-/**
- * The folder's model as a GGUF file of f32.
- * @throws ConversionError where llama.cpp has no such model
- */
-async function asGguf(folder: GoldenFolder): Promise<RandomAccessFile> {
-  const { entries, tensors, close } = await openConversion(folder.files(), folder.name, "F32");
-  const pieces: Uint8Array[] = [];
-  for await (const piece of ggufBytes(entries, tensors)) pieces.push(piece.slice());
-  await close();
-  return memoryFile(`${folder.name}.gguf`, Buffer.concat(pieces));
-}
-
-/** True where the architecture refuses every GGUF file. */
-async function hasNoGguf(modelType: string, folder: GoldenFolder): Promise<boolean> {
-  const { tensors, close } = await openModel(folder.files());
-  try {
-    architectures.get(modelType)?.fromGguf(new Map(), tensors);
-    return false;
-  } catch (error) {
-    return error instanceof WeightsError && error.code === "unsupported";
-  } finally {
-    await close();
-  }
-}
 
 /** The longest prompt. */
 function longest(folder: GoldenFolder): Int32Array {

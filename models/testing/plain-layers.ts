@@ -60,6 +60,33 @@ export function plainConv(x: Rows, weight: TestTensor, bias: TestTensor): Rows {
   );
 }
 
+/**
+ * dt = softplus(dtRaw); h = exp(dt A) h + dt B x; y = C · h + D x, of channels whose A is (channels, dState). arXiv:2312.00752
+ * algorithm 2
+ */
+export function plainSelectiveScan(
+  x: Rows,
+  dtRaw: Rows,
+  { B, C }: { readonly B: Rows; readonly C: Rows },
+  { ALog, D }: { readonly ALog: TestTensor; readonly D: TestTensor },
+): Rows {
+  const dState = B[0]?.length ?? 0;
+  const h = new Float64Array(ALog.values.length);
+  return x.map((token, t) =>
+    token.map((value, d) => {
+      const dt = softplus(dtRaw[t]?.[d] ?? NaN);
+      let sum = at(D, d) * value;
+      for (let n = 0; n < dState; n++) {
+        const i = d * dState + n;
+        const decay = Math.exp(-dt * Math.exp(at(ALog, i)));
+        h[i] = decay * (h[i] ?? NaN) + dt * (B[t]?.[n] ?? NaN) * value;
+        sum += (C[t]?.[n] ?? NaN) * (h[i] ?? NaN);
+      }
+      return sum;
+    }),
+  );
+}
+
 /** A mixer of Mamba: arXiv:2312.00752 §3.4, algorithm 2. */
 export function plainMamba(x: Rows, w: (name: string) => TestTensor): Rows {
   const [dInner = 0, dState = 0] = w("A_log").shape;
@@ -70,22 +97,15 @@ export function plainMamba(x: Rows, w: (name: string) => TestTensor): Rows {
   const dtBC = plainLinear(u, w("x_proj.weight"));
   const rank = (dtBC[0]?.length ?? 0) - 2 * dState;
   const dt = plainLinear(cut(dtBC, 0, rank), w("dt_proj.weight"), w("dt_proj.bias"));
-  const h = new Float64Array(dInner * dState);
-  const y = u.map((token, t) =>
-    token.map((value, d) => {
-      const step = softplus(dt[t]?.[d] ?? NaN);
-      let sum = at(w("D"), d) * value;
-      for (let n = 0; n < dState; n++) {
-        const i = d * dState + n;
-        const B = dtBC[t]?.[rank + n] ?? NaN;
-        const C = dtBC[t]?.[rank + dState + n] ?? NaN;
-        h[i] = Math.exp(-step * Math.exp(at(w("A_log"), i))) * (h[i] ?? NaN) + step * B * value;
-        sum += C * (h[i] ?? NaN);
-      }
-      return sum * silu(projected[t]?.[dInner + d] ?? NaN);
-    }),
-  );
-  return plainLinear(y, w("out_proj.weight"));
+  const B = cut(dtBC, rank, dState);
+  const C = cut(dtBC, rank + dState, dState);
+  const y = plainSelectiveScan(u, dt, { B, C }, { ALog: w("A_log"), D: w("D") });
+  return plainLinear(plainGate(y, cut(projected, dInner, dInner)), w("out_proj.weight"));
+}
+
+/** y ⊙ silu(z) */
+export function plainGate(y: Rows, z: Rows): Rows {
+  return y.map((token, t) => token.map((value, i) => value * silu(z[t]?.[i] ?? NaN)));
 }
 
 /** A mixer of Mamba-2 and what hybrids change in it. */
@@ -138,8 +158,7 @@ export function plainMamba2(
     }),
   );
   const norm = (y: Rows): Rows => plainRmsNorm(y, w("norm.weight"), dInner / nGroup);
-  const gate = (y: Rows): Rows =>
-    y.map((token, t) => token.map((value, i) => value * silu(projected[t]?.[i] ?? NaN)));
+  const gate = (y: Rows): Rows => plainGate(y, cut(projected, 0, dInner));
   const done =
     output === "gate"
       ? gate(scanned)
@@ -241,10 +260,12 @@ export function plainEmbedding(table: TestTensor, ids: readonly number[]): Rows 
   return ids.map((id) => Array.from(table.values.subarray(id * cols, (id + 1) * cols)));
 }
 
-function cut(x: Rows, from: number, count: number): Rows {
+/** `count` columns from `from` on. */
+export function cut(x: Rows, from: number, count: number): Rows {
   return x.map((token) => token.slice(from, from + count));
 }
 
-function at({ values }: TestTensor, index: number): number {
+/** A value of a tensor; NaN beyond its end. */
+export function at({ values }: TestTensor, index: number): number {
   return values[index] ?? NaN;
 }

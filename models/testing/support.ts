@@ -3,6 +3,10 @@
  * leaves its largest difference in a folder that is not committed; `npm run docs:support` makes the table of them.
  */
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { architectures } from "../arch/registry.ts";
+import { WeightsError } from "../weights/errors.ts";
+import { openModel } from "../weights/open-model.ts";
+import type { RandomAccessFile } from "../weights/source.ts";
 import type { BackendName } from "../../kernels/spec/backend.ts";
 
 /** The table's columns. */
@@ -16,7 +20,7 @@ export const SUPPORT_BACKENDS = [
 
 /** Where a figure of the table comes from. */
 export interface SupportPlace {
-  /** As `Model.modelType`. */
+  /** The row: `Model.modelType`, or the registry's name for another layout of such models. */
   readonly modelType: string;
   /** Folder of e2e/fixtures/models. */
   readonly folder: string;
@@ -64,9 +68,20 @@ export function recordDifference(place: SupportPlace, difference: number): void 
   }
 }
 
-/** Leaves the reason why a place has no difference, for the table. */
-export function recordReason(place: SupportPlace, reason: string): void {
-  keep({ ...place, reason });
+/** Leaves the reason why there is no figure for GGUF, where the architecture of these files refuses that format. */
+export async function recordGgufRefusal(
+  place: Omit<SupportPlace, "format">,
+  files: readonly RandomAccessFile[],
+): Promise<void> {
+  const { config, tensors, close } = await openModel(files);
+  try {
+    architectures.get(config.modelType)?.fromGguf(new Map(), tensors);
+  } catch (error) {
+    if (error instanceof WeightsError && error.code === "unsupported")
+      keep({ ...place, format: "GGUF", reason: "not in llama.cpp" });
+  } finally {
+    await close();
+  }
 }
 
 function keep(record: SupportRecord): void {
