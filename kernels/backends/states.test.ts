@@ -2,8 +2,8 @@ import { expect, test } from "vitest";
 import { attention } from "../ops/attention/attention.ts";
 import { recordPlan } from "../plan/recorder.ts";
 import type { Backend, StateBuffers } from "../spec/backend.ts";
+import type { Recorder } from "../spec/op.ts";
 import type { StateLayout } from "../spec/tensor.ts";
-import { columns } from "../spec/views.ts";
 import { forEachBackend } from "../testing/for-each-backend.ts";
 import { seeded } from "../testing/seeded.ts";
 
@@ -14,6 +14,14 @@ const LAYOUT: StateLayout = [
   { name: "values", shape: [1, HEAD_DIM], grows: true },
 ];
 
+/** One head that asks for zeros, in the slots of LAYOUT. */
+function attendToZeros(k: Recorder): void {
+  const x = k.output(k.batch * k.length, HEAD_DIM);
+  const sizes = { nHead: 1, nKvHead: 1, headDimK: HEAD_DIM, headDimV: HEAD_DIM };
+  const slots = { keys: k.state(1), values: k.state(2) };
+  attention(k, { q: x, k: x, v: x, ...slots, ...sizes, scale: 1, window: null });
+}
+
 /** Feeds `length` tokens of zeros. */
 async function feed(
   backend: Backend,
@@ -22,12 +30,7 @@ async function feed(
   layout: StateLayout = LAYOUT,
 ): Promise<void> {
   const plan = recordPlan({ batch: state.batch, length }, layout, (k) => {
-    const x = k.output(k.batch * length, HEAD_DIM);
-    if (layout !== LAYOUT) return;
-    const options = { nHead: 1, nKvHead: 1, headDimK: HEAD_DIM, headDimV: HEAD_DIM, scale: 1 };
-    const row = columns(x, 0, HEAD_DIM);
-    const slots = { keys: k.state(1), values: k.state(2) };
-    attention(k, { q: row, k: row, v: row, ...slots, ...options, window: null });
+    if (layout === LAYOUT) attendToZeros(k);
   });
   const executable = await backend.compile(plan);
   try {
@@ -50,6 +53,20 @@ forEachBackend("a state that grows", (backend) => {
     expect([...state.positions]).toEqual([303, 303]);
     state.release();
     expect(backend().memory().states).toBe(before);
+  });
+
+  test("needs no more workspace for more tokens", async () => {
+    const state = backend().createState(LAYOUT, 1);
+    const plan = recordPlan({ batch: 1, length: 4 }, LAYOUT, (k) => attendToZeros(k));
+    const executable = await backend().compile(plan);
+    await executable.run(new Int32Array(4), state, false);
+    const { workspace } = backend().memory();
+    const values = [3, 600 * HEAD_DIM, 600 * HEAD_DIM].map((count) => new Float32Array(count));
+    await backend().writeState(state, 0, values, 600);
+    await executable.run(new Int32Array(4), state, false);
+    expect(backend().memory().workspace).toBe(workspace);
+    executable.release();
+    state.release();
   });
 
   test.each(["f32", "f16"] as const)("reads back what was written, as %s", async (dtype) => {

@@ -136,17 +136,18 @@ async function load(
   engine: TestEngine,
   folder: string,
   backend: "auto" | "webgpu" | "reference" = "auto",
+  kvDtype: "f32" | "f16" = "f32",
 ): Promise<ModelInfo> {
   return await engine.call("load", {
     files: filesOf(folder),
     backend,
     quantise: null,
-    kvDtype: "f32",
+    kvDtype,
     threads: null,
   });
 }
 
-describe.each(["mamba", "mamba2"])("%s", (folder) => {
+describe.each(["mamba", "mamba2", "bamba"])("%s", (folder) => {
   const golden = loadGolden(`models/${folder}/golden.safetensors`);
   const ids = golden.i32("p1.input_ids");
 
@@ -211,6 +212,37 @@ describe.each(["mamba", "mamba2"])("%s", (folder) => {
       data: { kind: "corrupt" },
     });
   });
+});
+
+test("keys and values in f16 take half the memory, stay near, and are a state of their own", async () => {
+  const golden = loadGolden("models/bamba/golden.safetensors");
+  const ids = golden.i32("p1.input_ids");
+  const expected = golden
+    .f32("p1.logits")
+    .values.subarray(-golden.f32("p1.logits").values.length / ids.length);
+  const engine = testEngine();
+  const taken: { readonly grown: number; readonly bytes: Uint8Array }[] = [];
+  for (const kvDtype of ["f32", "f16"] as const) {
+    const info = await load(engine, "bamba", "auto", kvDtype);
+    const { session } = await engine.call("create", {});
+    const empty = await engine.call("memory", {});
+    const { logits } = await engine.call("prefill", { session, ids, chunk: 9, logits: "last" });
+    expectAllClose(logits ?? [], expected, { absolute: 0.02, relative: 0 }, kvDtype);
+    const grown = (await engine.call("memory", {})).states - empty.states;
+    expect(grown).toBeGreaterThanOrEqual(ids.length * info.stateBytesPerToken);
+    const { bytes } = await engine.call("snapshot", { session, tokenizerHash });
+    taken.push({ grown, bytes });
+  }
+  const [whole, half] = taken;
+  expect(half?.grown).toBe((whole?.grown ?? 0) / 2);
+  const foreign = engine.call("restore", {
+    bytes: whole?.bytes ?? new Uint8Array(),
+    tokenizerHash,
+    recent: ids,
+  });
+  await expect(foreign).rejects.toMatchObject({ code: "state", data: { kind: "foreign" } });
+  const own = { bytes: half?.bytes ?? new Uint8Array(), tokenizerHash, recent: ids };
+  expect(await engine.call("restore", own)).toMatchObject({ position: ids.length });
 });
 
 test("a repetition penalty sees what was said before a restore", async () => {
