@@ -335,16 +335,16 @@ export function readLfm2(config: ConfigFields, defaults: { readonly dModel: numb
 const MAX_POSITIONS = 128_000;
 
 /**
- * llama.cpp's metadata for what both kinds have; null where llama.cpp cannot: biases in the convolution, some ways of scaling the rotation.
+ * llama.cpp's metadata for what both kinds have; null where llama.cpp cannot: biases in the convolution, heads that are not
+ * as wide together as the model, some ways of scaling the rotation.
  */
 export function lfm2GgufFields(
   config: ConfigFields,
   c: Shared & { readonly dFf: number },
 ): GgufDescription["fields"] | null {
   const { nHead, nKvHead, headDim } = c.attention;
-  if (c.conv.bias || c.rotation.gguf === undefined) return null;
+  if (c.conv.bias || c.rotation.gguf === undefined || nHead * headDim !== c.dModel) return null;
   return {
-    vocab_size: c.vocabSize,
     block_count: c.layerTypes.length,
     context_length: config.count(["max_position_embeddings"], MAX_POSITIONS),
     embedding_length: c.dModel,

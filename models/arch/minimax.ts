@@ -1,23 +1,19 @@
 /**
  * MiniMax-Text-01: lightning attention, full attention, experts in every layer. Sources: MiniMax 2025 (arXiv:2501.08313),
- * [1]; lightning attention Qin et al. 2024 (arXiv:2401.04658), [2]; transformers `modeling_minimax.py`.
+ * [1]; transformers `modeling_minimax.py`; for GGUF llama.cpp, which calls it `minimax-01`.
  *
  * T tokens of each of B sequences lie as B * T rows. x: a layer's input.
  */
-import { activation } from "../../kernels/ops/activation/activation.ts";
 import { embedding } from "../../kernels/ops/embedding/embedding.ts";
-import { gate } from "../../kernels/ops/gate/gate.ts";
 import { linear } from "../../kernels/ops/linear/linear.ts";
 import { rmsNorm } from "../../kernels/ops/rms-norm/rms-norm.ts";
 import { scaledAdd } from "../../kernels/ops/scaled-add/scaled-add.ts";
-import { ssd } from "../../kernels/ops/ssd/ssd.ts";
 import type { Activation } from "../../kernels/spec/activations.ts";
 import type { Recorder } from "../../kernels/spec/op.ts";
 import type { StateSlot, Tensor, Weight } from "../../kernels/spec/tensor.ts";
-import { columns, lastRows, split } from "../../kernels/spec/views.ts";
+import { lastRows } from "../../kernels/spec/views.ts";
 import {
   MAX_LAYERS,
-  noGguf,
   requireGeometry,
   type Architecture,
   type Model,
@@ -35,7 +31,15 @@ import {
   type RotationWeights,
 } from "./blocks/attention.ts";
 import {
+  lightningAttention,
+  lightningSlot,
+  loadLightning,
+  type LightningShape,
+  type LightningWeights,
+} from "./blocks/lightning-attention.ts";
+import {
   eachExpert,
+  ggufMoeNames,
   loadMoe,
   moe,
   requireExperts,
@@ -44,8 +48,9 @@ import {
   type MoeWeights,
 } from "./blocks/moe.ts";
 import { readActivation } from "./blocks/read-activation.ts";
-import { readRotation, type Rotation } from "./blocks/rope-frequencies.ts";
+import { readGgufRotation, readRotation, type Rotation } from "./blocks/rope-frequencies.ts";
 import { ConfigFields } from "./config-fields.ts";
+import { GgufFields } from "./gguf-fields.ts";
 import type { WeightLoader } from "./weight-loader.ts";
 
 type LayerType = "linear_attention" | "full_attention";
@@ -70,15 +75,6 @@ interface MiniMaxConfig {
   readonly tied: boolean;
 }
 
-interface LightningWeights {
-  readonly qkv: Weight; //   (3 * nHead * headDim, dModel): q, k, v
-  readonly decay: Weight; // (1, nHead): minus the slope
-  readonly ones: Weight; //  (1, nHead)
-  readonly norm: Weight; //  (1, nHead * headDim)
-  readonly gate: Weight; //  (nHead * headDim, dModel)
-  readonly out: Weight; //   (dModel, nHead * headDim)
-}
-
 interface LayerWeights {
   readonly attentionNorm: Weight; // (1, dModel)
   readonly attention:
@@ -96,49 +92,6 @@ interface MiniMaxWeights {
   readonly rotation: RotationWeights;
 }
 
-/** Of the norm behind lightning attention, whatever the model's other norms have. */
-const LIGHTNING_EPS = 1e-6;
-/** Q of the chunks. The model's own `block_size` changes nothing but rounding. */
-const CHUNK_SIZE = 64;
-
-/**
- * Linear attention with a fixed decay: for each head h[t] = e^−slope h[t−1] + v[t] ⊗ k[t]; y[t] = h[t] q[t]. That is Mamba-2's
- * recurrence with dt = 1, A = −slope, x = v, B = k, C = q. [2] §3.1, eq. 5
- */
-function lightningAttention(
-  k: Recorder,
-  c: MiniMaxConfig,
-  w: LightningWeights,
-  state: Tensor,
-  x: Tensor,
-): Tensor {
-  const { nHead, headDim } = c.attention;
-  const width = nHead * headDim;
-  const qkv = activation(k, linear(k, x, w.qkv), c.act); // (B * T, 3 * width)
-  const [q, keys, v] = split(qkv, [width, width, width]); // (B * T, width) × 3
-  const ones = scaledAdd(k, { a: columns(qkv, 0, nHead), aScale: 0, bias: w.ones }); // (B * T, nHead)
-  // (B * T, width)
-  const y = ssd(k, {
-    x: v,
-    dtRaw: ones,
-    dtBias: null,
-    dtSoftplus: false,
-    dtMin: 0,
-    dtMax: Infinity,
-    A: w.decay,
-    B: keys,
-    C: q,
-    D: null,
-    z: null,
-    state,
-    nGroup: nHead,
-    chunkSize: CHUNK_SIZE,
-  });
-  const normed = rmsNorm(k, { x: y, weight: w.norm, eps: LIGHTNING_EPS }); // (B * T, width)
-  const gated = gate(k, { a: linear(k, x, w.gate), b: normed, act: "sigmoid" }); // (B * T, width)
-  return linear(k, gated, w.out); // (B * T, dModel)
-}
-
 /** Attention of one kind or the other, then experts. [1] §2.2, fig. 3. */
 function layerBlock(
   k: Recorder,
@@ -152,7 +105,7 @@ function layerBlock(
   const { kind } = w.attention;
   const mixed =
     w.attention.kind === "linear_attention"
-      ? lightningAttention(k, c, w.attention.weights, k.state(slot), normed)
+      ? lightningAttention(k, lightningShape(c), w.attention.weights, k.state(slot), normed)
       : attentionLayer(
           k,
           c.attention,
@@ -190,60 +143,36 @@ function recordMiniMax(c: MiniMaxConfig, w: MiniMaxWeights): RecordRun {
   };
 }
 
-function layerSlots(c: MiniMaxConfig, type: LayerType, i: number): readonly StateSlot[] {
-  const { nHead, headDim } = c.attention;
-  return type === "linear_attention"
-    ? [{ name: `layers.${i}.recurrent`, shape: [nHead, headDim, headDim] }] // values, keys
-    : attentionLayerSlots(`layers.${i}`, c.attention);
+function lightningShape({ dModel, act, attention }: MiniMaxConfig): LightningShape {
+  return { dModel, act, nHead: attention.nHead, headDim: attention.headDim };
 }
 
-/** ALiBi's slopes, less steep from layer to layer. [2] §4; [1] §2.2.1 */
-function slopes(nHead: number, layer: number, nLayer: number): Float32Array {
-  const factor = 1 - layer / (nLayer - 1 + 1e-5) + 1e-5;
-  return Float32Array.from(
-    { length: nHead },
-    (_, head) => 2 ** ((-8 * (head + 1)) / nHead) * factor,
-  );
-}
+/** What the files call the weights. */
+const NAMES = {
+  safetensors: {
+    embedding: "model.embed_tokens.weight",
+    norm: "model.norm.weight",
+    head: "lm_head.weight",
+    layer: (i: number) => `model.layers.${i}.`,
+    attentionNorm: "input_layernorm.weight",
+    expertsNorm: "post_attention_layernorm.weight",
+  },
+  gguf: {
+    embedding: "token_embd.weight",
+    norm: "output_norm.weight",
+    head: "output.weight",
+    layer: (i: number) => `blk.${i}.`,
+    attentionNorm: "attn_norm.weight",
+    expertsNorm: "ffn_norm.weight",
+  },
+} as const;
 
-async function loadLightning(
-  c: MiniMaxConfig,
-  from: WeightLoader,
-  at: string,
-  layer: number,
-): Promise<LightningWeights> {
-  const { dModel } = c;
-  const { nHead, headDim } = c.attention;
-  const width = nHead * headDim;
-  // In the file q, k and v of one head lie together.
-  const order = (row: number): number => {
-    const part = Math.floor(row / width);
-    const head = Math.floor((row % width) / headDim);
-    return (head * 3 + part) * headDim + (row % headDim);
-  };
-  const slopeRate = `${at}slope_rate`;
-  return {
-    qkv: await from.matrix([{ name: `${at}qkv_proj.weight`, order }], 3 * width, dModel),
-    decay: from.has(slopeRate)
-      ? await from.vector(slopeRate, 1, nHead, (slope) => -slope)
-      : await from.constant(
-          "decay",
-          1,
-          nHead,
-          slopes(nHead, layer, c.layerTypes.length).map((slope) => -slope),
-        ),
-    ones: await from.constant("ones", 1, nHead, new Float32Array(nHead).fill(1)),
-    norm: await from.vector(`${at}norm.weight`, 1, width),
-    gate: await from.matrix(`${at}output_gate.weight`, width, dModel),
-    out: await from.matrix(`${at}out_proj.weight`, dModel, width),
-  };
-}
-
-function expertNames(at: string, nExpert: number): MoeNames {
+function expertNames(from: WeightLoader, at: string, nExpert: number): MoeNames {
+  if (from.format === "gguf") return ggufMoeNames(at);
   const each = (matrix: string): MoeNames["up"] =>
-    eachExpert(nExpert, (i) => ({ name: `${at}experts.${i}.${matrix}.weight` }));
+    eachExpert(nExpert, (i) => ({ name: `${at}block_sparse_moe.experts.${i}.${matrix}.weight` }));
   return {
-    router: `${at}gate.weight`,
+    router: `${at}block_sparse_moe.gate.weight`,
     choiceBias: "",
     gate: each("w1"),
     up: each("w3"),
@@ -253,30 +182,33 @@ function expertNames(at: string, nExpert: number): MoeNames {
 
 async function loadWeights(c: MiniMaxConfig, from: WeightLoader): Promise<MiniMaxWeights> {
   const { dModel, vocabSize } = c;
-  const embeddingTable = await from.matrix("model.embed_tokens.weight", vocabSize, dModel);
+  const name = NAMES[from.format];
+  const embeddingTable = await from.matrix(name.embedding, vocabSize, dModel);
   const layers: LayerWeights[] = [];
   for (const [i, kind] of c.layerTypes.entries()) {
-    const at = `model.layers.${i}.`;
-    const names = ATTENTION_NAMES.safetensors;
+    const at = name.layer(i);
+    const names = ATTENTION_NAMES[from.format];
     layers.push({
-      attentionNorm: await from.vector(`${at}input_layernorm.weight`, 1, dModel),
+      attentionNorm: await from.vector(at + name.attentionNorm, 1, dModel),
       attention:
         kind === "linear_attention"
-          ? { kind, weights: await loadLightning(c, from, `${at}self_attn.`, i) }
+          ? {
+              kind,
+              weights: await loadLightning(from, at, lightningShape(c), {
+                layer: i,
+                nLayer: c.layerTypes.length,
+              }),
+            }
           : { kind, weights: await loadAttention(from, at, names, c.attention) },
-      expertsNorm: await from.vector(`${at}post_attention_layernorm.weight`, 1, dModel),
-      experts: await loadMoe(
-        from,
-        expertNames(`${at}block_sparse_moe.`, c.experts.nExpert),
-        c.experts,
-      ),
+      expertsNorm: await from.vector(at + name.expertsNorm, 1, dModel),
+      experts: await loadMoe(from, expertNames(from, at, c.experts.nExpert), c.experts),
     });
   }
   return {
     embedding: embeddingTable,
     layers,
-    norm: await from.vector("model.norm.weight", 1, dModel),
-    head: c.tied ? embeddingTable : await from.matrix("lm_head.weight", vocabSize, dModel),
+    norm: await from.vector(name.norm, 1, dModel),
+    head: c.tied ? embeddingTable : await from.matrix(name.head, vocabSize, dModel),
     rotation: await loadRotation(from, c.rotation, "halves"),
   };
 }
@@ -298,6 +230,17 @@ function readLayerTypes(config: ConfigFields): readonly LayerType[] {
   });
 }
 
+/** A mark for each layer, or every so-manieth with full attention. */
+function readGgufLayerTypes(config: GgufFields): readonly LayerType[] {
+  const nLayer = config.count("block_count");
+  requireGeometry(nLayer <= MAX_LAYERS, `${nLayer} layers`);
+  const interval = config.count("full_attention_interval", 8);
+  const isLinear = config.has("attention.recurrent_layers")
+    ? config.perLayer("attention.recurrent_layers", nLayer).map((mark) => mark !== 0)
+    : Array.from({ length: nLayer }, (_, i) => (i + 1) % interval !== 0);
+  return isLinear.map((marked) => (marked ? "linear_attention" : "full_attention"));
+}
+
 function model(c: MiniMaxConfig): Model {
   requireHeads(c.attention);
   requireExperts(c.experts);
@@ -306,19 +249,41 @@ function model(c: MiniMaxConfig): Model {
     nLayer: c.layerTypes.length,
     dModel: c.dModel,
     vocabSize: c.vocabSize,
-    layout: c.layerTypes.flatMap((type, i) => layerSlots(c, type, i)),
+    layout: c.layerTypes.flatMap((type, i): readonly StateSlot[] =>
+      type === "linear_attention"
+        ? [lightningSlot(`layers.${i}`, lightningShape(c))]
+        : attentionLayerSlots(`layers.${i}`, c.attention),
+    ),
     load: async (loader) => recordMiniMax(c, await loadWeights(c, loader)),
   };
 }
 
-/** `model_type` "minimax". */
+function attentionShape(
+  c: Pick<AttentionShape, "nHead" | "nKvHead" | "headDim" | "window"> & { readonly dModel: number },
+): AttentionShape {
+  const { dModel, nHead, nKvHead, headDim, window } = c;
+  const scale = headDim ** -0.5;
+  const none = { softCap: null, qkvBias: false, outBias: false, qkNorm: null } as const;
+  return { dIn: dModel, dOut: dModel, nHead, nKvHead, headDim, scale, window, ...none };
+}
+
+/** Probabilities of all experts, then the choice, then a sum of 1. */
+function moeShape(c: Pick<MoeShape, "dModel" | "dFf" | "nExpert" | "topK" | "act">): MoeShape {
+  const only = { nGroup: 1, topKGroup: 1, scoring: "softmax", choiceBias: false } as const;
+  return { ...c, ...only, dExpert: c.dModel, normalise: true, scale: 1, gated: true };
+}
+
+/** `model_type` "minimax"; llama.cpp calls it "minimax-01". */
 export const minimax: Architecture = {
   fromConfig(json) {
     const config = new ConfigFields(json);
     const dModel = config.count(["hidden_size"], 4096);
     const nHead = config.count(["num_attention_heads"], 32);
+    const nKvHead = config.count(["num_key_value_heads"], 8);
     const headDim = config.count(["head_dim"], Math.floor(dModel / nHead));
+    const window = config.has("sliding_window") ? config.count(["sliding_window"]) : null;
     const act = readActivation(config, ["hidden_act"], "silu");
+    const rotated = { headDim, partial: null, theta: 1_000_000, maxPositions: 4096 * 32 };
     const factors = (name: string): ResidualFactors => ({
       alpha: config.number([`${name}_alpha_factor`], 1),
       beta: config.number([`${name}_beta_factor`], 1),
@@ -326,40 +291,15 @@ export const minimax: Architecture = {
     return model({
       layerTypes: readLayerTypes(config),
       dModel,
-      attention: {
-        dIn: dModel,
-        dOut: dModel,
-        nHead,
-        nKvHead: config.count(["num_key_value_heads"], 8),
-        headDim,
-        scale: headDim ** -0.5,
-        softCap: null,
-        window: config.has("sliding_window") ? config.count(["sliding_window"]) : null,
-        qkvBias: false,
-        outBias: false,
-        qkNorm: null,
-      },
-      rotation: readRotation(config, {
-        headDim,
-        partial: null,
-        theta: 1_000_000,
-        maxPositions: 4096 * 32,
-      }),
-      experts: {
+      attention: attentionShape({ dModel, nHead, nKvHead, headDim, window }),
+      rotation: readRotation(config, rotated),
+      experts: moeShape({
         dModel,
-        dExpert: dModel,
         dFf: config.count(["intermediate_size"], 14_336),
         nExpert: config.count(["num_local_experts", "num_experts"], 8),
         topK: config.count(["num_experts_per_tok"], 2),
-        scoring: "softmax",
-        choiceBias: false,
-        nGroup: 1,
-        topKGroup: 1,
-        normalise: true,
-        scale: 1,
         act,
-        gated: true,
-      },
+      }),
       act,
       residual: {
         full_attention: factors("full_attn"),
@@ -372,5 +312,34 @@ export const minimax: Architecture = {
     });
   },
 
-  fromGguf: noGguf("minimax"),
+  // Models are not written in this form: it has no place for the decays that the other files store.
+  fromGguf(metadata, tensors) {
+    const config = new GgufFields(metadata, "minimax-01");
+    const { gguf } = NAMES;
+    const dModel = config.count("embedding_length");
+    const nHead = config.count("attention.head_count");
+    const headDim = config.count("attention.key_length", Math.floor(dModel / nHead));
+    const layerTypes = readGgufLayerTypes(config);
+    const nKvHeads = config.perLayer("attention.head_count_kv", layerTypes.length);
+    const nKvHead = Math.max(1, ...nKvHeads);
+    const factors = { alpha: config.positive("residual_scale"), beta: 1 };
+    return model({
+      layerTypes,
+      dModel,
+      attention: attentionShape({ dModel, nHead, nKvHead, headDim, window: null }),
+      rotation: readGgufRotation(config, headDim),
+      experts: moeShape({
+        dModel,
+        dFf: config.count("feed_forward_length"),
+        nExpert: config.count("expert_count"),
+        topK: config.count("expert_used_count"),
+        act: "silu",
+      }),
+      act: "silu",
+      residual: { full_attention: factors, linear_attention: factors, mlp: factors },
+      vocabSize: tensors.info(gguf.embedding).shape[0] ?? 0,
+      eps: config.positive("attention.layer_norm_rms_epsilon"),
+      tied: !tensors.has(gguf.head),
+    });
+  },
 };

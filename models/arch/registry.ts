@@ -59,6 +59,7 @@ export const architectures: ReadonlyMap<string, Architecture> = new Map(
     qwen3_next: qwen3Next,
     qwen3next: qwen3Next,
     minimax,
+    "minimax-01": minimax,
     recurrent_gemma: recurrentGemma,
     rwkv,
     rwkv7,
