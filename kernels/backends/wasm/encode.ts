@@ -110,7 +110,7 @@ function encodeCall(call: OpCall, plan: Plan, threads: number): Part {
     case "block-linear":
       return blockLinear(operandsOf<BlockLinearOperands>(call));
     case "gated-delta":
-      return encodeGatedDelta(operandsOf<GatedDeltaOperands>(call), plan.batch);
+      return encodeGatedDelta(operandsOf<GatedDeltaOperands>(call), plan.batch, threads);
     case "mamba3-scan":
       return encodeMamba3Scan(operandsOf<Mamba3ScanOperands>(call), plan.batch);
     case "token-shift":
@@ -192,7 +192,7 @@ function linear({ x, weight, bias, residual, y }: LinearOperands): Part {
       scratch: GROUP * x.cols * 4,
     };
   }
-  // See rounded.wasm.ts, and expandTile in nibbles.wasm.ts: a group as int8 with at most two rows of f32 for 16 columns.
+  // See rounded.wasm.ts, and expandTile in bit-fields.wasm.ts: a group as int8 with at most two rows of f32 for 16 columns.
   const bytes = x.rows * (x.cols * 2 + (x.cols / 32) * 12);
   const tile = weight.dtype === "q8_0" || x.rows < 4 ? 0 : GROUP * (x.cols + x.cols / 4);
   if (x.rows * x.cols <= QUANTIZE_ALONE) {
