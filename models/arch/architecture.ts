@@ -31,7 +31,7 @@ export interface Model {
   readonly vocabSize: number;
   /** The recurrent state of one sequence. */
   readonly layout: StateLayout;
-  /** How llama.cpp describes this model; missing where llama.cpp has no such architecture. */
+  /** How llama.cpp describes this model; missing where llama.cpp runs no such model. */
   readonly gguf?: GgufDescription;
   /**
    * Asks the loader for every weight, tied ones once, and returns what records a run over them. Whatever the file's

@@ -219,13 +219,14 @@ export function readGgufFalconH1(metadata: GgufMetadata, tensors: TensorSource):
   };
 }
 
-/** How llama.cpp describes a model; null for what it does not know: biases in projections, limits of dt, the norm before the gate. */
+/** How llama.cpp describes a model; null for what it does not know: biases in projections, none in the convolution, limits of dt, the norm before the gate. */
 export function falconH1Gguf(c: FalconH1Config): GgufDescription | null {
   const { mamba, attention, multipliers: m } = c;
   const [dtMin, dtMax] = mamba.dtLimit;
   const biases = [mamba.projectionBias, mamba.outBias, attention.qkvBias, c.mlpBias];
   const known =
     !biases.includes(true) &&
+    mamba.convBias &&
     mamba.output !== "norm-gate" &&
     c.act === "silu" &&
     dtMin <= 0 &&
@@ -241,7 +242,6 @@ export function falconH1Gguf(c: FalconH1Config): GgufDescription | null {
       context_length: c.maxPositions,
       embedding_length: c.dModel,
       feed_forward_length: c.dFf,
-      vocab_size: c.vocabSize,
       "attention.head_count": attention.nHead,
       "attention.head_count_kv": attention.nKvHead,
       "attention.key_length": attention.headDim,

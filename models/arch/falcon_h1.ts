@@ -157,7 +157,7 @@ const NAMES = {
     layer: (i: number) => `blk.${i}.`,
     layerNorm: "attn_norm.weight",
     mamba: "",
-    mlpNorm: "ffn_norm.weight",
+    mlpNorm: "ffn_norm", // the only norm without ".weight"
     gate: "ffn_gate",
     up: "ffn_up",
     down: "ffn_down",

@@ -8,6 +8,7 @@ import { rmsNorm } from "../../kernels/ops/rms-norm/rms-norm.ts";
 import type { Weight } from "../../kernels/spec/tensor.ts";
 import { lastRows } from "../../kernels/spec/views.ts";
 import {
+  type GgufDescription,
   MAX_LAYERS,
   requireGeometry,
   type Architecture,
@@ -100,6 +101,7 @@ function model(c: FalconMambaConfig): Model {
   const { mixer } = c;
   requireGeometry(c.nLayer <= MAX_LAYERS, `${c.nLayer} layers`);
   requireMambaMixer(mixer);
+  const gguf = ggufDescription(c);
   return {
     modelType: "falcon_mamba",
     nLayer: c.nLayer,
@@ -108,24 +110,37 @@ function model(c: FalconMambaConfig): Model {
     layout: Array.from({ length: c.nLayer }, (_, i) =>
       mambaMixerSlots(`layers.${i}`, mixer),
     ).flat(),
-    gguf: {
-      architecture: "mamba",
-      fields: {
-        context_length: 2 ** 20,
-        embedding_length: c.dModel,
-        feed_forward_length: 0,
-        "attention.head_count": 0,
-        block_count: c.nLayer,
-        "ssm.conv_kernel": mixer.dConv,
-        "ssm.inner_size": mixer.dInner,
-        "ssm.state_size": mixer.dState,
-        "ssm.time_step_rank": mixer.dtRank,
-        "attention.layer_norm_rms_epsilon": c.eps,
-        "ssm.dt_b_c_rms": true,
-        [INNER_EPS]: mixer.innerEps,
-      },
-    },
+    ...(gguf === null ? {} : { gguf }),
     load: async (loader) => recordFalconMamba(c, await loadWeights(c, loader)),
+  };
+}
+
+/** How llama.cpp describes a model; null for what it does not know. */
+function ggufDescription({
+  nLayer,
+  dModel,
+  eps,
+  mixer,
+}: FalconMambaConfig): GgufDescription | null {
+  const known =
+    !mixer.projectionBias && mixer.convBias && mixer.act === "silu" && mixer.dInner === 2 * dModel;
+  if (!known) return null;
+  return {
+    architecture: "mamba",
+    fields: {
+      context_length: 2 ** 20,
+      embedding_length: dModel,
+      feed_forward_length: 0,
+      "attention.head_count": 0,
+      block_count: nLayer,
+      "ssm.conv_kernel": mixer.dConv,
+      "ssm.inner_size": mixer.dInner,
+      "ssm.state_size": mixer.dState,
+      "ssm.time_step_rank": mixer.dtRank,
+      "attention.layer_norm_rms_epsilon": eps,
+      "ssm.dt_b_c_rms": true,
+      [INNER_EPS]: mixer.innerEps,
+    },
   };
 }
 

@@ -244,13 +244,14 @@ function model(c: JambaConfig): Model {
   requireMambaMixer(c.mamba);
   requireHeads(c.attention);
   if (c.layers.some(({ feedForward }) => feedForward === "experts")) requireExperts(c.experts);
+  const gguf = ggufDescription(c);
   return {
     modelType: "jamba",
     nLayer: c.layers.length,
     dModel: c.dModel,
     vocabSize: c.vocabSize,
     layout: stateLayout(c),
-    ...(c.act === "silu" ? { gguf: ggufDescription(c) } : {}),
+    ...(gguf === null ? {} : { gguf }),
     load: async (loader) => recordJamba(c, await loadWeights(c, loader)),
   };
 }
@@ -351,8 +352,16 @@ function moeShape(c: {
   };
 }
 
-function ggufDescription(c: JambaConfig): GgufDescription {
+/** How llama.cpp describes a model; null for what it does not know. */
+function ggufDescription(c: JambaConfig): GgufDescription | null {
   const { mamba, attention, experts } = c;
+  const known =
+    c.act === "silu" &&
+    !mamba.projectionBias &&
+    mamba.convBias &&
+    mamba.dInner === 2 * c.dModel &&
+    attention.nHead * attention.headDim === c.dModel;
+  if (!known) return null;
   return {
     architecture: "jamba",
     fields: {

@@ -216,8 +216,7 @@ function model(c: MambaConfig): Model {
   };
 }
 
-/** llama.cpp has no bias in the projections. */
-/** How llama.cpp describes a model; null for one with biases in the projections, which it does not know. */
+/** How llama.cpp describes a model; null for what it does not know: biases in projections, none in the convolution, other widths. */
 export function mambaGguf(
   c: Pick<
     MambaConfig,
@@ -230,9 +229,10 @@ export function mambaGguf(
     | "dtRank"
     | "vocabSize"
     | "projectionBias"
+    | "convBias"
   >,
 ): GgufDescription | null {
-  if (c.projectionBias) return null;
+  if (c.projectionBias || !c.convBias || c.dInner !== 2 * c.dModel) return null;
   return {
     architecture: "mamba",
     fields: {
@@ -247,7 +247,6 @@ export function mambaGguf(
       "ssm.inner_size": c.dInner,
       "ssm.state_size": c.dState,
       "ssm.time_step_rank": c.dtRank,
-      vocab_size: c.vocabSize,
     },
   };
 }

@@ -254,15 +254,23 @@ type GgufDimensions = Pick<
   | "vocabSize"
   | "normGroupSize"
   | "projectionBias"
+  | "convBias"
   | "dtLimit"
 >;
 
-/** How llama.cpp describes a model; null for what it does not know: norms over all groups, biases in projections, limits of dt. */
+/**
+ * How llama.cpp describes a model; null for what it does not know: norms over all groups, biases in projections, none in the
+ * convolution, limits of dt.
+ */
 export function mamba2Gguf(c: GgufDimensions): GgufDescription | null {
   const dInner = c.nHead * c.headDim;
   const [low, high] = c.dtLimit;
   const known =
-    c.normGroupSize * c.nGroup === dInner && !c.projectionBias && low === 0 && high === Infinity;
+    c.normGroupSize * c.nGroup === dInner &&
+    !c.projectionBias &&
+    c.convBias &&
+    low === 0 &&
+    high === Infinity;
   if (!known) return null;
   return {
     architecture: "mamba2",
@@ -279,7 +287,6 @@ export function mamba2Gguf(c: GgufDimensions): GgufDescription | null {
       "ssm.state_size": c.dState,
       "ssm.time_step_rank": c.nHead,
       "ssm.group_count": c.nGroup,
-      vocab_size: c.vocabSize,
     },
     shapes: {
       ssm_a: [c.nHead, 1],

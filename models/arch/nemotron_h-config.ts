@@ -146,7 +146,9 @@ export function readGgufConfig(metadata: GgufMetadata, tensors: TensorSource): N
   const config = new GgufFields(metadata, withExperts ? "nemotron_h_moe" : "nemotron_h");
   const nLayer = requireLayers(config.count("block_count"));
   const dModel = config.count("embedding_length");
-  const eps = config.positive("attention.layer_norm_rms_epsilon");
+  const eps = config.has("attention.layer_norm_rms_epsilon")
+    ? config.positive("attention.layer_norm_rms_epsilon")
+    : config.positive("attention.layer_norm_epsilon");
   const nHead = config.count("attention.head_count");
   const nKvHeads = config.perLayer("attention.head_count_kv", nLayer);
   const widths = config.perLayer("feed_forward_length", nLayer);
@@ -224,6 +226,8 @@ export function ggufDescription(c: NemotronHConfig): GgufDescription | null {
       "attention.head_count_kv": of(["attention"], attention.nKvHead),
       "attention.key_length": attention.headDim,
       "attention.value_length": attention.headDim,
+      // llama.cpp asks for the first, and uses the second.
+      "attention.layer_norm_epsilon": c.eps,
       "attention.layer_norm_rms_epsilon": c.eps,
       ...ggufMamba2Fields(mamba),
       [DT_MIN]: mamba.dtLimit[0],

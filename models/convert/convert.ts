@@ -63,7 +63,7 @@ export async function openConversion(
 
 /**
  * Plans the file; the weights are read when the tensors' pieces are asked for.
- * @throws ConversionError where llama.cpp has no such architecture; WeightsError as loading does
+ * @throws ConversionError where llama.cpp has no such model; WeightsError as loading does
  */
 export async function planConversion(
   name: string,
@@ -74,7 +74,7 @@ export async function planConversion(
   const { gguf } = model;
   if (gguf === undefined) {
     throw new ConversionError(
-      `llama.cpp has no architecture for "${model.modelType}", so there are no names to write it under. Use the model as it is.`,
+      `llama.cpp runs no "${model.modelType}" model with this configuration, so there are no names to write it under. Use the model as it is.`,
       { modelType: model.modelType },
     );
   }
@@ -86,10 +86,13 @@ export async function planConversion(
       ["general.name", { type: "string", value: name }],
       ["general.file_type", { type: "u32", value: QUANTISATIONS[quantisation] }],
       ["general.quantization_version", { type: "u32", value: 2 }],
-      ...Object.entries(gguf.fields).map(([field, value]): [string, GgufTyped] => [
-        `${gguf.architecture}.${field}`,
-        typed(field, value),
-      ]),
+      // Rows of the embedding: what llama.cpp goes by where the file has no tokenizer.
+      ...Object.entries({ vocab_size: model.vocabSize, ...gguf.fields }).map(
+        ([field, value]): [string, GgufTyped] => [
+          `${gguf.architecture}.${field}`,
+          typed(field, value),
+        ],
+      ),
     ],
     tensors: tensors.map((tensor) => written(tensor, gguf, quantisation)),
   };

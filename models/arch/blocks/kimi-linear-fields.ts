@@ -235,7 +235,6 @@ export function describeKimiLinear(
       context_length: c.maxPositions,
       embedding_length: c.dModel,
       feed_forward_length: c.dFf,
-      vocab_size: c.vocabSize,
       "attention.head_count": attention.nHead,
       // llama.cpp takes a layer without key heads for a recurrent one; the latent vectors are one key head.
       "attention.head_count_kv": c.mixers.map((mixer) => (mixer === "attention" ? 1 : 0)),

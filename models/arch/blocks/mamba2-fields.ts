@@ -79,13 +79,14 @@ export function readGgufMamba2Fields(
   };
 }
 
-/** Whether llama.cpp's Mamba-2 computes the same: its norm is a group's, its projections have no bias, its dt no limits. */
+/** Whether llama.cpp's Mamba-2 computes the same: its norm is a group's, only its convolution has a bias, its dt has no limits. */
 export function ggufKnowsMamba2Mixer(c: Mamba2MixerShape): boolean {
   const [dtMin, dtMax] = c.dtLimit;
   return (
     c.output === "gate-norm" &&
     c.normGroupSize === dInnerOf(c) / c.nGroup &&
     !c.projectionBias &&
+    c.convBias &&
     c.act === "silu" &&
     dtMin <= 0 &&
     dtMax === Infinity
