@@ -3,10 +3,12 @@
  * expected; where none can, the outputs of float64 loops (models/testing/plain-layers.ts) over random weights.
  */
 import { describe, expect, test } from "vitest";
-import { expectAllClose } from "../../kernels/testing/all-close.ts";
+import { expectAllClose, furthest } from "../../kernels/testing/all-close.ts";
 import { forEachBackend } from "../../kernels/testing/for-each-backend.ts";
 import { fixtureBytes, loadGolden } from "../../kernels/testing/golden.ts";
 import { LOGITS } from "../../kernels/testing/tolerances.ts";
+import { ConversionError } from "../convert/errors.ts";
+import { asGguf } from "../testing/as-gguf.ts";
 import { expectGoldenStates } from "../testing/golden-states.ts";
 import {
   plainMha,
@@ -22,10 +24,13 @@ import {
 } from "../testing/plain-layers.ts";
 import { mamba2Shapes, mambaShapes, named, randomTensors } from "../testing/random-tensors.ts";
 import { readTensors, safetensorsFile, type TestTensor } from "../testing/stored-tensors.ts";
+import { recordDifference, recordGgufRefusal } from "../testing/support.ts";
 import { argmax, loadTestModel } from "../testing/test-model.ts";
 import { memoryFile } from "../weights/memory-file.ts";
 import type { RandomAccessFile } from "../weights/source.ts";
 import { WeightsError } from "../weights/errors.ts";
+import { openModel } from "../weights/open-model.ts";
+import { describeModel } from "./registry.ts";
 import { stateSpaces } from "./state_spaces.ts";
 
 type Tensors = ReadonlyMap<string, TestTensor>;
@@ -305,21 +310,23 @@ function switched(token: readonly number[], w: (name: string) => TestTensor): re
   return out.map((value) => (value * Math.exp(scores[best] ?? NaN)) / total);
 }
 
-const PLAIN: readonly (readonly [string, () => PlainCase])[] = [
-  ["Codestral Mamba from params.json and consolidated.safetensors", codestral],
-  ["a hybrid with attention, layer norms and MLPs", hybrid],
-  ["MambaByte", mambaByte],
-  ["MoE-Mamba", moeMamba],
+/** What it is, what builds it, and the row of docs/support.md that it belongs to. */
+const PLAIN: readonly (readonly [string, () => PlainCase, string])[] = [
+  ["Codestral Mamba from params.json and consolidated.safetensors", codestral, "codestral_mamba"],
+  ["a hybrid with attention, layer norms and MLPs", hybrid, "state_spaces"],
+  ["MambaByte", mambaByte, "state_spaces"],
+  ["MoE-Mamba", moeMamba, "moe_mamba"],
 ];
+const PREFILL = { phase: "prefill", logits: "all" } as const;
 
-forEachBackend("other layouts", (backend) => {
+forEachBackend("other layouts", (backend, backendName) => {
   test.each(GOLDEN)("$model in its authors' layout gives the golden outputs", async (golden) => {
     const outputs = loadGolden(`models/${golden.model}/golden.safetensors`);
     const loaded = await loadTestModel(backend(), folder(golden.config, renamed(golden.model)));
     const state = loaded.createState(1);
-    const options = { phase: "prefill", logits: "all" } as const;
-    const logits = await loaded.run(state, [outputs.i32("p0.input_ids")], options);
-    expectAllClose(logits, outputs.f32("p0.logits").values, LOGITS, "logits");
+    const logits = await loaded.run(state, [outputs.i32("p0.input_ids")], PREFILL);
+    const expected = outputs.f32("p0.logits").values;
+    expectAllClose(logits, expected, LOGITS, "logits");
     const { modelType, layout, vocabSize } = loaded.model;
     expect(modelType).toBe(golden.model);
     const states = await backend().readState(state, 0);
@@ -333,22 +340,58 @@ forEachBackend("other layouts", (backend) => {
       LOGITS,
       "decode logits",
     );
+    const place = { modelType: "state_spaces", folder: `authors-${golden.model}`, prompt: "p0" };
+    recordDifference(
+      { ...place, format: "safetensors", backend: backendName },
+      furthest(logits, expected),
+    );
     state.release();
     loaded.release();
   });
 
-  test.each(PLAIN)("%s gives what float64 loops give", async (_, build) => {
-    const { files, ids, logits: expected } = build();
+  test.each(PLAIN)("%s gives what float64 loops give", async (_, build, modelType) => {
+    const { files, ids, logits: rows } = build();
+    const expected = rows.flat();
     const loaded = await loadTestModel(backend(), files);
-    const options = { phase: "prefill", logits: "all" } as const;
+    const place = { modelType, folder: `plain-${build.name}`, prompt: "p0", backend: backendName };
     for (const chunk of [ids.length, 4]) {
       const state = loaded.createState(1);
-      const logits = await loaded.run(state, [ids], { ...options, chunk });
-      expectAllClose(logits, expected.flat(), LOGITS, `logits in chunks of ${chunk}`);
+      const logits = await loaded.run(state, [ids], { ...PREFILL, chunk });
+      expectAllClose(logits, expected, LOGITS, `logits in chunks of ${chunk}`);
+      recordDifference({ ...place, format: "safetensors" }, furthest(logits, expected));
       state.release();
     }
     loaded.release();
   });
+
+  test.each(PLAIN)(
+    "%s gives the same as GGUF, if it can be written",
+    async (_, build, modelType) => {
+      const { files, ids, logits: rows } = build();
+      const expected = rows.flat();
+      const place = {
+        modelType,
+        folder: `plain-${build.name}`,
+        prompt: "p0",
+        backend: backendName,
+      };
+      const { config, tensors, close } = await openModel(files);
+      const { gguf } = describeModel(config, tensors);
+      await close();
+      if (gguf === undefined) {
+        await expect(asGguf(files, modelType)).rejects.toThrow(ConversionError);
+        await recordGgufRefusal(place, files);
+        return;
+      }
+      const converted = await loadTestModel(backend(), [await asGguf(files, modelType)]);
+      const state = converted.createState(1);
+      const logits = await converted.run(state, [ids], PREFILL);
+      expectAllClose(logits, expected, LOGITS, "logits");
+      recordDifference({ ...place, format: "GGUF" }, furthest(logits, expected));
+      state.release();
+      converted.release();
+    },
+  );
 });
 
 describe("the authors' configurations", () => {

@@ -4,13 +4,17 @@
  */
 import { describe, expect, test } from "vitest";
 import { createReferenceBackend } from "../../kernels/backends/reference/backend.ts";
+import type { Backend } from "../../kernels/spec/backend.ts";
 import { recordPlan } from "../../kernels/plan/recorder.ts";
-import { expectAllClose } from "../../kernels/testing/all-close.ts";
+import { expectAllClose, furthest } from "../../kernels/testing/all-close.ts";
+import { forEachBackend } from "../../kernels/testing/for-each-backend.ts";
 import { fixtureBytes, fixtureText, loadGolden } from "../../kernels/testing/golden.ts";
 import { LOGITS } from "../../kernels/testing/tolerances.ts";
 import { openConversion } from "../convert/convert.ts";
 import { ggufBytes, type GgufTensor } from "../convert/gguf-writer.ts";
+import { asGguf } from "../testing/as-gguf.ts";
 import { readTensors, safetensorsFile, type TestTensor } from "../testing/stored-tensors.ts";
+import { recordDifference } from "../testing/support.ts";
 import { fixtureModel, loadTestModel } from "../testing/test-model.ts";
 import { memoryFile } from "../weights/memory-file.ts";
 import { openModel } from "../weights/open-model.ts";
@@ -35,15 +39,24 @@ function files(config: JsonObject, tensors: Tensors): RandomAccessFile[] {
   ];
 }
 
-/** Fails unless the files give the golden logits of `folder`. */
-async function expectGolden(folder: string, given: readonly RandomAccessFile[]): Promise<void> {
+/** Fails unless the files give the golden logits of `folder`; how far they are off. */
+async function expectGolden(
+  folder: string,
+  given: readonly RandomAccessFile[],
+  backend: Backend = createReferenceBackend(),
+): Promise<number> {
   const golden = loadGolden(`models/${folder}/golden.safetensors`);
-  const model = await loadTestModel(createReferenceBackend(), given);
-  const logits = await model.run(model.createState(1), [golden.i32("p0.input_ids")], {
+  const model = await loadTestModel(backend, given);
+  const state = model.createState(1);
+  const logits = await model.run(state, [golden.i32("p0.input_ids")], {
     phase: "prefill",
     logits: "all",
   });
-  expectAllClose(logits, golden.f32("p0.logits").values, LOGITS, "logits");
+  const expected = golden.f32("p0.logits").values;
+  expectAllClose(logits, expected, LOGITS, "logits");
+  state.release();
+  model.release();
+  return furthest(logits, expected);
 }
 
 function renamed(tensors: Tensors, name: (old: string) => string): Tensors {
@@ -135,12 +148,6 @@ describe("Qwen3.5", () => {
     await expectGolden("qwen3_5_text", files(nested, inner));
   });
 
-  test("with experts is Qwen3-Next but for its projections", async () => {
-    const { config, tensors } = fixture("qwen3_next");
-    const experts = fused(separated(tensors), 4);
-    await expectGolden("qwen3_next", files({ ...config, model_type: "qwen3_5_moe_text" }, experts));
-  });
-
   test("ties the head where the decoder's fields or those around them say so", async () => {
     const { config, tensors } = fixture("qwen3_5_text");
     tensors.delete("lm_head.weight");
@@ -153,6 +160,23 @@ describe("Qwen3.5", () => {
       const model = describeModel(opened.config, opened.tensors);
       await model.load(checkingLoader(opened.tensors, { quantise: null }));
     }
+  });
+});
+
+forEachBackend("Qwen3.5 with experts", (backend, backendName) => {
+  test("is Qwen3-Next but for its projections, as GGUF too", async () => {
+    const { config, tensors } = fixture("qwen3_next");
+    const modelType = "qwen3_5_moe_text";
+    const given = files({ ...config, model_type: modelType }, fused(separated(tensors), 4));
+    const place = { modelType, folder: "qwen3_5_moe", backend: backendName, prompt: "p0" };
+    recordDifference(
+      { ...place, format: "safetensors" },
+      await expectGolden("qwen3_next", given, backend()),
+    );
+    recordDifference(
+      { ...place, format: "GGUF" },
+      await expectGolden("qwen3_next", [await asGguf(given, modelType)], backend()),
+    );
   });
 });
 
