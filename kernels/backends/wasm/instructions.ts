@@ -54,7 +54,7 @@ export const DTYPES = {
 /** Rows of weights that lie together, as ops/linear/packed.wasm.ts has it. */
 export const GROUP = 8;
 
-/** Columns of such rows that lie together, and the bytes they take, as ops/linear/{packed,nibbles}.wasm.ts lay them out. */
+/** Columns of such rows that lie together, and the bytes they take, as ops/linear/{packed,bit-fields}.wasm.ts lay them out. */
 export const GROUP_BLOCKS: Readonly<Record<WeightDType, BlockSize>> = {
   f32: { values: 1, bytes: 32 },
   f16: { values: 1, bytes: 16 },

@@ -7,9 +7,9 @@
 import { madd } from "../../wasm/math.wasm";
 import { grainOf, scratch, take } from "../../wasm/team.wasm";
 import {
-  blockBytes, expandTile, fourBytes, fourF16, hasMin, headerBytes, headerColumns, nibblesAt, offsetOf, pairOf, Q4_0, Q4_K,
-  Q5_K, Q6_K, scaleOf, tileBlockBytes, tileColumns, upperOf,
-} from "./nibbles.wasm";
+  blockBytes, expandTile, fieldsOf, fourBytes, fourF16, hasMin, headerBytes, headerColumns, offsetOf, pairOf, Q4_0, Q4_K, Q5_K,
+  Q6_K, scaleOf, tileBlockBytes, tileColumns,
+} from "./bit-fields.wasm";
 import { finish, Linear } from "./operands.wasm";
 import { GROUP, groupBytes, Q8_0, Q8_GROUP_BYTES, Q8_SCALES } from "./packed.wasm";
 import { roundedRowBytes, roundRow, sumsAt, valuesAt } from "./rounded.wasm";
@@ -217,42 +217,40 @@ function oneRowQ8(op: Linear, weight: usize, x: usize, row: i32, output: i32): v
   finish(op, row, output, y, z);
 }
 
-/** 8 outputs of one row, from nibbles as they lie. */
+/** 8 outputs of one row, from fields as they lie. */
 @inline
 function oneRowOf(dtype: i32, op: Linear, weight: usize, x: usize, row: i32, output: i32): void {
+  const zero = f32x4.splat(0);
   const blocks = op.cols >> 5;
-  let y = f32x4.splat(0), z = y;
+  let y = zero, z = zero;
   let m = sumsAt(x, blocks);
   let p = valuesAt(x, blocks);
   for (let col = 0; col < op.cols; col += headerColumns(dtype)) {
     const header = weight;
     const c = fourF16(header), d = fourF16(header + 8);
+    const e = hasMin(dtype) ? fourF16(header + 16) : zero, f = hasMin(dtype) ? fourF16(header + 24) : zero;
     weight += headerBytes(dtype);
     for (const end = weight + <usize>(headerColumns(dtype) >> 5) * blockBytes(dtype); weight < end; weight += blockBytes(dtype)) {
       const s = v128.load32_splat(x);
       // Σ (q − offset) x = Σ q x − offset Σ x
       let a = i32x4.splat(-offsetOf(dtype) * (tileColumns(dtype) == 16 ? load<i32>(m) : load<i32>(m) + load<i32>(m, 4)));
       let b = a;
-      a = addOctet(dtype, a, weight, 0, p);
-      b = addOctet(dtype, b, weight + 16, 0, p);
-      a = addOctet(dtype, a, weight, 1, p + 16);
-      b = addOctet(dtype, b, weight + 16, 1, p + 16);
+      a = addHalf(dtype, 0, a, weight, p);
+      b = addHalf(dtype, 0, b, weight + 16, p);
       if (tileColumns(dtype) == 16) {
         y = madd(f32x4.convert_i32x4_s(a), f32x4.mul(scaleOf(dtype, c, weight, 0), s), y);
         z = madd(f32x4.convert_i32x4_s(b), f32x4.mul(scaleOf(dtype, d, weight + 4, 0), s), z);
         a = i32x4.splat(-offsetOf(dtype) * load<i32>(m, 4));
         b = a;
       }
-      a = addOctet(dtype, a, weight, 2, p + 32);
-      b = addOctet(dtype, b, weight + 16, 2, p + 32);
-      a = addOctet(dtype, a, weight, 3, p + 48);
-      b = addOctet(dtype, b, weight + 16, 3, p + 48);
+      a = addHalf(dtype, 1, a, weight, p + 32);
+      b = addHalf(dtype, 1, b, weight + 16, p + 32);
       y = madd(f32x4.convert_i32x4_s(a), f32x4.mul(scaleOf(dtype, c, weight, 1), s), y);
       z = madd(f32x4.convert_i32x4_s(b), f32x4.mul(scaleOf(dtype, d, weight + 4, 1), s), z);
       if (hasMin(dtype)) {
         const sum = negativeSum(x, m);
-        y = madd(f32x4.mul(fourF16(header + 16), fourBytes(weight + 8)), sum, y);
-        z = madd(f32x4.mul(fourF16(header + 24), fourBytes(weight + 12)), sum, z);
+        y = madd(f32x4.mul(e, fourBytes(weight + 8)), sum, y);
+        z = madd(f32x4.mul(f, fourBytes(weight + 12)), sum, z);
       }
       p += 64;
       m += 8;
@@ -262,13 +260,17 @@ function oneRowOf(dtype: i32, op: Linear, weight: usize, x: usize, row: i32, out
   finish(op, row, output, y, z);
 }
 
-/** Adds the products of 8 columns of four rows; `at` is the block, + 16 for rows 4…7. */
+/** Adds the products of 16 columns of four rows; `at` is the block, + 16 for rows 4…7. */
 @inline
-function addOctet(dtype: i32, sums: v128, at: usize, octet: i32, p: usize): v128 {
-  const nibbles = v128.load(at + nibblesAt(dtype) + <usize>octet * 32);
-  const upper = upperOf(dtype, at, octet);
-  sums = i32x4.add(sums, i32x4.dot_i16x8_s(pairOf(dtype, nibbles, upper, 0), v128.load32_splat(p)));
-  sums = i32x4.add(sums, i32x4.dot_i16x8_s(pairOf(dtype, nibbles, upper, 1), v128.load32_splat(p, 4)));
-  sums = i32x4.add(sums, i32x4.dot_i16x8_s(pairOf(dtype, nibbles, upper, 2), v128.load32_splat(p, 8)));
-  return i32x4.add(sums, i32x4.dot_i16x8_s(pairOf(dtype, nibbles, upper, 3), v128.load32_splat(p, 12)));
+function addHalf(dtype: i32, half: i32, sums: v128, at: usize, p: usize): v128 {
+  const a = fieldsOf(dtype, at, half, 0), b = fieldsOf(dtype, at, half, 1), c = fieldsOf(dtype, at, half, 2);
+  const d = fieldsOf(dtype, at, half, 3), e = fieldsOf(dtype, at, half, 4);
+  sums = i32x4.add(sums, i32x4.dot_i16x8_s(pairOf(dtype, half, 0, a, b, c, d, e), v128.load32_splat(p)));
+  sums = i32x4.add(sums, i32x4.dot_i16x8_s(pairOf(dtype, half, 1, a, b, c, d, e), v128.load32_splat(p, 4)));
+  sums = i32x4.add(sums, i32x4.dot_i16x8_s(pairOf(dtype, half, 2, a, b, c, d, e), v128.load32_splat(p, 8)));
+  sums = i32x4.add(sums, i32x4.dot_i16x8_s(pairOf(dtype, half, 3, a, b, c, d, e), v128.load32_splat(p, 12)));
+  sums = i32x4.add(sums, i32x4.dot_i16x8_s(pairOf(dtype, half, 4, a, b, c, d, e), v128.load32_splat(p, 16)));
+  sums = i32x4.add(sums, i32x4.dot_i16x8_s(pairOf(dtype, half, 5, a, b, c, d, e), v128.load32_splat(p, 20)));
+  sums = i32x4.add(sums, i32x4.dot_i16x8_s(pairOf(dtype, half, 6, a, b, c, d, e), v128.load32_splat(p, 24)));
+  return i32x4.add(sums, i32x4.dot_i16x8_s(pairOf(dtype, half, 7, a, b, c, d, e), v128.load32_splat(p, 28)));
 }

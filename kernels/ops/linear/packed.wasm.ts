@@ -5,10 +5,9 @@
 //   f16, bf16    the same with 2 bytes a value
 //   q8_0         blocks of 32 columns, each 8 scales as f32, then [16 pairs of columns][8 rows][2] int8:
 //                288 bytes where ggml's eight blocks take 272
-//   q4_0, q4_k, q5_k, q6_k: see nibbles.wasm.ts
-import {
-  expandNibbleGroup, expandNibbleRow, nibbleGroupBytes, packNibbleRow, prepareNibbles, storedRowBytes,
-} from "./nibbles.wasm";
+//   q4_0, q4_k, q5_k, q6_k: see bit-fields.wasm.ts
+import { expandFieldGroup, expandFieldRow, fieldGroupBytes, prepareFields } from "./bit-fields.wasm";
+import { packFieldRow, storedRowBytes } from "./pack-bit-fields.wasm";
 
 export const F32: i32 = 0;
 export const F16: i32 = 1;
@@ -24,7 +23,7 @@ export const Q8_SCALES: usize = 32;
 
 export function groupBytes(dtype: i32, cols: i32): usize {
   if (dtype == Q8_0) return <usize>(cols >> 5) * Q8_GROUP_BYTES;
-  if (dtype > Q8_0) return nibbleGroupBytes(dtype, cols);
+  if (dtype > Q8_0) return fieldGroupBytes(dtype, cols);
   return <usize>cols << (dtype == F32 ? 5 : 4);
 }
 
@@ -40,7 +39,7 @@ export function packRows(from: usize, to: usize, rows: i32, dtype: i32, cols: i3
     const group = to + <usize>(row / GROUP) * size;
     const lane = <usize>(row % GROUP);
     if (dtype > Q8_0) {
-      bad |= packNibbleRow(from, group, lane, dtype, cols);
+      bad |= packFieldRow(from, group, lane, dtype, cols);
       from += storedRowBytes(dtype, cols);
     } else if (dtype == Q8_0) {
       for (let block = 0; block < cols >> 5; block++) {
@@ -74,7 +73,7 @@ export function packRows(from: usize, to: usize, rows: i32, dtype: i32, cols: i3
 export function expandRow(weight: usize, dtype: i32, cols: i32, row: i32, to: usize): void {
   const group = weight + <usize>(row / GROUP) * groupBytes(dtype, cols);
   const lane = <usize>(row % GROUP);
-  if (dtype > Q8_0) expandNibbleRow(group, lane, dtype, cols, to);
+  if (dtype > Q8_0) expandFieldRow(group, lane, dtype, cols, to);
   else for (let col = 0; col < cols; col++) store<f32>(to + (<usize>col << 2), valueOf(group, lane, dtype, col));
 }
 
@@ -122,7 +121,7 @@ let f16Power: v128 = i32x4.splat(0);
 
 /** Sets the constants; every thread calls it once, before all else. */
 export function preparePacked(): void {
-  prepareNibbles();
+  prepareFields();
   f16Fields = i32x4.splat(0x8fffe000);
   f16Power = i32x4.splat(0x77800000);
 }
@@ -136,7 +135,7 @@ function halves(bits: v128): v128 {
 /** A group of any type but f32 as [column][8] f32. */
 export function expandGroup(group: usize, dtype: i32, cols: i32, to: usize): void {
   if (dtype > Q8_0) {
-    expandNibbleGroup(group, dtype, cols, to);
+    expandFieldGroup(group, dtype, cols, to);
     return;
   }
   if (dtype == Q8_0) {
