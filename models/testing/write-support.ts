@@ -3,12 +3,16 @@
  * what they found. Fails, and writes nothing, if they do.
  */
 import { spawnSync } from "node:child_process";
-import { rmSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { RECORDS, SUPPORT_FILE, supportRecords, supportText, WRITING } from "./support.ts";
 
-/** Parts of the names of the test files that leave records. */
-const TESTS = ["models/arch/golden-models.test.ts", "-layouts.test.ts"];
+const ARCH = new URL("../arch/", import.meta.url);
+/** The test files that leave records. */
+const TESTS = readdirSync(ARCH)
+  .filter((name) => name.endsWith(".test.ts"))
+  .filter((name) => readFileSync(new URL(name, ARCH), "utf8").includes("recordDifference("))
+  .map((name) => `models/arch/${name}`);
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 
