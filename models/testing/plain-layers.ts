@@ -8,7 +8,11 @@ import type { TestTensor } from "./stored-tensors.ts";
 /** Tokens, each with its columns. */
 export type Rows = readonly (readonly number[])[];
 
-const silu = (x: number): number => x / (1 + Math.exp(-x));
+/** x σ(x) */
+export function silu(x: number): number {
+  return x / (1 + Math.exp(-x));
+}
+
 const softplus = (x: number): number => Math.log1p(Math.exp(x));
 
 /** x Wᵀ + bias */
@@ -247,6 +251,16 @@ export function plainGatedMlp(x: Rows, fc1: TestTensor, fc2: TestTensor): Rows {
     token.slice(0, width).map((value, i) => value * silu(token[width + i] ?? NaN)),
   );
   return plainLinear(hidden, fc2);
+}
+
+/** factor x */
+export function plainScaled(x: Rows, factor: number): Rows {
+  return x.map((token) => token.map((value) => value * factor));
+}
+
+/** act(a) ⊙ b */
+export function plainGlu(a: Rows, b: Rows, act: (x: number) => number): Rows {
+  return a.map((token, t) => token.map((value, i) => act(value) * (b[t]?.[i] ?? NaN)));
 }
 
 /** a + b */
