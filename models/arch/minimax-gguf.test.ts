@@ -4,14 +4,16 @@
  * be moved into the output matrices.
  */
 import { expect, test } from "vitest";
-import { expectAllClose } from "../../kernels/testing/all-close.ts";
+import { expectAllClose, furthest } from "../../kernels/testing/all-close.ts";
+import { forEachBackend } from "../../kernels/testing/for-each-backend.ts";
 import { fixtureBytes, loadGolden } from "../../kernels/testing/golden.ts";
-import { openBackend } from "../../kernels/testing/open-backend.ts";
 import { LOGITS } from "../../kernels/testing/tolerances.ts";
 import { ggufBytes, type GgufEntries, type GgufTensor } from "../convert/gguf-writer.ts";
 import { readTensors, type TestTensor } from "../testing/stored-tensors.ts";
+import { recordDifference } from "../testing/support.ts";
 import { loadTestModel } from "../testing/test-model.ts";
 import { memoryFile } from "../weights/memory-file.ts";
+import type { RandomAccessFile } from "../weights/source.ts";
 
 const LINEAR = [1, 2];
 const N_LAYER = 4;
@@ -86,7 +88,7 @@ function renamed(stored: ReadonlyMap<string, TestTensor>): Map<string, TestTenso
   return out;
 }
 
-test("reads MiniMax from GGUF with the golden logits", async () => {
+async function file(): Promise<RandomAccessFile> {
   const stored = readTensors(fixtureBytes("models/minimax/model.safetensors"));
   const tensors = [...renamed(stored)].map(([name, { shape, values }]): GgufTensor => ({
     name,
@@ -98,16 +100,27 @@ test("reads MiniMax from GGUF with the golden logits", async () => {
   }));
   const pieces: Uint8Array[] = [];
   for await (const piece of ggufBytes(ENTRIES, tensors)) pieces.push(piece.slice());
+  return memoryFile("model.gguf", Buffer.concat(pieces));
+}
 
-  const backend = await openBackend("reference");
-  const model = await loadTestModel(backend, [memoryFile("model.gguf", Buffer.concat(pieces))]);
-  expect(model.model.modelType).toBe("minimax");
-  const golden = loadGolden("models/minimax/golden.safetensors");
-  const state = model.createState(1);
-  const logits = await model.run(state, [golden.i32("p1.input_ids")], {
-    phase: "prefill",
-    logits: "all",
+forEachBackend("MiniMax from GGUF", (backend, backendName) => {
+  test("gives the golden logits", async () => {
+    const model = await loadTestModel(backend(), [await file()]);
+    const { modelType } = model.model;
+    expect(modelType).toBe("minimax");
+    const golden = loadGolden("models/minimax/golden.safetensors");
+    const state = model.createState(1);
+    const logits = await model.run(state, [golden.i32("p0.input_ids")], {
+      phase: "prefill",
+      logits: "all",
+    });
+    const expected = golden.f32("p0.logits").values;
+    expectAllClose(logits, expected, LOGITS, "logits");
+    recordDifference(
+      { modelType, folder: "minimax", format: "GGUF", backend: backendName, prompt: "p0" },
+      furthest(logits, expected),
+    );
+    state.release();
+    model.release();
   });
-  expectAllClose(logits, golden.f32("p1.logits").values, LOGITS, "logits");
-  await backend.release();
 });
