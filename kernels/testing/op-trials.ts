@@ -1,4 +1,5 @@
 import { activation } from "../ops/activation/activation.ts";
+import { attention } from "../ops/attention/attention.ts";
 import { blockLinear } from "../ops/block-linear/block-linear.ts";
 import { causalConv1d } from "../ops/causal-conv1d/causal-conv1d.ts";
 import { embedding } from "../ops/embedding/embedding.ts";
@@ -8,12 +9,13 @@ import { gate } from "../ops/gate/gate.ts";
 import { layerNorm } from "../ops/layer-norm/layer-norm.ts";
 import { linear } from "../ops/linear/linear.ts";
 import { rmsNorm } from "../ops/rms-norm/rms-norm.ts";
+import { rope } from "../ops/rope/rope.ts";
 import { scaledAdd } from "../ops/scaled-add/scaled-add.ts";
 import { selectiveScan } from "../ops/selective-scan/selective-scan.ts";
 import { ssd } from "../ops/ssd/ssd.ts";
 import type { Backend } from "../spec/backend.ts";
 import type { WeightDType } from "../spec/dtype.ts";
-import { runOp, type OpResult } from "./op-runner.ts";
+import { runOp, type GrowingState, type OpResult } from "./op-runner.ts";
 import { rwkvTrials } from "./op-trials-rwkv.ts";
 import { randomPacked } from "./pack.ts";
 import { seeded } from "./seeded.ts";
@@ -181,6 +183,21 @@ export const opTrials: Readonly<Record<string, Run>> = {
   "selective-scan, prefill": (backend) => scanTrial(backend, 70),
   "ssd, decode": (backend) => ssdTrial(backend, 1),
   "ssd, prefill": (backend) => ssdTrial(backend, 21),
+  rope: (backend) => {
+    const random = seeded(8);
+    return runOp(backend, {
+      batch: 2,
+      length: 3,
+      position: [0, 90_000],
+      inputs: { x: { cols: 2 * 20, values: random.normal(240) } },
+      states: {},
+      weights: { frequencies: { rows: 1, cols: 8, values: random.uniform(8, 0.001, 1) } },
+      record: (k, { inputs, weights }) =>
+        rope(k, { ...inputs, ...weights, headDim: 20, offset: 2, pairs: "halves" }),
+    });
+  },
+  "attention, decode": (backend) => attentionTrial(backend, 1, "f32"),
+  "attention, prefill over f16": (backend) => attentionTrial(backend, 9, "f16"),
   "gated-delta, a decay a head": (backend) => gatedDeltaTrial(backend, 4),
   "gated-delta, a decay a channel": (backend) => gatedDeltaTrial(backend, 4 * 33),
   ...rwkvTrials,
@@ -212,6 +229,35 @@ function linearTrial(
     },
     record: (k, { inputs, weights }) =>
       linear(k, inputs.x, weights.weight, { residual: inputs.residual }),
+  });
+}
+
+function attentionTrial(
+  backend: Backend,
+  length: number,
+  dtype: "f32" | "f16",
+): Promise<OpResult<string>> {
+  const random = seeded(9);
+  const sizes = { nHead: 6, nKvHead: 2, headDimK: 20, headDimV: 12 };
+  const positions = [70, 5];
+  const slot = (headDim: number): GrowingState => ({
+    shape: [2, headDim],
+    dtype,
+    sequences: positions.map((position) => random.normal(position * 2 * headDim)),
+  });
+  return runOp(backend, {
+    batch: 2,
+    length,
+    position: positions,
+    inputs: {
+      q: { cols: 6 * 20, values: random.normal(240 * length) },
+      k: { cols: 2 * 20, values: random.normal(80 * length) },
+      v: { cols: 2 * 12, values: random.normal(48 * length) },
+    },
+    states: { keys: slot(20), values: slot(12) },
+    weights: {},
+    record: (k, { inputs, states }) =>
+      attention(k, { ...inputs, ...states, ...sizes, scale: 0.2, softCap: 5, window: null }),
   });
 }
 
