@@ -155,7 +155,7 @@ export function readGgufConfig(metadata: GgufMetadata, tensors: TensorSource): G
   const nKvHeads = config.perLayer("attention.head_count_kv", nLayer);
   const layers = nKvHeads.map((heads) => (heads > 0 ? "attention" : "mamba"));
   const at = (kind: "mamba" | "attention"): string => `blk.${layers.indexOf(kind)}.`;
-  const nExpert = config.count("expert_count", 0);
+  const nExpert = config.whole("expert_count", 0);
   const dFf = config.count("feed_forward_length");
   return {
     layers,

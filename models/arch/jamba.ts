@@ -433,8 +433,8 @@ export const jamba: Architecture = {
       experts: moeShape({
         dModel,
         dFf,
-        nExpert: config.count("expert_count", 1),
-        topK: config.count("expert_used_count", 1),
+        nExpert: Math.max(1, config.whole("expert_count", 1)),
+        topK: Math.max(1, config.whole("expert_used_count", 1)),
         act: "silu",
       }),
       tied: !tensors.has(gguf.head),

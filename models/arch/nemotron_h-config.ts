@@ -3,7 +3,7 @@ import type { Activation } from "../../kernels/spec/activations.ts";
 import type { GgufMetadata } from "../weights/gguf-metadata.ts";
 import type { JsonObject } from "../weights/json.ts";
 import type { TensorSource } from "../weights/source.ts";
-import { requireLayers, type GgufDescription } from "./architecture.ts";
+import { requireGeometry, requireLayers, type GgufDescription } from "./architecture.ts";
 import { plainAttention, type AttentionShape } from "./blocks/attention.ts";
 import {
   ggufKnowsMamba2Mixer,
@@ -144,16 +144,19 @@ function readLayers(config: ConfigFields): readonly LayerKind[] {
 export function readGgufConfig(metadata: GgufMetadata, tensors: TensorSource): NemotronHConfig {
   const withExperts = metadata.get("general.architecture") === "nemotron_h_moe";
   const config = new GgufFields(metadata, withExperts ? "nemotron_h_moe" : "nemotron_h");
-  const nLayer = requireLayers(config.count("block_count"));
+  // Behind the layers some files keep a head that foretells further tokens; it takes no part in the next one's logits.
+  const nStored = requireLayers(config.count("block_count"));
+  const nLayer = nStored - config.whole("nextn_predict_layers", 0);
+  requireGeometry(nLayer >= 1, `${nLayer} layers`);
   const dModel = config.count("embedding_length");
   const eps = config.has("attention.layer_norm_rms_epsilon")
     ? config.positive("attention.layer_norm_rms_epsilon")
     : config.positive("attention.layer_norm_epsilon");
   const nHead = config.count("attention.head_count");
-  const nKvHeads = config.perLayer("attention.head_count_kv", nLayer);
-  const widths = config.perLayer("feed_forward_length", nLayer);
+  const nKvHeads = config.perLayer("attention.head_count_kv", nStored).slice(0, nLayer);
+  const widths = config.perLayer("feed_forward_length", nStored);
   const layers = nKvHeads.map((heads, i): LayerKind => {
-    if ((widths[i] ?? 0) > 0) return withExperts ? "moe" : "mlp";
+    if ((widths[i] ?? 0) > 0) return tensors.has(`blk.${i}.ffn_gate_inp.weight`) ? "moe" : "mlp";
     return heads > 0 ? "attention" : "mamba";
   });
   const at = (kind: LayerKind): string => `blk.${layers.indexOf(kind)}.`;
@@ -184,8 +187,8 @@ export function readGgufConfig(metadata: GgufMetadata, tensors: TensorSource): N
       dModel,
       dExpert: config.count("moe_latent_size", dModel),
       dFf: config.count("expert_feed_forward_length", dFf),
-      nExpert: config.count("expert_count", 1),
-      topK: config.count("expert_used_count", 1),
+      nExpert: Math.max(1, config.whole("expert_count", 1)),
+      topK: Math.max(1, config.whole("expert_used_count", 1)),
       scoring: "sigmoid",
       choiceBias: true,
       nGroup: config.count("expert_group_count", 1),

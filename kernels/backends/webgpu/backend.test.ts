@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { embedding } from "../../ops/embedding/embedding.ts";
+import { expertLinear } from "../../ops/expert-linear/expert-linear.ts";
 import { linear } from "../../ops/linear/linear.ts";
 import { recordPlan } from "../../plan/recorder.ts";
 import type { Backend } from "../../spec/backend.ts";
@@ -129,6 +130,8 @@ describe("a GPU without subgroups", () => {
     "rms-norm, by groups",
     "layer-norm",
     "block-linear",
+    "rope",
+    "attention, decode",
   ])("computes the same: %s", async (name) => {
     const gpu = gpuWith(await softwareGpu(), {
       features: new Set(),
@@ -184,6 +187,47 @@ describe("a weight larger than a binding", () => {
       weights: { weight: { rows, cols, dtype: "q6_k", values } },
       record: (k, { inputs, weights }) => linear(k, inputs.x, weights.weight),
     });
+    await split.release();
+  });
+
+  // By expert-linear.wgsl, and by expert-tiled.wgsl. 111 rows of 512 bytes a part: the second expert is in two.
+  test.each([1, 16])("is split through its experts: %i tokens", async (length) => {
+    const [nExpert, outputs, cols, topK] = [2, 100, 128, 2];
+    const random = seeded(9);
+    const split = await open(
+      gpuWith(await softwareGpu(), { limits: { maxStorageBufferBindingSize: 112 * 512 } }),
+    );
+    const numbers = Float32Array.from(random.integers(length * topK, nExpert + 1));
+    for (const weighted of [false, true]) {
+      await expectLikeReference(split, {
+        batch: 1,
+        length,
+        inputs: {
+          x: { cols, values: random.normal(length * cols) },
+          experts: { cols: topK, values: numbers },
+          weights: { cols: topK, values: random.normal(length * topK) },
+          residual: { cols: outputs, values: random.normal(length * outputs) },
+        },
+        states: {},
+        weights: {
+          weight: {
+            rows: nExpert * outputs,
+            cols,
+            values: random.normal(nExpert * outputs * cols),
+            use: "matrix",
+          },
+        },
+        record: (k, { inputs, weights: { weight } }) =>
+          expertLinear(k, {
+            x: inputs.x,
+            weight,
+            nExpert,
+            experts: inputs.experts,
+            weights: weighted ? inputs.weights : null,
+            residual: weighted ? inputs.residual : null,
+          }),
+      });
+    }
     await split.release();
   });
 
