@@ -2,13 +2,8 @@ import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { forEachBackend } from "../../kernels/testing/for-each-backend.ts";
 import { fixtureText } from "../../kernels/testing/golden.ts";
-import {
-  argmax,
-  LOADING_MS,
-  loadTestModel,
-  memoryFile,
-  type TestModel,
-} from "../testing/test-model.ts";
+import { argmax, LOADING_MS, loadTestModel, type TestModel } from "../testing/test-model.ts";
+import { memoryFile } from "../weights/memory-file.ts";
 
 interface GoldenPrompt {
   readonly prompt: string;

@@ -1,7 +1,8 @@
 import { expect, test } from "vitest";
 import { fixtureBytes } from "../../kernels/testing/golden.ts";
 import { slotSize } from "../../kernels/spec/tensor.ts";
-import { fixtureModel, memoryFile } from "../testing/test-model.ts";
+import { fixtureModel } from "../testing/test-model.ts";
+import { memoryFile } from "../weights/memory-file.ts";
 import { openModel, type OpenedModel } from "../weights/open-model.ts";
 import type { Model } from "./architecture.ts";
 import { UnknownArchitectureError } from "./errors.ts";

@@ -1,7 +1,7 @@
 import { existsSync, readdirSync } from "node:fs";
 import { fixtureBytes, loadGolden, type Golden } from "../../kernels/testing/golden.ts";
+import { memoryFile } from "../weights/memory-file.ts";
 import type { RandomAccessFile } from "../weights/source.ts";
-import { memoryFile } from "./test-model.ts";
 
 const MODELS = new URL("../../e2e/fixtures/models/", import.meta.url);
 const GOLDEN = "golden.safetensors";

@@ -4,18 +4,9 @@ import { fixtureBytes } from "../../kernels/testing/golden.ts";
 import type { LogitsWanted, Model, RecordRun, RunOptions } from "../arch/architecture.ts";
 import { describeModel } from "../arch/registry.ts";
 import { checkingLoader, uploadingLoader } from "../arch/weight-loader.ts";
+import { memoryFile } from "../weights/memory-file.ts";
 import { openModel } from "../weights/open-model.ts";
 import type { RandomAccessFile } from "../weights/source.ts";
-
-/** Bytes in memory as a file; for tests. */
-export function memoryFile(name: string, bytes: Uint8Array): RandomAccessFile {
-  return {
-    name,
-    bytes: bytes.byteLength,
-    read: async (offset, length) => bytes.slice(offset, offset + length),
-    close: async () => {},
-  };
-}
 
 /** Time for loading a model in a test: a software GPU on a busy machine takes seconds. */
 export const LOADING_MS = 60_000;
