@@ -209,7 +209,7 @@ export function readKimiLinearGguf(
 
 /**
  * What llama.cpp needs to know; undefined where it has no such model: MLPs elsewhere than in the first layers, biases,
- * other activations, tied heads, heads of the two kinds of attention in different numbers.
+ * other activations, tied heads, queries of low rank, heads of the two kinds of attention in different numbers.
  */
 export function describeKimiLinear(
   c: KimiLinearConfig & KimiLinearExtras,
@@ -222,6 +222,7 @@ export function describeKimiLinear(
     c.tied ||
     c.act !== "silu" ||
     attention.bias ||
+    queryRank !== null ||
     attention.nHead !== delta.nHead ||
     !experts.normalise ||
     c.dShared === 0
@@ -244,7 +245,6 @@ export function describeKimiLinear(
       "attention.key_length_mla": headDimLatent + headDimShared,
       "attention.value_length_mla": headDimV,
       "attention.kv_lora_rank": rank,
-      ...(queryRank === null ? {} : { "attention.q_lora_rank": queryRank }),
       "rope.dimension_count": headDimShared,
       "ssm.conv_kernel": delta.dConv,
       "kda.head_dim": delta.headDim,
