@@ -16,6 +16,7 @@ import { ssd } from "../ops/ssd/ssd.ts";
 import type { Backend } from "../spec/backend.ts";
 import type { WeightDType } from "../spec/dtype.ts";
 import { runOp, type GrowingState, type OpResult } from "./op-runner.ts";
+import { expertTrials } from "./op-trials-experts.ts";
 import { rwkvTrials } from "./op-trials-rwkv.ts";
 import { randomPacked } from "./pack.ts";
 import { seeded } from "./seeded.ts";
@@ -201,6 +202,7 @@ export const opTrials: Readonly<Record<string, Run>> = {
   "gated-delta, a decay a head": (backend) => gatedDeltaTrial(backend, 4),
   "gated-delta, a decay a channel": (backend) => gatedDeltaTrial(backend, 4 * 33),
   ...rwkvTrials,
+  ...expertTrials,
 };
 
 function linearTrial(

@@ -132,6 +132,8 @@ describe("a GPU without subgroups", () => {
     "block-linear",
     "rope",
     "attention, decode",
+    "route",
+    "expert-linear, few tokens",
   ])("computes the same: %s", async (name) => {
     const gpu = gpuWith(await softwareGpu(), {
       features: new Set(),
