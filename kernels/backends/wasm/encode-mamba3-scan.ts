@@ -1,7 +1,7 @@
 import { float, integer, tensorWords, weightWord, type Part } from "./instructions.ts";
 import type { Mamba3ScanOperands } from "../../ops/mamba3-scan/mamba3-scan.ts";
 
-/** One instruction; scratch for the queries, outputs, cosines and sines of one head and token. */
+/** One instruction; scratch for queries, keys, values, outputs, cosines and sines of one head and token. */
 export function encodeMamba3Scan(operands: Mamba3ScanOperands, batch: number): Part {
   const { x, z, B, C, dtRaw, aRaw, trap, angleRaw, rank, pairs, y } = operands;
   const nHead = operands.D.cols;
@@ -28,6 +28,6 @@ export function encodeMamba3Scan(operands: Mamba3ScanOperands, batch: number): P
   ];
   return {
     instructions: [{ opcode: "mamba3Scan", words }],
-    scratch: (rank * (dState + headDim) + 2 * nAngle) * 4,
+    scratch: 2 * (rank * (dState + headDim) + nAngle) * 4,
   };
 }

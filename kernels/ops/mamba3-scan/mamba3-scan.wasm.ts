@@ -1,5 +1,5 @@
 import { sigmoid, tanh } from "../../wasm/activate.wasm";
-import { exp1, horizontalSum, madd, silu1, softplus1 } from "../../wasm/math.wasm";
+import { exp1, horizontalSum, horizontalSums, madd, silu1, softplus1 } from "../../wasm/math.wasm";
 import { loadSome, storeSome } from "../../wasm/slices.wasm";
 import { scratch, take } from "../../wasm/team.wasm";
 
@@ -71,40 +71,101 @@ function scanHead(op: Mamba3Scan, b: i32, head: i32): void {
   const firstRow = <usize>head * R; // of this head in what is (heads * rank, …)
   const group = head / (op.heads / op.nGroup);
   const q = scratch(); // (rank, dState)
-  const o = q + <usize>R * rowBytes; // (rank, headDim)
+  const nextKeys = q + <usize>R * rowBytes; // (rank, dState)
+  const nextValues = nextKeys + <usize>R * rowBytes; // (rank, headDim)
+  const o = nextValues + (<usize>(R * P) << 2); // (rank, headDim)
   const cosines = o + (<usize>(R * P) << 2); // (nAngle)
   const sines = cosines + (<usize>S << 2); // (nAngle)
   const h = op.state + ((<usize>b * op.stateStride + <usize>(head * P) * N) << 2);
   const keys = op.keys + ((<usize>b * op.keysStride + firstRow * N) << 2);
   const values = op.values + ((<usize>b * op.valuesStride + firstRow * P) << 2);
   const angles = op.angles + ((<usize>b * op.anglesStride + head * S) << 2);
-  const D = load<f32>(op.D + (<usize>head << 2));
   for (let t = 0; t < op.length; t++) {
     const row = <usize>b * op.length + t;
     const dt = softplus1(load<f32>(op.dt + ((row * op.dtStride + head) << 2)) + load<f32>(op.dtBias + (<usize>head << 2)));
     const alpha = exp1(dt * decayRate(op, load<f32>(op.a + ((row * op.aStride + head) << 2))));
     const trap = f32x4.splat(load<f32>(op.trap + ((row * op.trapStride + head) << 2)));
     const lambda = f32x4.extract_lane(sigmoid(trap), 0);
+    const past = alpha * (1 - lambda) * dt, present = lambda * dt;
     turn(op.angleRaw + (row * op.angleRawStride << 2), dt, S, angles, cosines, sines);
-    advance(h, P, N, R, keys, values, alpha, alpha * (1 - lambda) * dt);
     for (let r = 0; r < R; r++) {
+      const at = <usize>r * rowBytes;
       const biased = (firstRow + r) * rowBytes;
       const column = <usize>(r * op.nGroup + group) * N;
-      rotated(op, op.B + ((row * op.BStride + column) << 2), op.BBias + biased, cosines, sines, keys + <usize>r * rowBytes);
-      rotated(op, op.C + ((row * op.CStride + column) << 2), op.CBias + biased, cosines, sines, q + <usize>r * rowBytes);
+      rotated(op, op.B + ((row * op.BStride + column) << 2), op.BBias + biased, cosines, sines, nextKeys + at);
+      rotated(op, op.C + ((row * op.CStride + column) << 2), op.CBias + biased, cosines, sines, q + at);
       const x = op.x + ((row * op.xStride + head * P) << 2);
-      product(x, op.mimoX == 0 ? 0 : op.mimoX + ((firstRow + r) * P << 2), P, values + (<usize>(r * P) << 2));
+      const mimo = op.mimoX == 0 ? 0 : op.mimoX + ((firstRow + r) * P << 2);
+      product(x, mimo, P, nextValues + (<usize>(r * P) << 2));
     }
-    advance(h, P, N, R, keys, values, 1, lambda * dt);
-    for (let r = 0; r < R; r++) {
-      for (let p = 0; p < P; p++) {
-        const at = <usize>(r * P + p) << 2;
-        const sum = dot(h + <usize>p * rowBytes, q + <usize>r * rowBytes, N);
-        store<f32>(o + at, sum + D * load<f32>(values + at));
-      }
+    let p = 0;
+    if (R == 1) for (; p + 4 <= P; p += 4) {
+      const at = <usize>p << 2;
+      const before = f32x4.mul(v128.load(values + at), f32x4.splat(past));
+      const now = f32x4.mul(v128.load(nextValues + at), f32x4.splat(present));
+      v128.store(o + at, fourRows(h + <usize>p * rowBytes, N, alpha, before, keys, now, nextKeys, q));
     }
-    output(op, row, head, o);
+    for (; p < P; p++) oneRow(h + <usize>p * rowBytes, p, N, P, R, alpha, past, values, keys, present, nextValues, nextKeys, q, o);
+    memory.copy(keys, nextKeys, <usize>R * rowBytes);
+    memory.copy(values, nextValues, <usize>(R * P) << 2);
+    output(op, row, head, values, o);
   }
+}
+
+/** Four rows of h at rank 1: h = alpha h + before k[t−1] + now k[t], lane i of `before` and `now` being row i's. Returns h · q. */
+function fourRows(h: usize, N: i32, alpha: f32, before: v128, lastKey: usize, now: v128, key: usize, q: usize): v128 {
+  const rowBytes = <usize>N << 2;
+  const factor = f32x4.splat(alpha);
+  const b0 = v128.shuffle<f32>(before, before, 0, 0, 0, 0), b1 = v128.shuffle<f32>(before, before, 1, 1, 1, 1);
+  const b2 = v128.shuffle<f32>(before, before, 2, 2, 2, 2), b3 = v128.shuffle<f32>(before, before, 3, 3, 3, 3);
+  const n0 = v128.shuffle<f32>(now, now, 0, 0, 0, 0), n1 = v128.shuffle<f32>(now, now, 1, 1, 1, 1);
+  const n2 = v128.shuffle<f32>(now, now, 2, 2, 2, 2), n3 = v128.shuffle<f32>(now, now, 3, 3, 3, 3);
+  let s0 = f32x4.splat(0);
+  let s1 = s0, s2 = s0, s3 = s0;
+  for (let n = 0; n < N; n += 4) {
+    const at = <usize>n << 2;
+    const left = N - n;
+    // Beyond the last column q is 0.
+    const k0 = loadSome(lastKey + at, left), k1 = loadSome(key + at, left), qn = loadSome(q + at, left);
+    let row = h + at;
+    let next = madd(n0, k1, madd(b0, k0, f32x4.mul(factor, loadSome(row, left))));
+    storeSome(row, next, left);
+    s0 = madd(next, qn, s0);
+    row += rowBytes;
+    next = madd(n1, k1, madd(b1, k0, f32x4.mul(factor, loadSome(row, left))));
+    storeSome(row, next, left);
+    s1 = madd(next, qn, s1);
+    row += rowBytes;
+    next = madd(n2, k1, madd(b2, k0, f32x4.mul(factor, loadSome(row, left))));
+    storeSome(row, next, left);
+    s2 = madd(next, qn, s2);
+    row += rowBytes;
+    next = madd(n3, k1, madd(b3, k0, f32x4.mul(factor, loadSome(row, left))));
+    storeSome(row, next, left);
+    s3 = madd(next, qn, s3);
+  }
+  return horizontalSums(s0, s1, s2, s3);
+}
+
+/** Row p of h at any rank: h = alpha h + Σ_r (past v_r[t−1] k_r[t−1] + present v_r[t] k_r[t]), then o_r[p] = h · q_r. */
+function oneRow(
+  h: usize, p: i32, N: i32, P: i32, R: i32, alpha: f32,
+  past: f32, lastValues: usize, lastKeys: usize, present: f32, values: usize, keys: usize, q: usize, o: usize,
+): void {
+  const rowBytes = <usize>N << 2;
+  for (let n = 0; n < N; n += 4) {
+    const at = <usize>n << 2;
+    const left = N - n;
+    let next = f32x4.mul(f32x4.splat(alpha), loadSome(h + at, left));
+    for (let r = 0; r < R; r++) {
+      const value = <usize>(r * P + p) << 2;
+      const key = <usize>r * rowBytes + at;
+      next = madd(f32x4.splat(past * load<f32>(lastValues + value)), loadSome(lastKeys + key, left), next);
+      next = madd(f32x4.splat(present * load<f32>(values + value)), loadSome(keys + key, left), next);
+    }
+    storeSome(h + at, next, left);
+  }
+  for (let r = 0; r < R; r++) store<f32>(o + (<usize>(r * P + p) << 2), dot(h, q + <usize>r * rowBytes, N));
 }
 
 /** A, which is negative. */
@@ -170,30 +231,6 @@ function product(a: usize, b: usize, count: i32, to: usize): void {
   }
 }
 
-/** h = factor h + scale Σ_r v_r ⊗ k_r */
-function advance(h: usize, P: i32, N: i32, R: i32, keys: usize, values: usize, factor: f32, scale: f32): void {
-  const rowBytes = <usize>N << 2;
-  for (let p = 0; p < P; p++) {
-    let past = f32x4.splat(factor);
-    for (let r = 0; r < R; r++) {
-      const v = f32x4.splat(scale * load<f32>(values + (<usize>(r * P + p) << 2)));
-      const key = keys + <usize>r * rowBytes;
-      let n = 0;
-      for (; n + 4 <= N; n += 4) {
-        const at = <usize>n << 2;
-        v128.store(h + at, madd(v, v128.load(key + at), f32x4.mul(past, v128.load(h + at))));
-      }
-      for (; n < N; n++) {
-        const at = <usize>n << 2;
-        const old = f32x4.extract_lane(past, 0) * load<f32>(h + at);
-        store<f32>(h + at, old + f32x4.extract_lane(v, 0) * load<f32>(key + at));
-      }
-      past = f32x4.splat(1);
-    }
-    h += rowBytes;
-  }
-}
-
 function dot(a: usize, b: usize, count: i32): f32 {
   let sums = f32x4.splat(0);
   let i = 0;
@@ -209,9 +246,15 @@ function dot(a: usize, b: usize, count: i32): f32 {
   return sum;
 }
 
-/** y = Σ_r mimoO_r ⊙ norm(o_r) ⊙ silu(z ⊙ mimoZ_r) */
-function output(op: Mamba3Scan, row: usize, head: i32, o: usize): void {
+/** o_r = o_r + D v_r; y = Σ_r mimoO_r ⊙ norm(o_r) ⊙ silu(z ⊙ mimoZ_r) */
+function output(op: Mamba3Scan, row: usize, head: i32, values: usize, o: usize): void {
   const P = op.headDim;
+  const D = f32x4.splat(load<f32>(op.D + (<usize>head << 2)));
+  const count = op.rank * P;
+  for (let i = 0; i < count; i += 4) {
+    const at = <usize>i << 2;
+    storeSome(o + at, madd(D, loadSome(values + at, count - i), loadSome(o + at, count - i)), count - i);
+  }
   const channels = <usize>head * P;
   const z = op.z + ((row * op.zStride + channels) << 2);
   const y = op.y + ((row * op.yStride + channels) << 2);
