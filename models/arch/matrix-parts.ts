@@ -1,4 +1,4 @@
-import { packedRowBytes, type WeightDType } from "../../kernels/spec/dtype.ts";
+import { packedRowBytes, WEIGHT_BLOCKS, type WeightDType } from "../../kernels/spec/dtype.ts";
 import { encodeF32 } from "../weights/convert.ts";
 import { WeightsError } from "../weights/errors.ts";
 import type { EncodedDType, SourceMatrix, TensorSource } from "../weights/source.ts";
@@ -65,7 +65,10 @@ export function resolveParts(
   return resolved;
 }
 
-/** The dtype that the parts have together: their own if they agree, else f32. */
+/**
+ * The dtype that the parts have together: their own if they agree, else q8_0 if all lie in blocks, as those of GGUF files that
+ * mix q4_k and q6_k, and f32 if one does not.
+ */
 export function sharedDType(
   source: TensorSource,
   parts: readonly ResolvedPart[],
@@ -74,9 +77,9 @@ export function sharedDType(
   const dtypes = new Set(parts.map(({ name }) => source.matrix(name, as).dtype));
   const [only] = dtypes;
   const packable = parts.every(({ columnOrder }) => columnOrder === null) || isEncoded(only);
-  return dtypes.size === 1 && only !== undefined && packable
-    ? { dtype: only, as }
-    : { dtype: "f32", as: "f32" };
+  if (dtypes.size === 1 && only !== undefined && packable) return { dtype: only, as };
+  const inBlocks = [...dtypes].every((dtype) => WEIGHT_BLOCKS[dtype].values > 1);
+  return inBlocks ? { dtype: "q8_0", as: "q8_0" } : { dtype: "f32", as: "f32" };
 }
 
 /** Whether values can be packed into this dtype here. */

@@ -1,8 +1,14 @@
 import { expect, test } from "vitest";
+import { dequantiseRow } from "../../kernels/spec/dequantise.ts";
+import type { WeightDType } from "../../kernels/spec/dtype.ts";
+import type { WeightSpec } from "../../kernels/spec/tensor.ts";
+import { expectAllClose, largest } from "../../kernels/testing/all-close.ts";
+import { randomPacked } from "../../kernels/testing/pack.ts";
+import { seeded } from "../../kernels/testing/seeded.ts";
 import { memoryFile } from "../weights/memory-file.ts";
 import type { SourceDType } from "../weights/source.ts";
 import { StoredTensors } from "../weights/stored-tensors.ts";
-import { checkingLoader } from "./weight-loader.ts";
+import { checkingLoader, uploadingLoader } from "./weight-loader.ts";
 
 const ROWS = 2;
 const COLS = 256;
@@ -37,6 +43,50 @@ test("says which tensors become another type in memory", async () => {
     { tensor: "turned", from: "bf16", to: "f32" },
   ]);
 });
+
+test("packs parts of different block types, and columns in another order, as q8_0", async () => {
+  const random = seeded(4);
+  const stored = (["q4_k", "q6_k"] as const).map((dtype) => {
+    const bytes = randomPacked(random, dtype, ROWS, COLS, 1);
+    return { name: dtype, dtype, shape: [ROWS, COLS], bytes: bytes.byteLength, packed: bytes };
+  });
+  const tensors = new Map(
+    stored.map((tensor) => [
+      tensor.name,
+      { ...tensor, file: memoryFile(tensor.name, tensor.packed), offset: 0 },
+    ]),
+  );
+  const source = new StoredTensors("gguf", tensors, []);
+  const uploads: { spec: WeightSpec; bytes: Uint8Array }[] = [];
+  const loader = uploadingLoader(source, { quantise: null }, async (spec, read) => {
+    uploads.push({ spec, bytes: await read(0, spec.rows) });
+    return { ...spec, id: uploads.length };
+  });
+  await loader.matrix([{ name: "q4_k" }, { name: "q6_k" }], 2 * ROWS, COLS);
+  await loader.matrix([{ name: "q4_k", columnOrder: (col) => COLS - 1 - col }], ROWS, COLS);
+
+  const values = stored.flatMap(({ dtype, packed }) => dequantised(dtype, packed, ROWS));
+  const reversed = values.slice(0, ROWS).map((row) => row.toReversed());
+  for (const [index, expected] of [values, reversed].entries()) {
+    const upload = uploads[index];
+    expect(upload?.spec.dtype).toBe("q8_0");
+    const rows = dequantised("q8_0", upload?.bytes ?? new Uint8Array(), expected.length);
+    rows.forEach((row, r) => {
+      // Half a step of 127 to the largest value of a block, whose step is rounded to an f16.
+      const absolute = largest(expected[r] ?? []) / 220;
+      expectAllClose(row, expected[r] ?? [], { absolute, relative: 0 }, `row ${r}`);
+    });
+  }
+});
+
+function dequantised(dtype: WeightDType, packed: Uint8Array, rows: number): Float32Array[] {
+  const view = new DataView(packed.buffer, packed.byteOffset, packed.byteLength);
+  return Array.from({ length: rows }, (_, row) => {
+    const values = new Float32Array(COLS);
+    dequantiseRow(dtype, view, row, values);
+    return values;
+  });
+}
 
 test("says what quantising repacks", async () => {
   const loader = checkingLoader(sourceOf({ half: "f16", packed: "q8_0" }), { quantise: "q8_0" });
