@@ -120,8 +120,12 @@ export function ggufMoeNames(at: string): MoeNames {
   };
 }
 
+/** Ten times any model; names are listed for each before its weights are seen. */
+const MAX_EXPERTS = 16_384;
+
 /** @throws WeightsError `malformed` if a token cannot have so many experts */
 export function requireExperts({ nExpert, topK, nGroup, topKGroup }: MoeShape): void {
+  requireGeometry(nExpert <= MAX_EXPERTS, `${nExpert} experts`);
   requireGeometry(nExpert % nGroup === 0, `${nGroup} groups do not divide ${nExpert} experts`);
   requireGeometry(topKGroup <= nGroup, `${topKGroup} of ${nGroup} groups of experts`);
   requireGeometry(

@@ -122,8 +122,12 @@ function rotaryDim(
   return dim;
 }
 
+/** Far above any head; a configuration is believed before its weights are seen, and this is made of it. */
+const MAX_ROTARY_DIM = 65_536;
+
 /** θ_i = theta^(−2i / dim). Source: arXiv:2104.09864 eq. 15. */
 export function plainFrequencies(theta: number, dim: number): Float32Array<ArrayBuffer> {
+  requireGeometry(dim <= MAX_ROTARY_DIM, `${dim} columns of a head are rotated`);
   return Float32Array.from({ length: Math.ceil(dim / 2) }, (_, i) =>
     f32(1 / f32(theta ** f32((2 * i) / dim))),
   );
