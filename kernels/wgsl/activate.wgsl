@@ -1,5 +1,6 @@
 // The functions of spec/activations.ts under the numbers of ACTIVATION_CODES; needs softplus.wgsl.
 // A switch on a uniform: one pipeline for all of them, and every lane takes the same way.
+// exp is kept finite: WGSL promises nothing about infinity.
 fn activate(act: u32, x: f32) -> f32 {
   switch (act) {
     case 1u: {
@@ -15,7 +16,7 @@ fn activate(act: u32, x: f32) -> f32 {
       return tanh_exactly(x);
     }
     case 5u: {
-      return exp(x);
+      return exp(min(x, 88.0));
     }
     case 6u: {
       return max(x, 0.0);
@@ -36,7 +37,6 @@ fn activate(act: u32, x: f32) -> f32 {
 }
 
 fn sigmoid(x: f32) -> f32 {
-  // exp(-x) is kept finite: WGSL promises nothing about infinity.
   return 1.0 / (1.0 + exp(min(-x, 88.0)));
 }
 
