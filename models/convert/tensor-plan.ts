@@ -266,7 +266,9 @@ async function questions(
       asked.push({ kind: "matrix", from: list(from), rows, cols });
       return weight(rows, cols);
     },
-    async transposed(from, blocks, rows, cols) {
+    async transposed(from, blocks, rows, cols, only) {
+      if (only !== undefined)
+        throw mismatch(model, `one of ${rows} taps of a convolution is read by itself`);
       asked.push({ kind: "transposed", from, rows: blocks * rows, rowsOfBlock: rows, cols });
       return weight(blocks * rows, cols);
     },
