@@ -4,6 +4,7 @@
  */
 import { test } from "vitest";
 import { forEachBackend } from "../../kernels/testing/for-each-backend.ts";
+import { asGguf } from "../testing/as-gguf.ts";
 import { expectPlain, folderOf, type PlainCase } from "../testing/plain-case.ts";
 import {
   plainAttend,
@@ -72,8 +73,9 @@ function falconH1(c: {
   readonly biased: boolean;
   readonly output: "gate-norm" | "norm-gate" | "gate";
   readonly tied: boolean;
+  readonly dtMin: number;
 }): PlainCase {
-  const { biased, output, tied } = c;
+  const { biased, output, tied, dtMin } = c;
   const tensors = randomTensors(
     {
       "model.embed_tokens.weight": [VOCABULARY, D_MODEL],
@@ -98,7 +100,7 @@ function falconH1(c: {
     const mixed = plainMamba2(
       plainScaled(normed, 1.25),
       own,
-      { ...MIXER, factors, dtMin: 0.05, output },
+      { ...MIXER, factors, dtMin, output },
       biased ? { input: own("in_proj.bias"), output: own("out_proj.bias") } : {},
     );
     const seen = plainScaled(normed, 1.1);
@@ -139,7 +141,7 @@ function falconH1(c: {
         projectors_bias: biased,
         attention_bias: biased,
         mlp_bias: biased,
-        time_step_limit: [0.05, { __float__: "Infinity" }],
+        time_step_limit: [dtMin, { __float__: "Infinity" }],
         rope_theta: 5000,
         tie_word_embeddings: tied,
         embedding_multiplier: 1.7,
@@ -161,13 +163,23 @@ function falconH1(c: {
 
 forEachBackend("flags of Falcon-H1", (backend) => {
   test.each([
-    { biased: true, output: "gate-norm", tied: true },
-    { biased: true, output: "norm-gate", tied: false },
-    { biased: false, output: "gate", tied: false },
+    { biased: true, output: "gate-norm", tied: true, dtMin: 0.05 },
+    { biased: true, output: "norm-gate", tied: false, dtMin: 0.05 },
+    { biased: false, output: "gate", tied: false, dtMin: 0.05 },
   ] as const)(
     "with biases $biased, $output, tied $tied gives what float64 loops give",
     async (flags) => {
       await expectPlain(backend(), falconH1(flags));
+    },
+  );
+
+  // llama.cpp has one table where the head is the embedding; here they have other multipliers.
+  test.each(["gate", "gate-norm"] as const)(
+    "with %s and a tied head gives the same as GGUF",
+    async (output) => {
+      const plain = falconH1({ biased: false, output, tied: true, dtMin: 0 });
+      const gguf = await asGguf(plain.files, "falcon_h1");
+      await expectPlain(backend(), { ...plain, files: [gguf] });
     },
   );
 });
