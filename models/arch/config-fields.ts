@@ -43,20 +43,22 @@ export class ConfigFields {
     return value;
   }
 
-  /** A whole number in 1 … 2^24. */
+  /** A whole number in 1 … 2^24; of heads, layers and the like in 1 … 2^14. */
   count(names: readonly string[], fallback?: number): number {
     const { name, value } = this.#get(names, fallback);
-    if (typeof value !== "number" || !Number.isInteger(value) || value < 1 || value > MOST) {
-      throw this.#wrong(name, `a whole number in 1 … ${MOST}`, value);
+    const most = mostOf(name);
+    if (typeof value !== "number" || !Number.isInteger(value) || value < 1 || value > most) {
+      throw this.#wrong(name, `a whole number in 1 … ${most}`, value);
     }
     return value;
   }
 
-  /** A whole number in 0 … 2^24. */
+  /** A whole number in 0 … 2^24; of heads, layers and the like in 0 … 2^14. */
   whole(names: readonly string[], fallback?: number): number {
     const { name, value } = this.#get(names, fallback);
-    if (typeof value !== "number" || !Number.isInteger(value) || value < 0 || value > MOST) {
-      throw this.#wrong(name, `a whole number in 0 … ${MOST}`, value);
+    const most = mostOf(name);
+    if (typeof value !== "number" || !Number.isInteger(value) || value < 0 || value > most) {
+      throw this.#wrong(name, `a whole number in 0 … ${most}`, value);
     }
     return value;
   }
@@ -160,6 +162,14 @@ export class ConfigFields {
 
 /** Far above any model, far below what would overflow in a product of two. */
 const MOST = 2 ** 24;
+/** The same for what a model has by the dozen: tables are made of them before its weights are seen. */
+const MOST_OF_FEW = 2 ** 14;
+const FEW =
+  /head|expert|group|state_size|d_state|conv|kernel|layer|rank|block|period|offset|top_?k/;
+
+function mostOf(field: string): number {
+  return FEW.test(field) ? MOST_OF_FEW : MOST;
+}
 
 function isObject(value: JsonValue): value is JsonObject {
   return typeof value === "object" && value !== null && !Array.isArray(value);

@@ -54,6 +54,9 @@ export interface FalconH1Config {
   readonly tied: boolean;
 }
 
+/** Ten times any model; a table of this length is made before the weights are seen. */
+const MAX_PROJECTION_ROWS = 2 ** 20;
+
 /** Factors of the mixer's projected columns: z, x, B, C, dt. */
 export function projectionFactors({
   mamba,
@@ -61,6 +64,8 @@ export function projectionFactors({
 }: FalconH1Config): Float32Array<ArrayBuffer> {
   const { nHead, headDim, nGroup, dState } = mamba;
   const widths = [nHead * headDim, nHead * headDim, nGroup * dState, nGroup * dState, nHead];
+  const rows = widths.reduce((sum, width) => sum + width, 0);
+  requireGeometry(rows <= MAX_PROJECTION_ROWS, `a projection of ${rows} rows`);
   const input = mamba.projectionBias ? 1 : multipliers.ssmIn;
   return Float32Array.from(
     widths.flatMap((width, part) =>
