@@ -1,8 +1,9 @@
 import { tanh } from "../../wasm/activate.wasm";
-import { exp, exp1, horizontalSum, horizontalSums, madd } from "../../wasm/math.wasm";
+import { exp, exp1, horizontalSum, madd } from "../../wasm/math.wasm";
 import { accumulate } from "../../wasm/product.wasm";
 import { loadSome, storeSome } from "../../wasm/slices.wasm";
 import { grainOf, scratch, take } from "../../wasm/team.wasm";
+import { scoreFour, scoreOne, TILE, TILE_BYTES } from "./score.wasm";
 import { expandRows, headInPages, PAGE_TOKENS, storeHalves } from "./slots.wasm";
 
 /** The words of an instruction, as encode-attention.ts writes them. Addresses in bytes, strides in values. */
@@ -43,10 +44,6 @@ class Attention {
   /** (B · T · nHead, splits, 2 + headDimV): largest score, sum and weighted sum of each stretch. */
   parts: usize;
 }
-
-/** Keys that are scored at once. */
-@inline const TILE: i32 = 64;
-@inline const TILE_BYTES: usize = 256;
 
 @inline
 function padded(count: i32, multiple: i32): i32 {
@@ -213,54 +210,6 @@ function score(op: Attention, rows: i32, keys: usize, keyRow: usize, count: i32)
     scoreOne(q, bytes, keys, keyRow, count, out);
     q += bytes;
     out += TILE_BYTES;
-  }
-}
-
-/** Two keys at a time; an odd last one counts twice, and what that gives is not looked at. */
-function scoreFour(q: usize, bytes: usize, keys: usize, keyRow: usize, count: i32, out: usize): void {
-  const q1 = q + bytes, q2 = q1 + bytes, q3 = q2 + bytes;
-  for (let j = 0; j < count; j += 2) {
-    const k0 = keys + <usize>j * keyRow, k1 = j + 1 < count ? k0 + keyRow : k0;
-    let a0 = f32x4.splat(0), a1 = a0, a2 = a0, a3 = a0, b0 = a0, b1 = a0, b2 = a0, b3 = a0;
-    for (let i: usize = 0; i < bytes; i += 16) {
-      const a = v128.load(k0 + i), b = v128.load(k1 + i);
-      let u = v128.load(q + i);
-      a0 = madd(a, u, a0);
-      b0 = madd(b, u, b0);
-      u = v128.load(q1 + i);
-      a1 = madd(a, u, a1);
-      b1 = madd(b, u, b1);
-      u = v128.load(q2 + i);
-      a2 = madd(a, u, a2);
-      b2 = madd(b, u, b2);
-      u = v128.load(q3 + i);
-      a3 = madd(a, u, a3);
-      b3 = madd(b, u, b3);
-    }
-    const low = horizontalSums(a0, b0, a1, b1), high = horizontalSums(a2, b2, a3, b3);
-    const to = out + (<usize>j << 2);
-    v128.store64_lane(to, low, 0);
-    v128.store64_lane(to, low, 1, TILE_BYTES);
-    v128.store64_lane(to, high, 0, 2 * TILE_BYTES);
-    v128.store64_lane(to, high, 1, 3 * TILE_BYTES);
-  }
-}
-
-/** Four keys at a time; the last one is repeated to fill a vector. */
-function scoreOne(q: usize, bytes: usize, keys: usize, keyRow: usize, count: i32, out: usize): void {
-  const last = keys + <usize>(count - 1) * keyRow;
-  for (let j = 0; j < count; j += 4) {
-    const k0 = keys + <usize>j * keyRow;
-    const k1 = min(k0 + keyRow, last), k2 = min(k1 + keyRow, last), k3 = min(k2 + keyRow, last);
-    let a = f32x4.splat(0), b = a, c = a, d = a;
-    for (let i: usize = 0; i < bytes; i += 16) {
-      const u = v128.load(q + i);
-      a = madd(v128.load(k0 + i), u, a);
-      b = madd(v128.load(k1 + i), u, b);
-      c = madd(v128.load(k2 + i), u, c);
-      d = madd(v128.load(k3 + i), u, d);
-    }
-    v128.store(out + (<usize>j << 2), horizontalSums(a, b, c, d));
   }
 }
 
