@@ -82,7 +82,7 @@ export function readConfig(json: JsonObject): NemotronHConfig {
       nKvHead: config.isNull("num_key_value_heads")
         ? nHead
         : config.count(["num_key_value_heads"], 8),
-      headDim: config.count(["head_dim"], 128),
+      headDim: config.count(["head_dim", "attention_head_dim"], 128),
     }),
     act,
     mlpBias: config.boolean(["mlp_bias"], false),
