@@ -6,7 +6,8 @@ import type { Architecture, GgufDescription } from "./architecture.ts";
 import type { MoeShape } from "./blocks/moe.ts";
 import { ConfigFields } from "./config-fields.ts";
 import { GgufFields } from "./gguf-fields.ts";
-import { lfm2GgufFields, lfm2Model, readLfm2, readLfm2Gguf } from "./lfm2.ts";
+import { lfm2GgufFields, readLfm2, readLfm2Gguf } from "./lfm2-config.ts";
+import { lfm2Model } from "./lfm2.ts";
 
 /** Each expert by its own sigmoid; a bias takes part in the choice only. */
 function moeShape(
