@@ -17,6 +17,7 @@ import type { Backend } from "../spec/backend.ts";
 import type { WeightDType } from "../spec/dtype.ts";
 import { runOp, type GrowingState, type OpResult } from "./op-runner.ts";
 import { expertTrials } from "./op-trials-experts.ts";
+import { recurrenceTrials } from "./op-trials-recurrences.ts";
 import { rwkvTrials } from "./op-trials-rwkv.ts";
 import { randomPacked } from "./pack.ts";
 import { seeded } from "./seeded.ts";
@@ -201,6 +202,7 @@ export const opTrials: Readonly<Record<string, Run>> = {
   "attention, prefill over f16": (backend) => attentionTrial(backend, 9, "f16"),
   "gated-delta, a decay a head": (backend) => gatedDeltaTrial(backend, 4),
   "gated-delta, a decay a channel": (backend) => gatedDeltaTrial(backend, 4 * 33),
+  ...recurrenceTrials,
   ...rwkvTrials,
   ...expertTrials,
 };
