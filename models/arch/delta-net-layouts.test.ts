@@ -59,6 +59,35 @@ async function expectGolden(
   return furthest(logits, expected);
 }
 
+/** The folder as a GGUF file of today, some of whose tensors are replaced by the folder's own. */
+async function firstGguf(
+  folder: string,
+  replace: (name: string) => "kept" | "dropped" | { readonly name: string; readonly from: string },
+): Promise<RandomAccessFile> {
+  const { tensors: own } = fixture(folder);
+  const { entries, tensors } = await openConversion(fixtureModel(folder), folder, "F32");
+  const old = tensors.flatMap((given): GgufTensor[] => {
+    const by = replace(given.name);
+    if (by === "dropped") return [];
+    if (by === "kept") return [given];
+    const { shape, values } = tensor(own, by.from);
+    const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+    return [
+      {
+        name: by.name,
+        dtype: "f32",
+        shape,
+        async *pieces() {
+          yield bytes;
+        },
+      },
+    ];
+  });
+  const pieces: Uint8Array[] = [];
+  for await (const piece of ggufBytes(entries, old)) pieces.push(piece.slice());
+  return memoryFile(`${folder}.gguf`, Buffer.concat(pieces));
+}
+
 function renamed(tensors: Tensors, name: (old: string) => string): Tensors {
   return new Map([...tensors].map(([old, tensor]) => [name(old), tensor]));
 }
@@ -215,29 +244,14 @@ describe("Qwen3-Next", () => {
   });
 
   test("in llama.cpp's first files, which kept the projections interleaved", async () => {
-    const { tensors: stored } = fixture("qwen3_next");
-    const { entries, tensors } = await openConversion(fixtureModel("qwen3_next"), "old", "F32");
-    const old = tensors.flatMap((given): GgufTensor[] => {
-      const layer = /^blk\.(\d)\.attn_qkv\.weight$/.exec(given.name)?.[1];
-      if (layer === undefined) return given.name.endsWith("attn_gate.weight") ? [] : [given];
-      const { shape, values } = tensor(
-        stored,
-        `model.layers.${layer}.linear_attn.in_proj_qkvz.weight`,
-      );
-      return [
-        {
-          name: `blk.${layer}.ssm_in.weight`,
-          dtype: "f32",
-          shape,
-          async *pieces() {
-            yield new Uint8Array(values.buffer);
-          },
-        },
-      ];
+    const file = await firstGguf("qwen3_next", (name) => {
+      if (name.endsWith("attn_gate.weight")) return "dropped";
+      const layer = /^blk\.(\d)\.attn_qkv\.weight$/.exec(name)?.[1];
+      if (layer === undefined) return "kept";
+      const from = `model.layers.${layer}.linear_attn.in_proj_qkvz.weight`;
+      return { name: `blk.${layer}.ssm_in.weight`, from };
     });
-    const pieces: Uint8Array[] = [];
-    for await (const piece of ggufBytes(entries, old)) pieces.push(piece.slice());
-    await expectGolden("qwen3_next", [memoryFile("old.gguf", Buffer.concat(pieces))]);
+    await expectGolden("qwen3_next", [file]);
   });
 });
 
@@ -300,6 +314,15 @@ describe("Kimi Linear", () => {
       name.replace("layers.0.block_sparse_moe.", "layers.0.mlp."),
     );
     await expectGolden("kimi_linear", files(published, named));
+  });
+
+  test("in llama.cpp's first files, which kept keys and values of latent attention together", async () => {
+    const file = await firstGguf("kimi_linear", (name) => {
+      if (name.endsWith("attn_v_b.weight")) return "dropped";
+      if (!name.endsWith("attn_k_b.weight")) return "kept";
+      return { name: "blk.3.attn_kv_b.weight", from: "model.layers.3.self_attn.kv_b_proj.weight" };
+    });
+    await expectGolden("kimi_linear", [file]);
   });
 
   test("refuses key heads in another number than heads", async () => {
