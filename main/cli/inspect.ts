@@ -48,6 +48,14 @@ async function remoteFiles({ name, revision, part }: HubName): Promise<readonly 
 
 type Report = ModelInspection & { readonly path: string; readonly device: DeviceInfo | null };
 
+type Runs = NonNullable<ModelInspection["runs"]>;
+
+const FIDELITY: Readonly<Record<Runs["repacked"][number]["values"], string>> = {
+  exact: "exactly",
+  "exact-in-f16-range": "exactly but for scales beyond f16's",
+  rounded: "rounded",
+};
+
 function describe({
   path,
   name,
@@ -59,12 +67,15 @@ function describe({
   device,
 }: Report): string {
   const mebibytes = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(2)} MiB`;
-  const repacked = new Map(runs?.repacked.map(({ tensor, to }) => [tensor, to]));
+  const repacked = new Map(
+    runs?.repacked.map(({ tensor, to, values }) => [
+      tensor,
+      `in memory ${to}, ${FIDELITY[values]}`,
+    ]),
+  );
   const columns = tensors.map((tensor) => [
     tensor.name,
-    repacked.has(tensor.name)
-      ? `${tensor.dtype}, in memory ${repacked.get(tensor.name)}`
-      : tensor.dtype,
+    repacked.has(tensor.name) ? `${tensor.dtype}, ${repacked.get(tensor.name)}` : tensor.dtype,
     `(${tensor.shape.join(", ")})`,
     mebibytes(tensor.bytes),
   ]);

@@ -66,7 +66,14 @@ const inspection = z.object({
       parameters: count,
       weightBytes: count,
       dtypes: z.record(z.string(), count),
-      repacked: z.array(z.object({ tensor: z.string(), from: z.string(), to: z.string() })),
+      repacked: z.array(
+        z.object({
+          tensor: z.string(),
+          from: z.string(),
+          to: z.string(),
+          values: z.enum(["exact", "exact-in-f16-range", "rounded"]),
+        }),
+      ),
       stateBytes: count,
       stateBytesPerToken: count,
       bytesPerToken: count,

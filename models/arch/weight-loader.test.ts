@@ -25,22 +25,34 @@ function sourceOf(dtypes: Readonly<Record<string, SourceDType>>): StoredTensors 
 
 test("says which tensors become another type in memory", async () => {
   const loader = checkingLoader(
-    sourceOf({ kept: "q4_k", old: "q4_1", small: "q3_k", half: "f16", turned: "bf16" }),
+    sourceOf({
+      kept: "q4_k",
+      old: "q4_1",
+      whole: "q5_0",
+      scaled: "mxfp4",
+      small: "q3_k",
+      half: "f16",
+      turned: "bf16",
+    }),
     { quantise: null },
   );
   await loader.matrix("kept", ROWS, COLS);
   await loader.matrix("old", ROWS, COLS);
+  await loader.matrix("whole", ROWS, COLS);
+  await loader.matrix("scaled", ROWS, COLS);
   // Parts of two types share one, and a tensor that is asked for twice is named once.
   await loader.matrix([{ name: "small" }, { name: "half" }], 2 * ROWS, COLS);
   await loader.matrix("half", ROWS, COLS);
   await loader.transposed("turned", 1, COLS, ROWS);
   const { dtypes, repacked } = loader.totals();
-  expect(dtypes).toEqual({ q4_k: 1, q8_0: 1, f32: 1, f16: 1 });
+  expect(dtypes).toEqual({ q4_k: 1, q8_0: 3, f32: 1, f16: 1 });
   expect(repacked).toEqual([
-    { tensor: "old", from: "q4_1", to: "q8_0" },
-    { tensor: "small", from: "q3_k", to: "f32" },
-    { tensor: "half", from: "f16", to: "f32" },
-    { tensor: "turned", from: "bf16", to: "f32" },
+    { tensor: "old", from: "q4_1", to: "q8_0", values: "rounded" },
+    { tensor: "whole", from: "q5_0", to: "q8_0", values: "exact" },
+    { tensor: "scaled", from: "mxfp4", to: "q8_0", values: "exact-in-f16-range" },
+    { tensor: "small", from: "q3_k", to: "f32", values: "exact" },
+    { tensor: "half", from: "f16", to: "f32", values: "exact" },
+    { tensor: "turned", from: "bf16", to: "f32", values: "exact" },
   ]);
 });
 
@@ -92,5 +104,7 @@ test("says what quantising repacks", async () => {
   const loader = checkingLoader(sourceOf({ half: "f16", packed: "q8_0" }), { quantise: "q8_0" });
   await loader.matrix("half", ROWS, COLS);
   await loader.matrix("packed", ROWS, COLS);
-  expect(loader.totals().repacked).toEqual([{ tensor: "half", from: "f16", to: "q8_0" }]);
+  expect(loader.totals().repacked).toEqual([
+    { tensor: "half", from: "f16", to: "q8_0", values: "rounded" },
+  ]);
 });

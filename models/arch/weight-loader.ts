@@ -1,5 +1,6 @@
 import { packedRowBytes, type WeightDType } from "../../kernels/spec/dtype.ts";
 import type { ReadRows, Weight, WeightSpec } from "../../kernels/spec/tensor.ts";
+import { fidelity, type Fidelity } from "../weights/blocks/exact-q8.ts";
 import type { SourceDType, TensorSource } from "../weights/source.ts";
 import {
   joinParts,
@@ -75,6 +76,7 @@ export interface Repacked {
   readonly tensor: string;
   readonly from: SourceDType;
   readonly to: WeightDType;
+  readonly values: Fidelity;
 }
 
 export interface LoadOptions {
@@ -92,10 +94,17 @@ export function checkingLoader(
   const dtypes: Record<string, number> = {};
   const repacked = new Map<string, Repacked>();
 
-  function compare(names: readonly string[], to: WeightDType): void {
+  /** @param mixed tensors whose columns change their order, and so their blocks */
+  function compare(
+    names: readonly string[],
+    to: WeightDType,
+    mixed: ReadonlySet<string> = new Set(),
+  ): void {
     for (const tensor of names) {
       const from = source.info(tensor).dtype;
-      if (from !== to) repacked.set(tensor, { tensor, from, to });
+      if (from === to) continue;
+      const values = mixed.has(tensor) && to !== "f32" ? "rounded" : fidelity(from, to);
+      repacked.set(tensor, { tensor, from, to, values });
     }
   }
 
@@ -111,7 +120,8 @@ export function checkingLoader(
       const parts = partsOf(source, from, rows, cols);
       const { dtype } = sharedDType(source, parts, quantise);
       dtypes[dtype] = (dtypes[dtype] ?? 0) + 1;
-      compare(namesOf(from), dtype);
+      const mixed = parts.filter(({ columnOrder }) => columnOrder !== null);
+      compare(namesOf(from), dtype, new Set(mixed.map(({ name }) => name)));
       return count(rows, cols, dtype);
     },
     async transposed(from, blocks, rows, cols, only) {

@@ -6,6 +6,7 @@
 import type { BackendName, DeviceInfo } from "../../kernels/spec/backend.ts";
 import type { SamplerOptions } from "../generate/sampler.ts";
 import type { KvDtype } from "../state/layer-state.ts";
+import type { Fidelity } from "../weights/blocks/exact-q8.ts";
 
 export type SessionId = number;
 
@@ -72,6 +73,8 @@ export interface ModelInspection {
       readonly tensor: string;
       readonly from: string;
       readonly to: string;
+      /** Whether that rounds them. */
+      readonly values: Fidelity;
     }[];
     /** Bytes of one sequence's state before its first token, f32. */
     readonly stateBytes: number;

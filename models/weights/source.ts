@@ -65,8 +65,9 @@ export interface TensorSource {
   /**
    * A tensor as a matrix: the last dimension is `cols`, all before it are `rows`; a vector is one row.
    * `as: null` keeps the stored dtype where backends read it, and repacks other block types to q8_0, the nearest that
-   * they do; another dtype converts row by row. `as: "q8_0"` rounds as ggml's quantize_row_q8_0 where `cols` is a
-   * multiple of 32, and keeps the stored dtype where it is not.
+   * they do; another dtype converts row by row. `as: "q8_0"` keeps the stored dtype where `cols` is no multiple of 32.
+   * What becomes q8_0 is the same bit for bit where its values are whole numbers times one scale (blocks/exact-q8.ts),
+   * and rounded as ggml's quantize_row_q8_0 where they are not.
    * @throws WeightsError `missing`, `unsupported`
    */
   matrix(name: string, as: EncodedDType | null): SourceMatrix;

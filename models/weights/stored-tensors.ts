@@ -1,5 +1,6 @@
 /** The part of a TensorSource that safetensors and GGUF share: tensors at offsets of files, read and converted. */
 import { packedRowBytes, Q8_0_BLOCK, type WeightDType } from "../../kernels/spec/dtype.ts";
+import { isWholeDType, repackExact } from "./blocks/exact-q8.ts";
 import {
   decodeF32,
   encodeF32,
@@ -86,12 +87,8 @@ export class StoredTensors implements TensorSource {
         const packed = new Uint8Array(rowCount * packedRowBytes(dtype, cols));
         const packedRow = packedRowBytes(dtype, cols);
         for (let row = 0; row < rowCount; row++) {
-          const values = decodeF32(
-            stored,
-            bytes.subarray(row * rowBytes, (row + 1) * rowBytes),
-            cols,
-          );
-          packed.set(encodeF32(encoded, values), row * packedRow);
+          const from = bytes.subarray(row * rowBytes, (row + 1) * rowBytes);
+          packed.set(repackRow(stored, encoded, from, cols), row * packedRow);
         }
         return packed;
       },
@@ -135,6 +132,13 @@ function targetOf(
   if (wanted !== null && wanted !== stored) return { dtype: wanted, encoded: wanted };
   if (isWeightDType(stored)) return { dtype: stored, encoded: null };
   return { dtype: "q8_0", encoded: "q8_0" };
+}
+
+/** A row as another type: without rounding where that can be had. */
+function repackRow(from: FloatDType, to: EncodedDType, row: Uint8Array, cols: number): Uint8Array {
+  return to === "q8_0" && isWholeDType(from)
+    ? repackExact(from, row, cols, (values) => encodeF32("q8_0", values))
+    : encodeF32(to, decodeF32(from, row, cols));
 }
 
 function floatDType(tensor: StoredTensor): FloatDType {
