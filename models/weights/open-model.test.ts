@@ -1,9 +1,10 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { parseConfig } from "./config.ts";
+import { ggufBytes, type GgufEntries } from "../convert/gguf-writer.ts";
 import { WeightsError } from "./errors.ts";
 import { memoryFile } from "./memory-file.ts";
-import { openModel } from "./open-model.ts";
+import { openModel, type OpenedModel } from "./open-model.ts";
 import type { RandomAccessFile } from "./source.ts";
 
 const fixtures = new URL("../../e2e/fixtures/models/", import.meta.url);
@@ -84,6 +85,14 @@ describe("parseConfig", () => {
   });
 });
 
+async function ggufModel(entries: GgufEntries): Promise<OpenedModel> {
+  const pieces: Uint8Array[] = [];
+  const all: GgufEntries = [["general.architecture", { type: "string", value: "x" }], ...entries];
+  for await (const piece of ggufBytes(all, [])) pieces.push(piece);
+  const bytes = new Uint8Array(await new Blob(pieces.map((piece) => piece.slice())).arrayBuffer());
+  return openModel([memoryFile("x.gguf", bytes)]);
+}
+
 describe("openModel", () => {
   it("closes the files it was given when it refuses them", async () => {
     let closed = 0;
@@ -109,6 +118,26 @@ describe("openModel", () => {
       folder({ "generation_config.json": utf8.encode('{"eos_token_id": [7, 2, "x", -1]}') }),
     );
     expect(model.stopIds).toEqual([7, 2]);
+  });
+
+  it("ends texts of RWKV's vocabularies with the token 0, and others with control tokens of known names", async () => {
+    const stopIds = async (
+      model: string,
+      tokens: readonly string[],
+    ): Promise<readonly number[]> => {
+      // The last is an ordinary token.
+      const types = tokens.map((_, id) => (id === tokens.length - 1 ? 1 : 3));
+      const opened = await ggufModel([
+        ["tokenizer.ggml.model", { type: "string", value: model }],
+        ["tokenizer.ggml.tokens", { type: "string[]", value: tokens }],
+        ["tokenizer.ggml.token_type", { type: "i32[]", value: types }],
+        ["tokenizer.ggml.eos_token_id", { type: "u32", value: 2 }],
+      ]);
+      return opened.stopIds.toSorted((a, b) => a - b);
+    };
+    expect(await stopIds("rwkv", ["<s>", "a", "b", "c"])).toEqual([0, 2]);
+    const names = ["<s>", "a", "b", "[EOS]", "<|im_end|>", "</s>"];
+    expect(await stopIds("gpt2", names)).toEqual([2, 3, 4]);
   });
 
   it("turns failed and short reads into typed errors", async () => {

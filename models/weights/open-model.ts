@@ -82,7 +82,12 @@ const END_TOKENS: ReadonlySet<GgufValue> = new Set([
   "<end_of_turn>",
   "</s>",
   "<EOT>",
+  "_<EOT>",
   "<|eot|>",
+  "[EOT]",
+  "[EOS]",
+  "<eos>",
+  "<end_of_utterance>",
 ]);
 const CONTROL_TOKEN = 3;
 
@@ -99,6 +104,8 @@ function ggufStopIds(metadata: GgufMetadata): readonly number[] {
     tokens.forEach((token, id) => {
       if (types[id] === CONTROL_TOKEN && END_TOKENS.has(token)) ids.add(id);
     });
+    // RWKV's "world" vocabularies have no name for the end of a text, which is 0; llama.cpp's files call it "<s>".
+    if (metadata.get("tokenizer.ggml.model") === "rwkv" && types[0] === CONTROL_TOKEN) ids.add(0);
   }
   return [...ids];
 }

@@ -87,7 +87,7 @@ async function answer(
   const { maxTokens, ...sampler } = request.sampler;
   const result = await model.engine.call(
     "generate",
-    { session, sampler, stopIds: model.info.stopIds, maxTokens, keepLogits: false },
+    { session, sampler, stopIds: model.wording.stopIds, maxTokens, keepLogits: false },
     {
       signal: AbortSignal.any([signal, enough.signal]),
       onEvent(event) {

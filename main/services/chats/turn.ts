@@ -250,7 +250,7 @@ async function write(
     const { maxTokens, ...options } = sampler;
     const result = await model.engine.call(
       "generate",
-      { session, sampler: options, stopIds: model.info.stopIds, maxTokens, keepLogits: false },
+      { session, sampler: options, stopIds: model.wording.stopIds, maxTokens, keepLogits: false },
       { signal: AbortSignal.any([signal, stop.signal]), onEvent },
     );
     await work;

@@ -16,6 +16,8 @@ const MERGE_MARGIN = 8;
 export interface Wording {
   /** What states are bound to, beside the model: SHA-256 (hex) of the tokenizer. */
   readonly tokenizerHash: string;
+  /** Token ids that end an answer: by the model's configuration, its tokenizer and its chat template. */
+  readonly stopIds: readonly number[];
   countTokens(text: string): Promise<number>;
   /** The ids to append so that the model answers next. @param before the ids read so far, in pieces */
   turn(before: readonly Int32Array[], messages: readonly TurnMessage[]): Promise<Int32Array>;
@@ -37,11 +39,12 @@ export interface AnswerStream {
   readonly stopped: boolean;
 }
 
-/** @param stopIds the token ids that end an answer of this model */
+/** @param configured the token ids that end an answer by the model's configuration */
 export function createWording(
   { tokenizer, format }: LoadedTokenizer,
-  stopIds: readonly number[],
+  configured: readonly number[],
 ): Wording {
+  const stopIds = [...new Set([...configured, ...tokenizer.endIds, ...format.endIds])];
   const turn = (
     before: readonly Int32Array[],
     messages: readonly TurnMessage[],
@@ -49,6 +52,7 @@ export function createWording(
   const controls = new Set(tokenizer.controls.map((token) => token.id));
   return {
     tokenizerHash: tokenizer.hash,
+    stopIds,
     countTokens: async (text) => (await tokenizer.encodeText(text, { first: false })).length,
     turn,
     async opening(before, messages) {

@@ -35,7 +35,12 @@ const END = 5;
 
 describe("the default model", () => {
   it("encodes the golden prompts to the golden ids, as text and as first turns", async () => {
-    expect(loaded.format).toMatchObject({ kind: "template", notice: null, stopStrings: [] });
+    expect(loaded.format).toMatchObject({
+      kind: "template",
+      notice: null,
+      stopStrings: [],
+      endIds: [END],
+    });
     let turns = 0;
     for (const { prompt, input_ids: expected } of golden.prompts) {
       expect([...(await loaded.tokenizer.encode(prompt, { special: false }))], prompt).toEqual(

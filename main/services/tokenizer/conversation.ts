@@ -8,6 +8,7 @@
 import { TarnError } from "../../contract/errors.ts";
 import { ChatTemplate, type ChatMessage, type TemplateTokens } from "./chat-template.ts";
 import { cutAtControls, Disguise, encodeSegments, type Segment } from "./segments.ts";
+import { MAX_STOP_LENGTH } from "./stop-strings.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
 /** How the stored ids end: nothing is there, an answer without a stop token (cut short), or one with it. */
@@ -27,13 +28,21 @@ export class ConversationFormat {
   readonly notice: string | null;
   /** Strings that end an answer beside the stop tokens; shown text must not contain them. */
   readonly stopStrings: readonly string[];
+  /** The token that the template itself writes behind an answer, where it is a control token. */
+  readonly endIds: readonly number[];
   readonly #tokenizer: Tokenizer;
   readonly #template: ChatTemplate | null;
 
-  private constructor(tokenizer: Tokenizer, template: ChatTemplate | null, notice: string | null) {
+  private constructor(
+    tokenizer: Tokenizer,
+    template: ChatTemplate | null,
+    notice: string | null,
+    { ids, strings }: TurnEnd,
+  ) {
     this.kind = template === null ? "plain" : "template";
     this.notice = notice;
-    this.stopStrings = template === null ? ["\nUser:"] : [];
+    this.stopStrings = strings;
+    this.endIds = ids;
     this.#tokenizer = tokenizer;
     this.#template = template;
   }
@@ -44,19 +53,20 @@ export class ConversationFormat {
     source: string | null,
     tokens: TemplateTokens,
   ): ConversationFormat {
-    if (source === null) return new ConversationFormat(tokenizer, null, null);
+    if (source === null) return new ConversationFormat(tokenizer, null, null, PLAIN_END);
     try {
       const template = new ChatTemplate(source, tokens);
-      const probe: readonly TurnMessage[] = [{ role: "user", text: "tarn-stand-in-probe" }];
+      const probe: readonly TurnMessage[] = [{ role: "user", text: `${STAND_IN}probe` }];
       renderTurn(template, tokenizer, "empty", probe);
       renderTurn(template, tokenizer, "open", probe);
-      return new ConversationFormat(tokenizer, template, null);
+      return new ConversationFormat(tokenizer, template, null, turnEnd(template, tokenizer));
     } catch (error) {
       if (!(error instanceof TarnError)) throw error;
       return new ConversationFormat(
         tokenizer,
         null,
         `${error.message} Chats use a plain form (“User: …”, “Assistant: …”) instead.`,
+        PLAIN_END,
       );
     }
   }
@@ -73,6 +83,36 @@ export class ConversationFormat {
       end === "empty",
     );
   }
+}
+
+/** What says that an answer is complete. */
+interface TurnEnd {
+  readonly ids: readonly number[];
+  readonly strings: readonly string[];
+}
+const STAND_IN = "tarn-stand-in-";
+const PLAIN_END: TurnEnd = { ids: [], strings: ["\nUser:"] };
+
+/**
+ * What the template writes between an answer and the user's next words: a control token ends a turn; words in front of the
+ * user's ("\n\nUser:", as RWKV's models have it) are what a model would go on with, in the user's place.
+ */
+function turnEnd(template: ChatTemplate, tokenizer: Tokenizer): TurnEnd {
+  const [question, answer, next] = [STAND_IN + "question", STAND_IN + "answer", STAND_IN + "next"];
+  const rendered = template.render(
+    [
+      { role: "user", content: question },
+      { role: "assistant", content: answer },
+      { role: "user", content: next },
+    ],
+    true,
+  );
+  const between = textAfter(answer, rendered).split(next)[0] ?? "";
+  const [first, ...rest] = cutAtControls(between, tokenizer.controls);
+  if (typeof first === "number") return { ids: [first], strings: [] };
+  const words = (first ?? "").trimEnd();
+  const isWords = rest.length === 0 && /\w/.test(words) && words.length <= MAX_STOP_LENGTH;
+  return { ids: [], strings: isWords ? [words] : [] };
 }
 
 /** Tries the messages in their own roles, then folds those that the template does not take into the user's. */

@@ -35,6 +35,7 @@ export function createTokenizer(text: string, template: string | null): Tokenize
     hash,
     vocabSize: native.getVocabSize(true),
     controls,
+    endIds: [],
     async encode(input, { special }) {
       return encodeWith(native, input, special);
     },

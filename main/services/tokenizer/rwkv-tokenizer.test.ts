@@ -95,6 +95,7 @@ describe("a folder with RWKV's vocabulary file", () => {
     expect(await tokenizer.decode(ids, { skipSpecial: false })).toBe(`${END}the`);
     expect(await tokenizer.encodeText(END, { first: false })).not.toContain(0);
     expect(tokenizer.specialId(END)).toBe(0);
+    expect(tokenizer.endIds).toEqual([0]);
     expect(tokenizer.vocabSize).toBe(TOKENS.length);
   });
 
@@ -118,6 +119,7 @@ describe("a folder with RWKV's vocabulary file", () => {
       expect([...(await other.encodeText(text, { first: true }))]).toEqual(expectedIds(text));
     }
     expect(other.controls).toEqual((await load()).controls);
+    expect(other.endIds).toEqual([0]);
   });
 
   it("streams no half characters, and all of the text", async () => {
@@ -142,6 +144,17 @@ describe("a folder with RWKV's vocabulary file", () => {
     const tokenizer = await load();
     const ids = [0xe4, 0xb8, 0x41].map((byte) => byte + 1);
     expect(await tokenizer.decode(ids, { skipSpecial: true })).toBe("\ufffdA");
+  });
+
+  it("takes the words that the template puts in front of the user's as the end of a turn", async () => {
+    const template =
+      "{% for m in messages %}{{ 'User' if m.role == 'user' else 'Assistant' }}: {{ m.content }}\n\n{% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}";
+    await writeFile(
+      join(folder, "tokenizer_config.json"),
+      JSON.stringify({ chat_template: template }),
+    );
+    const { format } = await loadTokenizer(folder);
+    expect(format).toMatchObject({ kind: "template", stopStrings: ["\n\nUser:"], endIds: [] });
   });
 
   it("prefers names from tokenizer_config.json, and refuses what is no vocabulary", async () => {

@@ -6,6 +6,11 @@ import { cutAtControls } from "./segments.ts";
 import type { ControlToken } from "./tokenizer-json.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
+/**
+ * What stands between the texts that these models learn from. Configurations of converted models often name other ids,
+ * the defaults of the class that they were saved by. Source: BlinkDL/RWKV-LM, rwkv_vocab_v20230424.
+ */
+const END_OF_TEXT = 0;
 /** Bytes that are cut without a pause: a millisecond's work or so. */
 const SLICE_BYTES = 4096;
 
@@ -52,6 +57,7 @@ export function createRwkvTokenizer(options: {
     hash,
     vocabSize: tokens.size + controls.length,
     controls,
+    endIds: byId.has(END_OF_TEXT) ? [END_OF_TEXT] : [],
     async encode(text) {
       const ids: number[] = [];
       for (const segment of cutAtControls(text, controls)) {

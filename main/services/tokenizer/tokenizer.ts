@@ -8,6 +8,8 @@ export interface Tokenizer {
   readonly vocabSize: number;
   /** Tokens that structure a conversation; ordinary text cannot produce them through `encodeText`. */
   readonly controls: readonly ControlToken[];
+  /** Ids that end a text by the tokenizer's own rules, whatever the model's configuration names. */
+  readonly endIds: readonly number[];
   /**
    * As the model's authors encode: control tokens written out in the text become those tokens.
    * Never for what a user typed or a document contains.
