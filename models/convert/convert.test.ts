@@ -61,3 +61,15 @@ test("what llama.cpp asks for beside the weights is there, in the shapes that it
   }
   expect(tensors.info("blk.2.time_mix_lerp_fused.weight").shape).toEqual([6, 1, 1, 48]);
 });
+
+test("a model that llama.cpp cannot run is refused by its name", async () => {
+  await expect(converted("mamba2_flags", "F32")).rejects.toThrow(
+    'llama.cpp runs no "mamba2" model with this configuration',
+  );
+});
+
+test("the vocabulary's size is said, as there may be no tokenizer", async () => {
+  const { config } = await openModel([await converted("bamba", "F32")]);
+  if (config.format !== "gguf") throw new Error("not a GGUF file");
+  expect(config.metadata.get("granitehybrid.vocab_size")).toBe(112);
+});

@@ -162,6 +162,33 @@ it.each(["neox_bytelevel_bpe", "llama3_bytelevel_bpe", "llama_bpe_bytefallback"]
   },
 );
 
+it.each(["neox_bytelevel_bpe", "llama_bpe_bytefallback"])(
+  "gives every row of the embedding a token: %s",
+  async (kind) => {
+    const json = JSON.stringify(read(kind, "tokenizer.json"));
+    const files = { json, template: null, bos: "", eos: "" };
+    const { cases } = goldenSchema.parse(read(kind, "golden.json"));
+    const lengthOf = (key: string, vocabSize: number): number => {
+      const value = new Map(tokenizerEntries(files, vocabSize)).get(key)?.value;
+      return Array.isArray(value) ? value.length : 0;
+    };
+    const count = lengthOf("tokenizer.ggml.tokens", 0);
+    const rows = count + 24;
+    expect(lengthOf("tokenizer.ggml.tokens", count - 1)).toBe(count);
+    expect(lengthOf("tokenizer.ggml.tokens", rows)).toBe(rows);
+    expect(lengthOf("tokenizer.ggml.token_type", rows)).toBe(rows);
+    const written = tokenizerEntries(files, rows);
+    const entries = new Map(written.map(([key, { value }]) => [key, value]));
+    const tokenizer = createTokenizer(JSON.stringify(ggufTokenizer(entries)), null);
+    for (const { text, ids_no_special } of cases) {
+      expect([...(await tokenizer.encode(text, { special: false }))], text).toEqual(ids_no_special);
+    }
+    // Padding has a name, which no text can use.
+    const padding = await tokenizer.encode(`[PAD${rows - 1}]`, { special: false });
+    expect(padding).not.toContain(rows - 1);
+  },
+);
+
 it("refuses a tokenizer that GGUF has no words for", () => {
   const json = JSON.stringify(read("unigram_metaspace", "tokenizer.json"));
   const text = { json, template: null, bos: "", eos: "" };

@@ -52,7 +52,7 @@ const schema = z.looseObject({
 type Parsed = z.infer<typeof schema>;
 
 /** Token types of ggml. */
-const TYPES = { normal: 1, unknown: 2, control: 3, userDefined: 4, byte: 6 } as const;
+const TYPES = { normal: 1, unknown: 2, control: 3, userDefined: 4, unused: 5, byte: 6 } as const;
 
 /**
  * The entries of a tokenizer; `null` for a model without one, which then works on token ids only.
@@ -74,7 +74,7 @@ export function tokenizerEntries(tokenizer: TokenizerFiles | null, vocabSize = 0
   if (!parsed.success)
     throw refusal("its tokenizer.json has an unknown form", { cause: parsed.error.message });
   const { data } = parsed;
-  const tokens = tokensOf(data);
+  const tokens = tokensOf(data, vocabSize);
   const idOf = (content: string): number | null => {
     const id = content === "" ? -1 : tokens.indexOf(content);
     return id === -1 ? null : id;
@@ -114,7 +114,9 @@ function modelEntries(data: Parsed, tokens: readonly string[]): GgufEntries {
     const table = data.normalizer.find(({ type }) => type === "Precompiled")?.[
       "precompiled_charsmap"
     ];
-    const scores = tokens.map((_, id) => model.vocab[id]?.[1] ?? 0);
+    // Padding is as unlikely as the rarest piece; llama.cpp does not look at its score.
+    const lowest = model.vocab.reduce((least, [, score]) => Math.min(least, score), 0);
+    const scores = tokens.map((_, id) => model.vocab[id]?.[1] ?? lowest);
     return [
       ["tokenizer.ggml.model", { type: "string", value: "t5" }],
       ["tokenizer.ggml.scores", { type: "f32[]", value: scores }],
@@ -193,13 +195,14 @@ function essence(step: object): object {
     : { type, pattern, individual_digits };
 }
 
-function tokensOf({ model, added_tokens }: Parsed): readonly string[] {
+function tokensOf({ model, added_tokens }: Parsed, vocabSize: number): readonly string[] {
   const tokens: string[] = [];
   if (model.type === "Unigram") model.vocab.forEach(([token], id) => (tokens[id] = token));
   else for (const [token, id] of Object.entries(model.vocab)) tokens[id] = token;
   for (const { id, content } of added_tokens) tokens[id] = content;
-  // Ids without a token: the model's head is wider than its vocabulary.
-  return Array.from(tokens, (token, id) => token ?? `[PAD${id}]`);
+  // Ids without a token: embeddings often have more rows than there are tokens, and llama.cpp wants a token for each.
+  const length = Math.max(tokens.length, vocabSize);
+  return Array.from({ length }, (_, id) => tokens[id] ?? `[PAD${id}]`);
 }
 
 function typesOf(data: Parsed, tokens: readonly string[]): readonly number[] {
@@ -207,7 +210,7 @@ function typesOf(data: Parsed, tokens: readonly string[]): readonly number[] {
     /^<0x[0-9A-F]{2}>$/.test(token)
       ? TYPES.byte
       : /^\[PAD\d+\]$/.test(token)
-        ? TYPES.control
+        ? TYPES.unused
         : TYPES.normal,
   );
   for (const { id, special } of data.added_tokens)
