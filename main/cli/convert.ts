@@ -47,6 +47,7 @@ export async function run(args: readonly string[]): Promise<void> {
     toTarnError,
   );
   try {
+    for (const notice of conversion.notices) note(notice);
     const tokenizer: GgufEntries =
       values["no-tokenizer"] === true
         ? tokenizerEntries(null)

@@ -56,11 +56,22 @@ const FIDELITY: Readonly<Record<Runs["repacked"][number]["values"], string>> = {
   rounded: "rounded",
 };
 
+const HINTS: Readonly<Record<string, string>> = {
+  temperature: "temperature",
+  topK: "top-k",
+  topP: "top-p",
+  minP: "min-p",
+  repetitionPenalty: "repetition penalty",
+  repetitionWindow: "over tokens",
+};
+
 function describe({
   path,
   name,
   format,
   modelType,
+  samplerHints,
+  notices,
   tensors,
   runs,
   reason,
@@ -105,6 +116,11 @@ function describe({
           ["a token", `${mebibytes(runs.bytesPerToken)} read and written`],
           ["runs on", device === null ? "nothing here" : `${device.backend} (${device.name})`],
         ];
+  const hints = Object.entries(samplerHints).map(
+    ([field, value]) => `${HINTS[field] ?? field} ${value}`,
+  );
+  if (hints.length > 0) facts.push(["sampling", `${hints.join(", ")}, say its authors`]);
+  for (const notice of notices) facts.push(["", notice]);
   return [
     `${name === "" ? path : name}: ${modelType === "" ? "no architecture named" : modelType}, ${format}`,
     ...facts.map(([label = "", fact = ""]) => `  ${label.padEnd(11)} ${fact}`),

@@ -5,6 +5,7 @@ import type {
   EngineMethods,
   EngineReply,
 } from "../../models/engine/protocol.ts";
+import { samplerSchema } from "../contract/dto.ts";
 
 const errorCodes = [
   "weights",
@@ -33,6 +34,8 @@ const device = z.object({
   limits: z.record(z.string(), z.number()),
 });
 
+const samplerHints = samplerSchema.omit({ seed: true, maxTokens: true }).partial();
+
 const modelInfo = z.object({
   modelHash: z.string().regex(/^[0-9a-f]{64}$/),
   modelType: z.string(),
@@ -46,6 +49,7 @@ const modelInfo = z.object({
   weightBytes: count,
   dtypes: z.record(z.string(), count),
   stopIds: z.array(count),
+  samplerHints,
   device,
   notices: z.array(z.string()),
   loadMs: z.number(),
@@ -55,6 +59,8 @@ const inspection = z.object({
   name: z.string(),
   format: z.enum(["safetensors", "gguf"]),
   modelType: z.string(),
+  samplerHints,
+  notices: z.array(z.string()),
   tensors: z.array(
     z.object({ name: z.string(), dtype: z.string(), shape: z.array(count), bytes: count }),
   ),

@@ -78,7 +78,7 @@ export function openAiRoutes(services: Services, token: string): Hono {
 
   routes.post("/chat/completions", async (context) => {
     const request = parseRequest(await context.req.text());
-    const completion = toCompletion(request, services);
+    const completion = toCompletion(request);
     const base = { id: `chatcmpl-${randomUUID()}`, created: Math.floor(Date.now() / 1000) };
     const { signal } = context.req.raw;
     if (!request.stream) {
@@ -143,21 +143,20 @@ function parseRequest(body: string): ChatRequest {
   return parsed.data;
 }
 
-function toCompletion(request: ChatRequest, services: Services): CompletionRequest {
-  const { sampler } = services.settings.get();
+function toCompletion(request: ChatRequest): CompletionRequest {
   return {
     messages: request.messages.map(({ role, content: text }) => ({
       role: role === "developer" ? "system" : role,
       text,
     })),
     stop: request.stop ?? [],
-    sampler: {
+    sampler: (sampler) => ({
       ...sampler,
       temperature: request.temperature ?? sampler.temperature,
       topP: request.top_p ?? sampler.topP,
       maxTokens: request.max_completion_tokens ?? request.max_tokens ?? sampler.maxTokens,
       seed: request.seed ?? sampler.seed,
-    },
+    }),
   };
 }
 

@@ -118,7 +118,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
     engine,
     settings,
     call: (name, input) => dispatch(handlers, name, input),
-    complete: createComplete(engine, queue),
+    complete: createComplete(engine, settings, queue),
     async close() {
       await conversation.stopAll();
       await engine.close();

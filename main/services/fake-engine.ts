@@ -5,7 +5,12 @@
 import { createHash } from "node:crypto";
 import { setTimeout as wait } from "node:timers/promises";
 import type { EngineClient } from "../engine/client.ts";
-import type { EngineErrorCode, EngineMethod, EngineMethods } from "../../models/engine/protocol.ts";
+import type {
+  EngineErrorCode,
+  EngineMethod,
+  EngineMethods,
+  SamplerHints,
+} from "../../models/engine/protocol.ts";
 
 type CallOptions = Parameters<EngineClient["call"]>[2];
 
@@ -20,6 +25,8 @@ export interface FakeEngine {
   pace: number;
   /** Makes the next call of this method fail. */
   failNext: { readonly method: EngineMethod; readonly code: EngineErrorCode } | null;
+  /** What the loaded model says of its sampling. */
+  samplerHints: SamplerHints;
   /** Samplers of every generation. */
   readonly samplers: EngineMethods["generate"]["in"]["sampler"][];
 }
@@ -52,6 +59,7 @@ export function createFakeEngine(modelHash = "fake-model", stopId = 5): FakeEngi
     answers: [[stopId]],
     pace: 0,
     failNext: null,
+    samplerHints: {},
     samplers: [],
   };
 
@@ -79,6 +87,7 @@ export function createFakeEngine(modelHash = "fake-model", stopId = 5): FakeEngi
       weightBytes: 1,
       dtypes: { q8_0: 1 },
       stopIds: [stopId],
+      samplerHints: fake.samplerHints,
       device: { backend: "reference", name: "fake", software: true, features: [], limits: {} },
       notices: [],
       loadMs: 1,
@@ -87,6 +96,8 @@ export function createFakeEngine(modelHash = "fake-model", stopId = 5): FakeEngi
       name: "fake",
       format: "gguf",
       modelType: "mamba2",
+      samplerHints: {},
+      notices: [],
       tensors: [],
       runs: null,
       reason: "a fake",

@@ -5,6 +5,7 @@ import { describeModel } from "../arch/registry.ts";
 import { quantise } from "../weights/blocks/quantise.ts";
 import { encodeF32 } from "../weights/convert.ts";
 import { openModel } from "../weights/open-model.ts";
+import { hintsAsGguf } from "../weights/sampler-hints.ts";
 import type { RandomAccessFile, TensorSource } from "../weights/source.ts";
 import { ConversionError } from "./errors.ts";
 import type { GgufEntries, GgufTensor, GgufTyped } from "./gguf-writer.ts";
@@ -31,6 +32,8 @@ export interface Conversion {
 /** A conversion over open files. */
 export interface OpenConversion extends Conversion {
   readonly modelType: string;
+  /** Sentences for the user about what the model says and is not written. */
+  readonly notices: readonly string[];
   /** Closes the files; tensors must not be asked for their pieces afterwards. */
   close(): Promise<void>;
 }
@@ -54,7 +57,10 @@ export async function openConversion(
     const model = describeModel(opened.config, opened.tensors);
     const { tensors } = opened;
     const planned = await planConversion(opened.name || name, model, tensors, quantisation);
-    return { ...planned, modelType: model.modelType, close: () => opened.close() };
+    const entries = [...planned.entries, ...hintsAsGguf(opened.samplerHints)];
+    const { notices } = opened;
+    const close = (): Promise<void> => opened.close();
+    return { ...planned, entries, modelType: model.modelType, notices, close };
   } catch (error) {
     await opened.close();
     throw error;

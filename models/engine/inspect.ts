@@ -42,6 +42,8 @@ export async function inspectModel(
       name: opened.name,
       format: config.format,
       modelType: config.modelType,
+      samplerHints: opened.samplerHints,
+      notices: opened.notices,
       tensors: tensors.names().map((tensor) => {
         const { name, dtype, shape, bytes } = tensors.info(tensor);
         return { name, dtype, shape, bytes };

@@ -50,7 +50,7 @@ export async function loadModel(
   try {
     const { model, totals } = await checkModel(opened, { quantise });
     const modelHash = await opened.identity(quantise);
-    const notices: string[] = [];
+    const notices = [...opened.notices];
     backend = await startBackend(candidates, choice, threads, passed, notices);
     const record = await uploadModel(model, opened, { quantise }, backend);
     const layout = withKvDtype(model.layout, kvDtype);
@@ -78,6 +78,7 @@ export async function loadModel(
         weightBytes: totals.bytes,
         dtypes: totals.dtypes,
         stopIds: opened.stopIds,
+        samplerHints: opened.samplerHints,
         device: backend.device,
         notices,
         loadMs: performance.now() - start,

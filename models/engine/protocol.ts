@@ -7,6 +7,7 @@ import type { BackendName, DeviceInfo } from "../../kernels/spec/backend.ts";
 import type { SamplerOptions } from "../generate/sampler.ts";
 import type { KvDtype } from "../state/layer-state.ts";
 import type { Fidelity } from "../weights/blocks/exact-q8.ts";
+import type { SamplerHints } from "../weights/sampler-hints.ts";
 
 export type SessionId = number;
 
@@ -18,7 +19,7 @@ export interface ModelFile {
   readonly bytes: number;
 }
 
-export type { KvDtype, SamplerOptions };
+export type { KvDtype, SamplerHints, SamplerOptions };
 
 export type BackendChoice = BackendName | "auto";
 
@@ -41,6 +42,8 @@ export interface ModelInfo {
   readonly dtypes: Readonly<Record<string, number>>;
   /** Token ids that end a turn, from the model's configuration. */
   readonly stopIds: readonly number[];
+  /** How the model's authors would have it sampled. */
+  readonly samplerHints: SamplerHints;
   readonly device: DeviceInfo;
   /** Sentences for the user, for example why a backend was left for the next one. */
   readonly notices: readonly string[];
@@ -53,6 +56,10 @@ export interface ModelInspection {
   readonly format: "safetensors" | "gguf";
   /** As the file spells it; "" where it does not say. */
   readonly modelType: string;
+  /** How the model's authors would have it sampled. */
+  readonly samplerHints: SamplerHints;
+  /** Sentences for the user about what the files say and is not followed. */
+  readonly notices: readonly string[];
   /** Every tensor as it is stored. */
   readonly tensors: readonly {
     readonly name: string;

@@ -5,6 +5,7 @@ import { openGguf } from "./gguf.ts";
 import { modelIdentity } from "./identity.ts";
 import type { JsonObject } from "./json.ts";
 import { modelTypeOf } from "./model-type.ts";
+import { hintsOfConfig, hintsOfGguf, type SamplerHints } from "./sampler-hints.ts";
 import { openSafetensors, openShards } from "./safetensors.ts";
 import type { RandomAccessFile, TensorSource } from "./source.ts";
 import { readExactly, type StoredTensors } from "./stored-tensors.ts";
@@ -23,6 +24,10 @@ export interface OpenedModel {
   readonly tensors: TensorSource;
   /** Ids that end a turn, from the configuration; [] where it names none. */
   readonly stopIds: readonly number[];
+  /** How its authors would have it sampled. */
+  readonly samplerHints: SamplerHints;
+  /** Sentences for the user about what the files say and is not followed. */
+  readonly notices: readonly string[];
   /** SHA-256 (hex) that states are bound to. `quantise` is the type that matrices are rounded to on load. */
   identity(quantise: "q8_0" | null): Promise<string>;
   /** Closes all files that were given. */
@@ -57,6 +62,7 @@ async function openGgufModel(
       reason: "general.architecture is missing",
     });
   const name = metadata.get("general.name");
+  const { hints, notices } = hintsOfGguf(metadata);
   return {
     name:
       typeof name === "string" && name !== ""
@@ -65,6 +71,8 @@ async function openGgufModel(
     config: { format: "gguf", modelType, metadata },
     tensors,
     stopIds: ggufStopIds(metadata),
+    samplerHints: hints,
+    notices,
     identity: (quantise) =>
       modelIdentity(tensors, new TextEncoder().encode(canonical(metadata)), quantise),
     close: () => closeAll(files),
@@ -131,6 +139,7 @@ async function openFolder(files: readonly RandomAccessFile[]): Promise<OpenedMod
       : parseConfig(await readSmall(generationFile), generationFile.name);
   const tensors = await openTensors(byName, weights);
   const name = json["_name_or_path"];
+  const { hints, notices } = hintsOfConfig(generation);
   return {
     name: typeof name === "string" ? name : "",
     config: {
@@ -140,6 +149,8 @@ async function openFolder(files: readonly RandomAccessFile[]): Promise<OpenedMod
     },
     tensors,
     stopIds: [...new Set([...(generation === null ? [] : eosIds(generation)), ...eosIds(json)])],
+    samplerHints: hints,
+    notices,
     identity: (quantise) => modelIdentity(tensors, configBytes, quantise),
     close: () => closeAll(files),
   };

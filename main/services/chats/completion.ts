@@ -4,6 +4,7 @@ import { TarnError } from "../../contract/errors.ts";
 import { fromEngine } from "../engine/engine-errors.ts";
 import type { EngineService, LoadedModel } from "../engine/engine-service.ts";
 import type { Queue } from "../engine/queue.ts";
+import type { SettingsService } from "../settings/settings.ts";
 import type { TurnMessage } from "../tokenizer/conversation.ts";
 import { StopStrings } from "../tokenizer/stop-strings.ts";
 
@@ -14,7 +15,8 @@ export interface CompletionMessage {
 
 export interface CompletionRequest {
   readonly messages: readonly CompletionMessage[];
-  readonly sampler: SamplerSettings;
+  /** From the settings, which heed the model's hints, to what the request asks for. */
+  readonly sampler: (settings: SamplerSettings) => SamplerSettings;
   /** Texts that end the answer, beside the model's own. */
   readonly stop: readonly string[];
 }
@@ -34,7 +36,11 @@ export type Complete = (
 ) => Promise<CompletionResult>;
 
 /** @param queue the engine's: chats and completions wait for each other */
-export function createComplete(engine: EngineService, queue: Queue): Complete {
+export function createComplete(
+  engine: EngineService,
+  settings: SettingsService,
+  queue: Queue,
+): Complete {
   return (request, onText, signal) =>
     queue.run(async () => {
       if (signal.aborted)
@@ -42,7 +48,8 @@ export function createComplete(engine: EngineService, queue: Queue): Complete {
       const model = await engine.model();
       const { session } = await model.engine.call("create", {});
       try {
-        return await answer(engine, model, session, request, onText, signal);
+        const sampler = request.sampler(settings.get().sampler);
+        return await answer(engine, model, session, { ...request, sampler }, onText, signal);
       } catch (cause) {
         throw fromEngine(cause);
       } finally {
@@ -56,7 +63,7 @@ async function answer(
   engine: EngineService,
   model: LoadedModel,
   session: number,
-  request: CompletionRequest,
+  request: Omit<CompletionRequest, "sampler"> & { readonly sampler: SamplerSettings },
   onText: (text: string) => void,
   signal: AbortSignal,
 ): Promise<CompletionResult> {

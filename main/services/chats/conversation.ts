@@ -42,6 +42,7 @@ export function createConversation(context: TurnContext, queue: Queue): Conversa
   /** The one turn that is not waiting. */
   let current: string | null = null;
   let live: LiveSession | null = null;
+  const chosenSampler = (): SamplerSettings => seeded(settings.get().sampler);
 
   function enqueue(turn: Turn): void {
     const abort = new AbortController();
@@ -64,7 +65,7 @@ export function createConversation(context: TurnContext, queue: Queue): Conversa
   async function addAndAnswer(
     chatId: string,
     messages: readonly MessageRecord[],
-    sampler: SamplerSettings,
+    sampler: Turn["sampler"],
   ): Promise<void> {
     const chat = await requireChat(store, chatId);
     const words = messages.find((message) => message.role === "user")?.text;
@@ -124,7 +125,7 @@ export function createConversation(context: TurnContext, queue: Queue): Conversa
       }
       const user = newMessage(chatId, chain.at(-1)?.id ?? parentId, "user", text, documents);
       const assistant = newMessage(chatId, user.id, "assistant", "", []);
-      await addAndAnswer(chatId, [...chain, user, assistant], seeded(settings.get().sampler));
+      await addAndAnswer(chatId, [...chain, user, assistant], chosenSampler);
       return { userMessageId: user.id, assistantMessageId: assistant.id };
     },
 
@@ -136,12 +137,7 @@ export function createConversation(context: TurnContext, queue: Queue): Conversa
           messageId,
         });
       const assistant = newMessage(chatId, userId, "assistant", "", []);
-      const { sampler } = settings.get();
-      const again =
-        sampler.temperature === 0
-          ? { ...sampler, temperature: REGENERATE_TEMPERATURE, topP: Math.min(sampler.topP, 0.95) }
-          : sampler;
-      await addAndAnswer(chatId, [assistant], { ...again, seed: freshSeed() });
+      await addAndAnswer(chatId, [assistant], () => otherwise(settings.get().sampler));
       return { assistantMessageId: assistant.id };
     },
 
@@ -151,7 +147,7 @@ export function createConversation(context: TurnContext, queue: Queue): Conversa
         throw new TarnError("bad-request", "Only your own messages can be edited.", { messageId });
       const user = newMessage(chatId, message.parentId, "user", text, message.documents);
       const assistant = newMessage(chatId, user.id, "assistant", "", []);
-      await addAndAnswer(chatId, [user, assistant], seeded(settings.get().sampler));
+      await addAndAnswer(chatId, [user, assistant], chosenSampler);
       return { userMessageId: user.id, assistantMessageId: assistant.id };
     },
 
@@ -220,6 +216,15 @@ function newMessage(
     sampler: null,
     createdAt: Date.now(),
   };
+}
+
+/** A sampler that gives another answer. */
+function otherwise(sampler: SamplerSettings): SamplerSettings {
+  const again =
+    sampler.temperature === 0
+      ? { ...sampler, temperature: REGENERATE_TEMPERATURE, topP: Math.min(sampler.topP, 0.95) }
+      : sampler;
+  return { ...again, seed: freshSeed() };
 }
 
 /** Seed 0 stands for a new one each time; it is recorded with the answer, so that the answer can be had again. */

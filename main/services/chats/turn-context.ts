@@ -18,7 +18,8 @@ export interface TurnContext {
 export interface Turn {
   readonly chatId: string;
   readonly assistantId: string;
-  readonly sampler: SamplerSettings;
+  /** Asked when the answer begins: only then is it sure which model writes it, and what its hints are. */
+  readonly sampler: () => SamplerSettings;
 }
 
 /** Emits `message.changed`. @param patch what holds even where it could not be written */

@@ -185,7 +185,8 @@ async function write(
   signal: AbortSignal,
 ): Promise<Written> {
   const { store, events, engine } = context;
-  const { sampler, assistantId: messageId, chatId } = turn;
+  const { assistantId: messageId, chatId } = turn;
+  const sampler = turn.sampler();
   const { tokenizerHash } = model.wording;
   await change(context, turn, {
     status: "writing",

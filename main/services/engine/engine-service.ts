@@ -120,6 +120,7 @@ export function createEngineService(
       const tokenizer = await openTokenizer(entry.path);
       const wording = createWording(tokenizer, info.stopIds);
       const { notice } = tokenizer.format;
+      settings.suggest(info.samplerHints);
       loaded = { engine: client, info, entry, wording };
       tell({
         phase: "ready",
