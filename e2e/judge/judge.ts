@@ -23,6 +23,7 @@ import type { RandomAccessFile } from "../../models/weights/source.ts";
 import { Judge } from "./ask.ts";
 import { writeGguf } from "./files.ts";
 import { judgeTokenizers } from "./tokenizers.ts";
+import { VARIANTS, variantFiles } from "./variants.ts";
 
 const GREEDY = 16;
 const FIXTURES = new URL("../fixtures/llama-cpp/", import.meta.url);
@@ -45,6 +46,7 @@ if (write && process.env["TARN_TEST_MODELS"] !== undefined)
 try {
   if (write) await mkdir(FIXTURES, { recursive: true });
   const agreed = await judgeGolden();
+  await judgeVariants();
   const wide = await judgeRounded(agreed);
   if (write) await writeHeaders(agreed, wide);
   wrong += await judgeTokenizers(judge, folder);
@@ -75,7 +77,7 @@ async function agreesAboutGolden(golden: GoldenFolder): Promise<boolean> {
     const answer = await judge.ask({ file: model, prompts, greedy: GREEDY, texts: [] });
     const theirs = answer.prompts.map((each) => each.logits.flat());
     const sameTokens = answer.prompts.every((each, i) => String(each.greedy) === String(greedy[i]));
-    const ours = await oursOf(file, prompts, greedy);
+    const ours = await oursOf([file], prompts, greedy);
     const off = furthest(theirs.flat(), logits.flat());
     const agrees = sameTokens && off <= LOGITS.absolute;
     if (!agrees && known === undefined) wrong++;
@@ -184,7 +186,7 @@ async function judgeType(
     const rounded = await ask();
     await writeGguf(model, files(), type, { decoded: true });
     const exact = await ask();
-    const ours = (await oursOf(file, prompts)).flat();
+    const ours = (await oursOf([file], prompts)).flat();
     const off = furthest(ours, exact);
     if (off > LOGITS.absolute) wrong++;
     row(name, type, figure(off), figure(furthest(rounded, exact)), figure(furthest(ours, rounded)));
@@ -196,13 +198,36 @@ async function judgeType(
   }
 }
 
+/** Golden models with other fields in their configurations: from their own files in Tarn, as GGUF in llama.cpp. */
+async function judgeVariants(): Promise<void> {
+  console.log("\nOther configurations, f32: largest difference of a logit after the prompts");
+  row("model", "", "Tarn-llama.cpp", "fields");
+  for (const [name, fields] of VARIANTS) {
+    const golden = goldenFolders().find((one) => one.name === name);
+    if (golden === undefined) continue;
+    try {
+      const files = await variantFiles(golden, fields);
+      const { prompts } = goldenAnswers(golden);
+      await writeGguf(model, files, "F32");
+      const answer = await judge.ask({ file: model, prompts, greedy: 0, texts: [] });
+      const theirs = answer.prompts.flatMap(({ logits }) => logits.flat());
+      const off = furthest((await oursOf(files, prompts)).flat(), theirs);
+      if (off > LOGITS.absolute) wrong++;
+      row(name, "", figure(off), JSON.stringify(fields));
+    } catch (error) {
+      wrong++;
+      row(name, "", String(error), JSON.stringify(fields));
+    }
+  }
+}
+
 /** Our logits: after each prompt, and after each of the tokens that follow it. */
 async function oursOf(
-  file: RandomAccessFile,
+  files: readonly RandomAccessFile[],
   prompts: readonly (readonly number[])[],
   following: readonly (readonly number[])[] = [],
 ): Promise<number[][]> {
-  const loaded = await loadTestModel(createReferenceBackend(), [file]);
+  const loaded = await loadTestModel(createReferenceBackend(), files);
   const results: number[][] = [];
   for (const [i, ids] of prompts.entries()) {
     const state = loaded.createState(1);
