@@ -13,16 +13,18 @@ import grid from "../../wgsl/grid.wgsl?raw";
 import softplus from "../../wgsl/softplus.wgsl?raw";
 import { slotDtype, type AttentionOperands } from "./attention.ts";
 import source from "./attention.wgsl?raw";
+import slots from "./slots.wgsl?raw";
 
 /** Vectors of workgroup memory that every device has: 16 KiB. */
 const WORKGROUP_VECTORS = 1024;
 /** Two arrays of a vector a key of the tile. */
 const TILE_VECTORS = 2 * 64;
 /** Workgroups below which the keys are split too: a decode step of one sequence has a workgroup a key head. */
-const FEW_WORKGROUPS = 128;
+const FEW_WORKGROUPS = 256;
 /** The same where there are no lanes to keep busy. */
 const FEW_IN_SOFTWARE = 8;
-const MOST_SPLITS = 16;
+/** Stretches of a few keys would keep less busy than putting them together costs. */
+const MOST_SPLITS = 64;
 /** Positions are below it. */
 const NO_WINDOW = 2 ** 31 - 1;
 
@@ -56,7 +58,7 @@ export function describeAttention(operands: Operands, context: DispatchContext):
   const attention: Dispatch = {
     shader: {
       name: "attention",
-      parts: [grid, softplus, activate, source],
+      parts: [grid, softplus, activate, slots, source],
       consts: { QUADS: quads, SUMS: quads * Math.ceil(headDimV / 64) },
     },
     entryPoint: "attention",

@@ -5,6 +5,7 @@
 //           Tiles of 64 keys: first a thread scores a key for all rows, then it sums up columns of the values.
 //           attention_finish: a thread a value of y, put together from the stretches (if there are several), and behind
 //           those a thread a word of the run's keys and values, which go into the slots when all have read them.
+//           Where keys and values lie: slots.wgsl.
 // Numerics: f32; the largest score so far is taken off before exp, and sums are scaled down when it grows.
 override HEADS: u32;
 override KV_HEADS: u32;
@@ -49,48 +50,6 @@ var<workgroup> queries: array<vec4<f32>, DIM_K * QUADS>;  // [dim][quad]
 var<workgroup> scores: array<vec4<f32>, 64u * QUADS>;     // [key][quad]
 var<workgroup> weights: array<vec4<f32>, 64u * QUADS>;    // [key][quad]
 
-// ---- slots ------------------------------------------------------------------------------------------------------
-
-// Words of one head of a token.
-fn head_words(dim: u32) -> u32 {
-  return select(dim, (dim + 1u) / 2u, HALVES == 1u);
-}
-
-// The first word of a head; `offset` and `stride` only count in a ring.
-fn slot_at(offset: u32, stride: u32, b: u32, token: u32, kv_head: u32, dim: u32) -> u32 {
-  let row_words = KV_HEADS * head_words(dim);
-  if (GROWS == 1u) {
-    return (b * u32(positions[0]) + token) * row_words + kv_head * head_words(dim);
-  }
-  return offset + b * stride + (token % WINDOW) * row_words + kv_head * head_words(dim);
-}
-
-fn word_of(i: u32) -> u32 {
-  return select(i, i / 2u, HALVES == 1u);
-}
-
-fn value_in(word: u32, i: u32) -> f32 {
-  if (HALVES == 1u) {
-    let pair = unpack2x16float(word);
-    return select(pair.x, pair.y, i % 2u == 1u);
-  }
-  return bitcast<f32>(word);
-}
-
-// Rounded to nearest, ties to even, on every device alike, which pack2x16float does not promise. Adds just less than half of
-// the last place, and the last bit for ties; subnormals are aligned by adding 0.5, whose last place is theirs.
-fn half_of(value: f32) -> u32 {
-  let bits = bitcast<u32>(value);
-  let size = bits & 0x7fffffffu;
-  var half = (size + 0xc8000fffu + ((size >> 13u) & 1u)) >> 13u;
-  if (size < 0x38800000u) {
-    half = bitcast<u32>(abs(value) + 0.5) - 0x3f000000u;
-  } else if (size >= 0x477ff000u) {
-    half = select(0x7c00u, 0x7e00u, size > 0x7f800000u);
-  }
-  return half | ((bits >> 16u) & 0x8000u);
-}
-
 // ---- one stretch ------------------------------------------------------------------------------------------------
 
 // A row's place: its token, and which head of all.
@@ -102,6 +61,22 @@ struct Row {
 fn row_of(row: u32, kv_head: u32) -> Row {
   let group = HEADS / KV_HEADS;
   return Row(row / group, kv_head * group + row % group);
+}
+
+// The keys from `start` to before `end` that a block of rows sees, in stretches of `share`.
+struct Seen {
+  start: u32,
+  end: u32,
+  share: u32,
+}
+
+fn keys_seen(b: u32, first_row: u32) -> Seen {
+  let group = HEADS / KV_HEADS;
+  let before = u32(positions[1u + b]);
+  let oldest = before + first_row / group;
+  let end = before + (min(first_row + 4u * QUADS, params.length * group) - 1u) / group + 1u;
+  let start = max(oldest + 1u, WINDOW) - WINDOW;
+  return Seen(start, end, ((end - start + SPLITS - 1u) / SPLITS + 63u) / 64u * 64u);
 }
 
 fn query(b: u32, kv_head: u32, row: u32, i: u32) -> f32 {
@@ -125,15 +100,15 @@ fn attention(
   if (b >= params.batch) {
     return;
   }
-  let group = HEADS / KV_HEADS;
-  let rows = params.length * group;
+  let rows = params.length * (HEADS / KV_HEADS);
   let before = u32(positions[1u + b]);
-  let oldest = before + first_row / group;
-  let end = before + (min(first_row + 4u * QUADS, rows) - 1u) / group + 1u;
-  // The first key that the block's first row sees; all of its rows see keys before `end`.
-  let start = max(oldest + 1u, WINDOW) - WINDOW;
-  let share = ((end - start + SPLITS - 1u) / SPLITS + 63u) / 64u * 64u;
-  let stop = min(end, start + (split + 1u) * share);
+  let seen = keys_seen(b, first_row);
+  let first_key = seen.start + split * seen.share;
+  // A short past fills few stretches; what puts them together counts those alone.
+  if (first_key >= seen.end) {
+    return;
+  }
+  let stop = min(seen.end, first_key + seen.share);
 
   for (var i = thread; i < DIM_K * QUADS; i += 64u) {
     let row = first_row + 4u * (i % QUADS);
@@ -153,7 +128,7 @@ fn attention(
   for (var quad = 0u; quad < QUADS; quad += 1u) {
     most[quad] = vec4(LOWEST);
   }
-  for (var tile = start + split * share; tile < stop; tile += 64u) {
+  for (var tile = first_key; tile < stop; tile += 64u) {
     let s = tile + thread;
     let dots = score(b, kv_head, before, s, s < stop);
     for (var quad = 0u; quad < QUADS; quad += 1u) {
@@ -180,24 +155,21 @@ fn attention(
       for (var quad = 0u; quad < QUADS; quad += 1u) {
         totals[quad] += weights[j * QUADS + quad];
       }
-      let own = tile + j >= before;
-      var at: u32;
-      if (own) {
-        at = params.v_offset + (b * params.length + tile + j - before) * params.v_stride + kv_head * DIM_V;
-      } else {
-        at = slot_at(params.values_offset, params.values_stride, b, tile + j, kv_head, DIM_V);
-      }
+    }
+    // Behind the last key the weights are 0.
+    for (var j = 0u; j < count; j += 4u) {
       for (var c = 0u; c < SUMS / QUADS; c += 1u) {
         let i = thread + 64u * c;
         if (i < DIM_V) {
-          var value: f32;
-          if (own) {
-            value = arena[at + i];
-          } else {
-            value = value_in(values[at + word_of(i)], i);
-          }
+          let four = values_of(b, kv_head, before, tile + j, stop - 1u, i);
           for (var quad = 0u; quad < QUADS; quad += 1u) {
-            sums[quad * (SUMS / QUADS) + c] += weights[j * QUADS + quad] * value;
+            let at = j * QUADS + quad;
+            var sum = sums[quad * (SUMS / QUADS) + c];
+            sum += weights[at] * four.x;
+            sum += weights[at + QUADS] * four.y;
+            sum += weights[at + 2u * QUADS] * four.z;
+            sum += weights[at + 3u * QUADS] * four.w;
+            sums[quad * (SUMS / QUADS) + c] = sum;
           }
         }
       }
@@ -235,21 +207,35 @@ fn score(b: u32, kv_head: u32, before: u32, s: u32, is_key: bool) -> Quads {
   if (!is_key) {
     return dots;
   }
-  if (s >= before) {
-    let at = params.k_offset + (b * params.length + s - before) * params.k_stride + kv_head * DIM_K;
-    for (var i = 0u; i < DIM_K; i += 1u) {
-      let key = arena[at + i];
-      for (var quad = 0u; quad < QUADS; quad += 1u) {
-        dots[quad] += queries[i * QUADS + quad] * key;
-      }
-    }
+  let own = s >= before;
+  var at: u32;
+  if (own) {
+    at = params.k_offset + (b * params.length + s - before) * params.k_stride + kv_head * DIM_K;
   } else {
-    let at = slot_at(params.keys_offset, params.keys_stride, b, s, kv_head, DIM_K);
-    for (var i = 0u; i < DIM_K; i += 1u) {
-      let key = value_in(keys[at + word_of(i)], i);
-      for (var quad = 0u; quad < QUADS; quad += 1u) {
-        dots[quad] += queries[i * QUADS + quad] * key;
-      }
+    at = slot_at(params.keys_offset, params.keys_stride, b, s, kv_head, DIM_K);
+  }
+  let whole = DIM_K / 8u * 8u;
+  for (var i = 0u; i < whole; i += 8u) {
+    let low = four_of_key(own, at, i);
+    let high = four_of_key(own, at, i + 4u);
+    for (var quad = 0u; quad < QUADS; quad += 1u) {
+      let first = i * QUADS + quad;
+      var dot = dots[quad];
+      dot += queries[first] * low.x;
+      dot += queries[first + QUADS] * low.y;
+      dot += queries[first + 2u * QUADS] * low.z;
+      dot += queries[first + 3u * QUADS] * low.w;
+      dot += queries[first + 4u * QUADS] * high.x;
+      dot += queries[first + 5u * QUADS] * high.y;
+      dot += queries[first + 6u * QUADS] * high.z;
+      dot += queries[first + 7u * QUADS] * high.w;
+      dots[quad] = dot;
+    }
+  }
+  for (var i = whole; i < DIM_K; i += 1u) {
+    let key = one_of_key(own, at, i);
+    for (var quad = 0u; quad < QUADS; quad += 1u) {
+      dots[quad] += queries[i * QUADS + quad] * key;
     }
   }
   if (HAS_CAP == 1u) {
@@ -273,14 +259,19 @@ fn sees(before: u32, row: u32, s: u32, stop: u32) -> vec4<bool> {
 fn combine(index: u32) {
   let row = index / DIM_V;
   let i = index % DIM_V;
+  let group = HEADS / KV_HEADS;
+  let token = row / HEADS;
+  let row_of_pair = token % params.length * group + row % HEADS % group;
+  let seen = keys_seen(token / params.length, row_of_pair / (4u * QUADS) * 4u * QUADS);
+  let stretches = (seen.end - seen.start + seen.share - 1u) / seen.share;
   let parts = params.parts + row * SPLITS * (2u + DIM_V);
   var largest = LOWEST;
-  for (var split = 0u; split < SPLITS; split += 1u) {
+  for (var split = 0u; split < stretches; split += 1u) {
     largest = max(largest, arena[parts + split * (2u + DIM_V)]);
   }
   var total = 0.0;
   var sum = 0.0;
-  for (var split = 0u; split < SPLITS; split += 1u) {
+  for (var split = 0u; split < stretches; split += 1u) {
     let part = parts + split * (2u + DIM_V);
     let weight = exp(arena[part] - largest);
     total += weight * arena[part + 1u];
