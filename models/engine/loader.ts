@@ -1,4 +1,4 @@
-import type { Backend } from "../../kernels/spec/backend.ts";
+import type { Backend, DeviceInfo } from "../../kernels/spec/backend.ts";
 import type { StateLayout } from "../../kernels/spec/tensor.ts";
 import type { Model } from "../arch/architecture.ts";
 import { growthBytes, stateBytes, withKvDtype } from "../state/layer-state.ts";
@@ -27,8 +27,13 @@ export interface LoadedModel {
   release(): Promise<void>;
 }
 
-/** Constant, so that a plan serves every chunk but the last, and the workspace has a bound. */
-const PREFILL_CHUNK = 128;
+/**
+ * Tokens of a chunk of prefill: constant, so that a plan serves every chunk but the last, and the workspace has a bound.
+ * A GPU wants more rows than two cores do: an H100 reads three times as fast by 512 as by 128.
+ */
+function prefillChunk({ backend, software }: DeviceInfo): number {
+  return backend === "webgpu" && !software ? 512 : 128;
+}
 
 /** Backends and devices that have passed the self-test in this worker. */
 export type Passed = Set<string>;
@@ -64,7 +69,7 @@ export async function loadModel(
       backend,
       plans,
       sessions,
-      chunk: PREFILL_CHUNK,
+      chunk: prefillChunk(backend.device),
       info: {
         modelHash,
         modelType: model.modelType,
