@@ -100,6 +100,12 @@ function dequantised(dtype: WeightDType, packed: Uint8Array, rows: number): Floa
   });
 }
 
+test("leaves a router as it is when others are quantised", async () => {
+  const loader = checkingLoader(sourceOf({ router: "f32", other: "f32" }), { quantise: "q8_0" });
+  expect((await loader.matrix("router", ROWS, COLS, true)).dtype).toBe("f32");
+  expect((await loader.matrix("other", ROWS, COLS)).dtype).toBe("q8_0");
+});
+
 test("says what quantising repacks", async () => {
   const loader = checkingLoader(sourceOf({ half: "f16", packed: "q8_0" }), { quantise: "q8_0" });
   await loader.matrix("half", ROWS, COLS);

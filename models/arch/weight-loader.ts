@@ -26,9 +26,10 @@ export interface WeightLoader {
   /**
    * A matrix (rows, cols) that `linear` multiplies or `embedding` looks up; it stays packed. All of a stored tensor's
    * dimensions before the last are rows: experts (nExpert, R, K) are (nExpert * R, K). Parts are put one below the other.
+   * @param precise keeps its type when others are quantised: a router, whose rounding would choose other experts
    * @throws WeightsError `missing`, `mismatch`
    */
-  matrix(from: MatrixParts, rows: number, cols: number): Promise<Weight>;
+  matrix(from: MatrixParts, rows: number, cols: number, precise?: boolean): Promise<Weight>;
   /**
    * Blocks that are stored the other way round, (blocks, cols, rows) for y = x W: a matrix (blocks * rows, cols) in f32. For
    * small ones: it is read as a whole. Parts make up the (blocks * cols) rows that are stored.
@@ -116,9 +117,9 @@ export function checkingLoader(
   return {
     format: source.format,
     has: (name) => source.has(name),
-    async matrix(from, rows, cols) {
+    async matrix(from, rows, cols, precise = false) {
       const parts = partsOf(source, from, rows, cols);
-      const { dtype } = sharedDType(source, parts, quantise);
+      const { dtype } = sharedDType(source, parts, precise ? null : quantise);
       dtypes[dtype] = (dtypes[dtype] ?? 0) + 1;
       const mixed = parts.filter(({ columnOrder }) => columnOrder !== null);
       compare(namesOf(from), dtype, new Set(mixed.map(({ name }) => name)));
@@ -160,9 +161,9 @@ export function uploadingLoader(
   return {
     format: source.format,
     has: (name) => source.has(name),
-    async matrix(from, rows, cols) {
+    async matrix(from, rows, cols, precise = false) {
       const parts = partsOf(source, from, rows, cols);
-      const { dtype, read } = joinParts(source, parts, cols, quantise);
+      const { dtype, read } = joinParts(source, parts, cols, precise ? null : quantise);
       return upload({ name: parts[0]?.name ?? "", dtype, rows, cols, use: "matrix" }, read);
     },
     async transposed(from, blocks, rows, cols, only) {

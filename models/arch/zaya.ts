@@ -173,13 +173,13 @@ async function loadRouter(
 ): Promise<RouterWeights> {
   const { dModel, dRouter } = c;
   const hidden: RouterWeights["hidden"][number][] = [];
-  const down = await from.matrix(`${at}down_proj.weight`, dRouter, dModel);
+  const down = await from.matrix(`${at}down_proj.weight`, dRouter, dModel, true);
   const downBias = await from.vector(`${at}down_proj.bias`, 1, dRouter);
   const before = isFirst ? null : await from.vector(`${at}router_states_scale`, 1, dRouter);
   const norm = await from.vector(`${at}router_mlp.norm.weight`, 1, dRouter);
   for (const name of ["router_mlp.fc1", "router_mlp.fc2"]) {
     hidden.push({
-      weight: await from.matrix(`${at}${name}.weight`, dRouter, dRouter),
+      weight: await from.matrix(`${at}${name}.weight`, dRouter, dRouter, true),
       bias: await from.vector(`${at}${name}.bias`, 1, dRouter),
     });
   }
@@ -199,7 +199,7 @@ async function loadExperts(c: ZayaConfig, from: WeightLoader, at: string): Promi
       rows: dFf,
     }));
   return {
-    router: await from.matrix(`${at}gate.router_mlp.out_proj.weight`, nExpert + 1, c.dRouter),
+    router: await from.matrix(`${at}gate.router_mlp.out_proj.weight`, nExpert + 1, c.dRouter, true),
     choiceBias: await from.vector(
       `${at}gate.balancing_biases`,
       1,

@@ -101,7 +101,7 @@ export async function loadMoe(
 ): Promise<MoeWeights> {
   const { dModel, dExpert, dFf, nExpert } = c;
   return {
-    router: await from.matrix(name.router, nExpert, dModel),
+    router: await from.matrix(name.router, nExpert, dModel, true),
     choiceBias: c.choiceBias ? await from.vector(name.choiceBias, 1, nExpert) : null,
     gate: c.gated ? await from.matrix(name.gate, nExpert * dFf, dExpert) : null,
     up: await from.matrix(name.up, nExpert * dFf, dExpert),
