@@ -17,6 +17,8 @@ export default defineConfig({
   plugins: [wasmKernels()],
   test: {
     testTimeout: 60_000,
+    // By itself vitest leaves one core free, which is half of a machine with two.
+    maxWorkers: 2,
     projects: [
       {
         extends: true,
