@@ -16,7 +16,9 @@ export default defineConfig({
   cacheDir: "node_modules/.vite",
   plugins: [wasmKernels()],
   test: {
-    testTimeout: 60_000,
+    // Far above what any test takes, even where a software GPU shares two slow cores with others.
+    testTimeout: 240_000,
+    hookTimeout: 240_000,
     // By itself vitest leaves one core free, which is half of a machine with two.
     maxWorkers: 2,
     projects: [

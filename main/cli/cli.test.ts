@@ -47,7 +47,7 @@ describe.each(["mamba", "mamba2"])("%s", (name) => {
         for (const k of [0, 1]) expectPrompt(written, golden, k);
       }
     },
-    120_000,
+    300_000,
   );
 
   test("a state goes on where it was saved, and one changed byte is refused", async () => {

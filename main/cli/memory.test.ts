@@ -111,5 +111,5 @@ test.each([
       rmSync(folder, { recursive: true, force: true });
     }
   },
-  120_000,
+  300_000,
 );

@@ -9,7 +9,7 @@ import { openModel } from "../weights/open-model.ts";
 import type { RandomAccessFile } from "../weights/source.ts";
 
 /** Time for loading a model in a test: a software GPU on a busy machine takes seconds. */
-export const LOADING_MS = 60_000;
+export const LOADING_MS = 240_000;
 
 /** A model on a backend, ready to run; for tests. */
 export interface TestModel {
