@@ -5,6 +5,7 @@ import {
   ftruncateSync,
   mkdtempSync,
   openSync,
+  readFileSync,
   rmSync,
   writeFileSync,
   writeSync,
@@ -68,12 +69,15 @@ function writeModel(folder: string, nLayer: number): number {
   return end;
 }
 
-/** Resident bytes of a process, by the system's own tool; 0 once it has ended. */
+/** Resident bytes of a process, from Linux's own files or by the system's tool; 0 once it has ended. */
 function residentBytes(pid: number): number {
   try {
-    return (
-      1024 * Number(execFileSync("ps", ["-o", "rss=", "-p", String(pid)], { encoding: "utf8" }))
-    );
+    if (process.platform === "linux") {
+      const status = readFileSync(`/proc/${pid}/status`, "utf8");
+      return 1024 * Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1] ?? 0);
+    }
+    const text = execFileSync("ps", ["-o", "rss=", "-p", String(pid)], { encoding: "utf8" });
+    return 1024 * Number(text);
   } catch {
     return 0;
   }
