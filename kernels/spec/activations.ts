@@ -13,6 +13,7 @@ export const ACTIVATIONS = {
   gelu_tanh: geluTanh,
 } as const satisfies Record<string, (x: number) => number>;
 
+/** The name of one of them. */
 export type Activation = keyof typeof ACTIVATIONS;
 
 /** What kernels call them: the numbers of wasm/activate.wasm.ts and wgsl/activate.wgsl. */

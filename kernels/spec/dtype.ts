@@ -19,6 +19,7 @@ export interface BlockSize {
   readonly bytes: number;
 }
 
+/** The blocks of each type; those without blocks have one value in each. */
 export const WEIGHT_BLOCKS: Readonly<Record<WeightDType, BlockSize>> = {
   f32: { values: 1, bytes: 4 },
   f16: { values: 1, bytes: 2 },

@@ -15,7 +15,7 @@ import type {
   ModelInfo,
   SamplerOptions,
 } from "./protocol.ts";
-import { memoryFile } from "./self-test/memory-file.ts";
+import { memoryFile } from "../weights/memory-file.ts";
 import { startEngine } from "./worker.ts";
 
 const greedy: SamplerOptions = {

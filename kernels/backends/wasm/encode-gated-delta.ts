@@ -1,6 +1,7 @@
 import type { GatedDeltaOperands } from "../../ops/gated-delta/gated-delta.ts";
 import { float, integer, tensorWords, weightWord, type Part } from "./instructions.ts";
 
+/** The words that ops/gated-delta/gated-delta.wasm.ts reads. */
 export function encodeGatedDelta(
   operands: GatedDeltaOperands,
   batch: number,

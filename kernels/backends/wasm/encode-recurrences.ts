@@ -2,6 +2,7 @@ import type { MlstmOperands } from "../../ops/mlstm/mlstm.ts";
 import type { RgLruOperands } from "../../ops/rg-lru/rg-lru.ts";
 import { float, integer, POSITIONS, tensorWords, weightWord, type Part } from "./instructions.ts";
 
+/** The words that ops/rg-lru/rg-lru.wasm.ts reads. */
 export function encodeRgLru(operands: RgLruOperands, batch: number): Part {
   const { x, recurrenceGate, inputGate, logDecay, state, length, y } = operands;
   const words = [
@@ -15,6 +16,7 @@ export function encodeRgLru(operands: RgLruOperands, batch: number): Part {
 }
 
 /** What depends on all of a head first, then the memory in slices of columns. */
+/** The words that ops/mlstm/mlstm.wasm.ts reads. */
 export function encodeMlstm(operands: MlstmOperands, batch: number): Part {
   const { q, k, v, inputGate, forgetGate, state, nHead, eps, length, y } = operands;
   const words = [

@@ -1,4 +1,6 @@
-// Mamba-3's scan in five dispatches, see mamba3-scan.webgpu.ts. Rows are b * length + t; all offsets in values.
+// mamba3_scan: h[t] = exp(dt A) (h[t−1] + (1−λ) dt Σ_r v_r[t−1] ⊗ k_r[t−1]) + λ dt Σ_r v_r[t] ⊗ k_r[t]; see mamba3-scan.ts
+// Source:      Mamba-3 (arXiv:2603.15569); state-spaces/mamba, `modules/mamba3.py`.
+// Grid:        five dispatches, see mamba3-scan.webgpu.ts. Rows are b * length + t; all offsets in values.
 struct Params {
   batch: u32,
   length: u32,

@@ -5,7 +5,7 @@ import { checkModel, uploadModel } from "../load-weights.ts";
 import { openModel } from "../../weights/open-model.ts";
 import { openSafetensors } from "../../weights/safetensors.ts";
 import type { SelfTestAsset } from "./assets.ts";
-import { memoryFile } from "./memory-file.ts";
+import { memoryFile } from "../../weights/memory-file.ts";
 
 /**
  * How far f32 logits may lie from the golden ones. They are of size 1; another order of summation gives up to 1e-5,

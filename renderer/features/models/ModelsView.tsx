@@ -21,7 +21,7 @@ export function ModelsView({ models, modelId, onUse, onAdd }: ModelsViewProps) {
         <div className="row" style={{ gap: 12, flexWrap: "wrap" }}>
           <h1 className="title">Models</h1>
           <span className="q grow">
-            Mamba and Mamba-2: a GGUF file, or a folder with safetensors.
+            State-space and hybrid models: a GGUF file with its parts, or a folder with safetensors.
           </span>
         </div>
         <ul className="entries" style={{ marginBlockStart: 16 }}>
