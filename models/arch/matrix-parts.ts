@@ -103,7 +103,7 @@ export function joinParts(
   const rowBytes = packedRowBytes(dtype, cols);
   const rows = parts.reduce((sum, part) => sum + part.rows, 0);
 
-  function locate(row: number): { matrix: number; stored: number } {
+  function locate(row: number): Pick<Place, "matrix" | "stored"> {
     let from = row;
     for (const [index, part] of parts.entries()) {
       if (from < part.rows)
@@ -119,21 +119,42 @@ export function joinParts(
     cols,
     async read(firstRow, rowCount) {
       const packed = new Uint8Array(rowCount * rowBytes);
-      for (let row = 0; row < rowCount;) {
-        const start = locate(firstRow + row);
-        let run = 1;
-        while (row + run < rowCount) {
-          const next = locate(firstRow + row + run);
-          if (next.matrix !== start.matrix || next.stored !== start.stored + run) break;
-          run++;
-        }
-        const bytes = await matrices[start.matrix]?.read(start.stored, run);
-        if (bytes !== undefined) packed.set(bytes, row * rowBytes);
-        row += run;
+      const places = Array.from({ length: rowCount }, (_, row) => ({
+        ...locate(firstRow + row),
+        row,
+      }));
+      for (const run of runsOf(places)) {
+        const [start] = run;
+        const bytes = start && (await matrices[start.matrix]?.read(start.stored, run.length));
+        run.forEach(({ row }, at) => {
+          const packedRow = bytes?.subarray(at * rowBytes, (at + 1) * rowBytes);
+          if (packedRow !== undefined) packed.set(packedRow, row * rowBytes);
+        });
       }
       return packed;
     },
   };
+}
+
+/** Where a row of the joined matrix lies. */
+interface Place {
+  readonly matrix: number;
+  /** The row of that matrix. */
+  readonly stored: number;
+  /** The row of what is read. */
+  readonly row: number;
+}
+
+/** Rows that follow each other in the file, whatever their order here: heads that lie interleaved are read at once. */
+function runsOf(places: readonly Place[]): Place[][] {
+  const runs: Place[][] = [];
+  for (const place of places.toSorted((a, b) => a.matrix - b.matrix || a.stored - b.stored)) {
+    const run = runs.at(-1);
+    const before = run?.at(-1);
+    if (before?.matrix === place.matrix && before.stored + 1 === place.stored) run?.push(place);
+    else runs.push([place]);
+  }
+  return runs;
 }
 
 /** The columns of an f32 matrix in another order, packed as `dtype`. */

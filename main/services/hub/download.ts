@@ -44,7 +44,7 @@ export async function download(
   target: string,
   options: DownloadOptions,
 ): Promise<void> {
-  if (await isThere(file, target)) return options.onProgress(file.bytes);
+  if (await isThere(file, target, options.signal)) return options.onProgress(file.bytes);
   await mkdir(dirname(target), { recursive: true });
   const attempt = new Attempt(file, target, options);
   await attempt.checkSpace();
@@ -230,11 +230,11 @@ class Attempt {
 }
 
 /** Whether the file is in its place already, with the right content. */
-async function isThere(file: RemoteFile, target: string): Promise<boolean> {
+async function isThere(file: RemoteFile, target: string, signal: AbortSignal): Promise<boolean> {
   const found = await stat(target).catch(() => null);
   if (found?.size !== file.bytes) return false;
   const { hash } = file;
-  return hash !== null && (await hashOf(target, file, new AbortController().signal)) === hash.hex;
+  return hash !== null && (await hashOf(target, file, signal)) === hash.hex;
 }
 
 async function hashOf(path: string, file: RemoteFile, signal: AbortSignal): Promise<string> {
