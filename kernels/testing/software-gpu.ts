@@ -20,7 +20,12 @@ async function open(): Promise<GPU> {
   loadVulkan();
   const { create, globals } = await import("webgpu");
   Object.assign(globalThis, globals);
-  return create(["backend=vulkan"]);
+  // The features of a GPU as main/engine/node-gpu.ts has them, for whoever runs the tests on one.
+  return create([
+    "backend=vulkan",
+    "enable-dawn-features=allow_unsafe_apis,vulkan_enable_f16_on_nvidia",
+    "disable-dawn-features=timestamp_quantization",
+  ]);
 }
 
 /**

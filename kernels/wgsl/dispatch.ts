@@ -27,6 +27,10 @@ export interface Shader {
   readonly consts?: Readonly<Record<string, number>>;
   /** Needs the device feature `subgroups`. */
   readonly subgroups?: boolean;
+  /** Needs the device feature `shader-f16`. */
+  readonly f16?: boolean;
+  /** Needs `DispatchContext.subgroupMatrix`. */
+  readonly subgroupMatrix?: boolean;
 }
 
 /** What stands behind a read-only binding. */
@@ -65,10 +69,21 @@ export interface WeightPart {
   readonly rows: number;
 }
 
+/** A product (m, k) × (k, n) that a subgroup computes as one. */
+export interface SubgroupMatrixShape {
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+}
+
 /** What an op may ask about the device and the places of its operands. */
 export interface DispatchContext {
   /** Lanes of a subgroup, where the device has the feature and one size only; else null. */
   readonly subgroupSize: number | null;
+  /** Whether shaders may `enable f16`. */
+  readonly f16: boolean;
+  /** Of f16 factors with f32 sums; sides are 8 or 16. Null where the device has none; else `f16` is true too. */
+  readonly subgroupMatrix: SubgroupMatrixShape | null;
   /** A CPU that plays a GPU: few lanes, slow barriers, no need for parallel work. */
   readonly software: boolean;
   /** The arena index of the first value of a tensor that is read. A state that is read so is copied in before the call. */

@@ -2,6 +2,19 @@
 
 import { loadVulkan } from "./node-vulkan.ts";
 
+/**
+ * What Dawn would keep back here. Safe to set always, as all shaders are this application's own and no page can bring
+ * others; an adapter lists what it has either way, and a backend is used only after it has passed the self-test.
+ * - allow_unsafe_apis: features that are no standard yet, of which kernels use `chromium-experimental-subgroup-matrix`.
+ * - vulkan_enable_f16_on_nvidia: Dawn hides `shader-f16` there because some of its conformance tests fail; our own
+ *   comparisons with the reference have passed on such GPUs.
+ * - timestamp_quantization keeps pages from measuring each other; kernels are shorter than its steps.
+ */
+const DAWN_FLAGS = [
+  "enable-dawn-features=allow_unsafe_apis,vulkan_enable_f16_on_nvidia",
+  "disable-dawn-features=timestamp_quantization",
+];
+
 let pending: Promise<GPU | null> | null = null;
 
 /**
@@ -27,5 +40,5 @@ async function open(): Promise<GPU | null> {
   }
   // The constants (GPUBufferUsage, …) are globals in browsers, and kernels use them as such.
   Object.assign(globalThis, dawn.globals);
-  return dawn.create([]);
+  return dawn.create(DAWN_FLAGS);
 }

@@ -1,8 +1,25 @@
 import type { DeviceInfo } from "../../spec/backend.ts";
 import { KernelError } from "../../spec/errors.ts";
+import type { SubgroupMatrixShape } from "../../wgsl/dispatch.ts";
+
+/** Limits of which `maxBindingBytes` is the smallest. */
+const BINDING_LIMITS = ["maxBufferSize", "maxStorageBufferBindingSize"] as const;
 
 /** Limits that a backend may use fully; everything else stays at WebGPU's defaults, which every device has. */
-const WANTED_LIMITS = ["maxBufferSize", "maxStorageBufferBindingSize"] as const;
+const WANTED_LIMITS = [
+  ...BINDING_LIMITS,
+  "maxComputeWorkgroupStorageSize",
+  "maxComputeInvocationsPerWorkgroup",
+  "maxComputeWorkgroupSizeX",
+] as const;
+
+/** Features that kernels have a faster way with; each does without. The last is Dawn's own, and no part of WebGPU yet. */
+const WANTED_FEATURES: readonly string[] = [
+  "shader-f16",
+  "subgroups",
+  "timestamp-query",
+  "chromium-experimental-subgroup-matrix",
+];
 
 /** Names under which CPUs play a GPU. `isFallbackAdapter` alone is not enough: drivers of llvmpipe do not set it. */
 const SOFTWARE = /swiftshader|llvmpipe|lavapipe|softpipe|software|basic render|warp/i;
@@ -15,6 +32,10 @@ export interface GpuDevice {
   readonly info: DeviceInfo;
   /** Lanes of a subgroup where all subgroups have the same number; else null. */
   readonly subgroupSize: number | null;
+  /** Whether shaders may `enable f16`. */
+  readonly f16: boolean;
+  /** Sizes of f16 products with f32 sums that a subgroup computes as one; null where there are none. */
+  readonly subgroupMatrix: SubgroupMatrixShape | null;
   /** Bytes that one binding may cover. */
   readonly maxBindingBytes: number;
   /** @throws KernelError `device-lost`, or whatever error the device reported since the last look */
@@ -42,26 +63,35 @@ export async function requestGpuDevice(
   const software = isSoftware(adapter.info);
   if (software && !allowSoftware) return null;
 
-  const subgroups = adapter.features.has("subgroups");
+  const features = WANTED_FEATURES.filter((name): name is GPUFeatureName =>
+    adapter.features.has(name),
+  );
   const device = await adapter.requestDevice({
     label: "tarn",
-    requiredFeatures: subgroups ? ["subgroups"] : [],
+    requiredFeatures: features,
     requiredLimits: Object.fromEntries(WANTED_LIMITS.map((name) => [name, adapter.limits[name]])),
   });
   const { subgroupMinSize, subgroupMaxSize } = adapter.info;
+  const oneSubgroupSize =
+    device.features.has("subgroups") && subgroupMinSize === subgroupMaxSize
+      ? (subgroupMinSize ?? null)
+      : null;
+  const f16 = device.features.has("shader-f16");
   return watch(device, {
     gpu,
     info: {
       backend: "webgpu",
       name: nameOf(adapter.info),
       software,
-      features: subgroups ? ["subgroups"] : [],
+      features,
       limits: Object.fromEntries(WANTED_LIMITS.map((name) => [name, device.limits[name]])),
     },
-    subgroupSize: subgroups && subgroupMinSize === subgroupMaxSize ? subgroupMinSize : null,
+    subgroupSize: oneSubgroupSize,
+    f16,
+    subgroupMatrix: f16 && oneSubgroupSize !== null ? subgroupMatrixOf(device, adapter.info) : null,
     // An adapter may have less than the default that its device then reports; never go beyond either.
     maxBindingBytes: Math.min(
-      ...WANTED_LIMITS.flatMap((name) => [adapter.limits[name], device.limits[name]]),
+      ...BINDING_LIMITS.flatMap((name) => [adapter.limits[name], device.limits[name]]),
     ),
   });
 }
@@ -76,6 +106,33 @@ export function isSoftware(info: GPUAdapterInfo): boolean {
   );
 }
 
+declare global {
+  /** What Dawn adds to WebGPU's with `chromium-experimental-subgroup-matrix`. */
+  interface GPUAdapterInfo {
+    readonly subgroupMatrixConfigs?: readonly {
+      readonly componentType: string;
+      readonly resultComponentType: string;
+      readonly M: number;
+      readonly N: number;
+      readonly K: number;
+    }[];
+  }
+}
+
+/** The largest of the adapter's f16 products with f32 sums whose sides divide the kernels' tiles. */
+function subgroupMatrixOf(device: GPUDevice, info: GPUAdapterInfo): SubgroupMatrixShape | null {
+  if (!device.features.has("chromium-experimental-subgroup-matrix")) return null;
+  const shapes = (info.subgroupMatrixConfigs ?? [])
+    .filter(
+      ({ componentType, resultComponentType, M, N, K }) =>
+        componentType === "f16" &&
+        resultComponentType === "f32" &&
+        [M, N, K].every((side) => side >= 8 && 16 % side === 0),
+    )
+    .map(({ M, N, K }) => ({ m: M, n: N, k: K }));
+  return shapes.toSorted((a, b) => b.m * b.n * b.k - a.m * a.n * a.k)[0] ?? null;
+}
+
 function nameOf(info: GPUAdapterInfo): string {
   const name =
     info.description || info.device || [info.vendor, info.architecture].filter(Boolean).join(" ");
@@ -84,7 +141,10 @@ function nameOf(info: GPUAdapterInfo): string {
 
 function watch(
   device: GPUDevice,
-  facts: Pick<GpuDevice, "gpu" | "info" | "subgroupSize" | "maxBindingBytes">,
+  facts: Pick<
+    GpuDevice,
+    "gpu" | "info" | "subgroupSize" | "f16" | "subgroupMatrix" | "maxBindingBytes"
+  >,
 ): GpuDevice {
   let lost: KernelError | null = null;
   let uncaptured: KernelError | null = null;

@@ -52,6 +52,8 @@ export async function compilePlan(plan: Plan, resources: Resources): Promise<Exe
     layout.beginCall();
     const dispatches = describe(call, {
       subgroupSize: gpu.subgroupSize,
+      f16: gpu.f16,
+      subgroupMatrix: gpu.subgroupMatrix,
       software: gpu.info.software,
       place: (tensor) => layout.place(tensor),
       target: (tensor) => layout.target(tensor),

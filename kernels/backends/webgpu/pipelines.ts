@@ -90,14 +90,24 @@ export function createPipelines(gpu: GpuDevice): Pipelines {
   };
 }
 
-function moduleKey({ name, consts = {}, subgroups = false }: Shader): string {
-  return `${name}${subgroups ? " subgroups" : ""} ${JSON.stringify(consts)}`;
+function moduleKey(shader: Shader): string {
+  return `${[shader.name, ...extensionsOf(shader)].join(" ")} ${JSON.stringify(shader.consts ?? {})}`;
+}
+
+/** WGSL's names of what the shader needs. */
+function extensionsOf({ subgroups, f16, subgroupMatrix }: Shader): string[] {
+  return [
+    ...(subgroups === true ? ["subgroups"] : []),
+    ...(f16 === true ? ["f16"] : []),
+    ...(subgroupMatrix === true ? ["chromium_experimental_subgroup_matrix"] : []),
+  ];
 }
 
 /** The shader's text: directives must come first, then the sizes that arrays need. */
-function sourceOf({ parts, consts = {}, subgroups = false }: Shader): string {
+function sourceOf(shader: Shader): string {
+  const { parts, consts = {} } = shader;
   return [
-    ...(subgroups ? ["enable subgroups;\n"] : []),
+    ...extensionsOf(shader).map((extension) => `enable ${extension};\n`),
     ...Object.entries(consts).map(([name, value]) => `const ${name}: u32 = ${value}u;\n`),
     ...parts,
   ].join("\n");
