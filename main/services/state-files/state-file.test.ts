@@ -1,0 +1,109 @@
+import fc from "fast-check";
+import { createHash } from "node:crypto";
+import { expect, test } from "vitest";
+import {
+  isEncrypted,
+  isStateFile,
+  readStateFile,
+  writeStateFile,
+  type StateFile,
+} from "./state-file.ts";
+
+const sha256 = (text: string): string => createHash("sha256").update(text).digest("hex");
+
+const contents: StateFile = {
+  title: "A walk to the lake",
+  model: { name: "tarn-default-25m", modelHash: "a".repeat(64), tokenizerHash: "b".repeat(64) },
+  createdAt: 1_700_000_000_000,
+  position: 5,
+  read: [
+    {
+      role: "document",
+      name: "lake.txt",
+      tokens: 5,
+      sha256: sha256("The lake keeps its size."),
+      text: "The lake keeps its size.",
+      ids: new Uint8Array([1, 0, 0, 0, 2, 0, 0, 0]),
+    },
+    { role: "user", name: null, tokens: 3, sha256: sha256("gone"), text: null, ids: null },
+  ],
+  snapshot: new Uint8Array([9, 8, 7, 6, 5]),
+};
+
+test("gives back what was sealed", async () => {
+  const bytes = await writeStateFile(contents, null);
+  expect(isStateFile(bytes)).toBe(true);
+  expect(isEncrypted(bytes)).toBe(false);
+  expect(await readStateFile(bytes, null)).toEqual(contents);
+});
+
+test("gives back what was encrypted, to the passphrase only", async () => {
+  const bytes = await writeStateFile(contents, "dérive");
+  expect(isEncrypted(bytes)).toBe(true);
+  expect(await readStateFile(bytes, "dérive".normalize("NFD"))).toEqual(contents);
+  await expect(readStateFile(bytes, "derive")).rejects.toMatchObject({ code: "unauthorized" });
+  await expect(readStateFile(bytes, null)).rejects.toMatchObject({ code: "unauthorized" });
+});
+
+test("an encrypted file shows no word of what was read, nor of the model", async () => {
+  const bytes = Buffer.from(await writeStateFile(contents, "passphrase"));
+  for (const secret of ["lake", "tarn-default", "walk", sha256("gone")])
+    expect(bytes.includes(secret)).toBe(false);
+});
+
+test("refuses a file with any byte changed, sealed or encrypted", async () => {
+  const sealed = await writeStateFile(contents, null);
+  for (let at = 0; at < sealed.byteLength; at++) {
+    const damaged = Uint8Array.from(sealed);
+    damaged[at] ^= 1;
+    await expect(readStateFile(damaged, null)).rejects.toMatchObject({
+      code: expect.stringMatching(/^state-(corrupt|foreign)$/),
+    });
+  }
+  // Deriving a key takes tenths of a second: some places of each part.
+  const encrypted = await writeStateFile(contents, "passphrase");
+  for (const at of [0, 9, 20, encrypted.byteLength - 60, encrypted.byteLength - 1]) {
+    const damaged = Uint8Array.from(encrypted);
+    damaged[at] ^= 1;
+    await expect(readStateFile(damaged, "passphrase")).rejects.toMatchObject({
+      name: "TarnError",
+      code: expect.stringMatching(/^(state-(corrupt|foreign)|unauthorized)$/),
+    });
+  }
+});
+
+test("refuses a file that is cut off anywhere", async () => {
+  const bytes = await writeStateFile(contents, null);
+  for (let length = 0; length < bytes.byteLength; length++) {
+    await expect(readStateFile(bytes.slice(0, length), null)).rejects.toMatchObject({
+      name: "TarnError",
+    });
+  }
+});
+
+test("refuses whatever else it is given", async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.uint8Array({ maxLength: 200 }), fc.boolean(), async (noise, headed) => {
+      const bytes = headed ? Buffer.concat([Buffer.from("TARNFILE\x01\0\0\0"), noise]) : noise;
+      await expect(readStateFile(bytes, "x")).rejects.toMatchObject({ name: "TarnError" });
+    }),
+  );
+});
+
+test("refuses a text that is not the one that was read", async () => {
+  const [document, question] = contents.read;
+  const bytes = await writeStateFile(
+    { ...contents, read: [{ ...document, text: "Another text." }, question] },
+    null,
+  );
+  await expect(readStateFile(bytes, null)).rejects.toMatchObject({ code: "state-corrupt" });
+});
+
+test("spends no more memory on a key than it would itself", async () => {
+  const bytes = Buffer.from(await writeStateFile(contents, "passphrase"));
+  const greedy = Buffer.from(
+    bytes.toString("latin1").replace('"N":131072', '"N":524288'),
+    "latin1",
+  );
+  await expect(readStateFile(greedy, "passphrase")).rejects.toMatchObject({ name: "TarnError" });
+});
