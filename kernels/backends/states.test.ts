@@ -87,12 +87,54 @@ forEachBackend("a state that grows", (backend) => {
     await backend().writeState(state, 1, other, 64);
     expect(await backend().readState(state, 0)).toEqual(kept(first));
     expect(await backend().readState(state, 1)).toEqual(kept(other));
+    for (const from of [0, 1, 128, 699, 700]) {
+      const behind = kept(first).map((array, slot) =>
+        slot === 0 ? array : array.subarray(from * HEAD_DIM),
+      );
+      expect(await backend().readState(state, 0, from)).toEqual(behind);
+    }
+    for (const from of [-1, 1.5, 701])
+      await expect(backend().readState(state, 0, from)).rejects.toMatchObject({ code: "shape" });
     await backend().writeState(state, 0, later, 65);
     expect(await backend().readState(state, 0)).toEqual(kept(later));
     expect(await backend().readState(state, 1)).toEqual(kept(other));
     expect([...state.positions]).toEqual([65, 64]);
     state.release();
   });
+
+  test.each(["f32", "f16"] as const)(
+    "copies a sequence into another state, as %s",
+    async (dtype) => {
+      const random = seeded(4);
+      const layout = LAYOUT.map((slot) => (slot.grows === true ? { ...slot, dtype } : slot));
+      const [from, to] = [backend().createState(layout, 2), backend().createState(layout, 3)];
+      for (const [sequence, position] of [
+        [0, 300],
+        [1, 70],
+      ] as const) {
+        const values = [3, position * HEAD_DIM, position * HEAD_DIM].map((n) => random.normal(n));
+        await backend().writeState(from, sequence, values, position);
+      }
+      const untouched = await backend().readState(to, 1);
+      await backend().copyState(from, 0, to, 2);
+      await backend().copyState(from, 1, to, 0);
+      expect(await backend().readState(to, 2)).toEqual(await backend().readState(from, 0));
+      expect(await backend().readState(to, 0)).toEqual(await backend().readState(from, 1));
+      expect(await backend().readState(to, 1)).toEqual(untouched);
+      expect([...to.positions]).toEqual([70, 0, 300]);
+      // Over a longer one too, and the two are two from then on.
+      await backend().copyState(to, 0, from, 0);
+      expect(await backend().readState(from, 0)).toEqual(await backend().readState(to, 0));
+      const other = [1, 0, 0].map((rows, slot) => new Float32Array(slot === 0 ? 3 : rows));
+      await backend().writeState(to, 0, other, 0);
+      expect(from.positions[0]).toBe(70);
+      expect((await backend().readState(from, 0))[1]?.length).toBe(70 * HEAD_DIM);
+      await expect(backend().copyState(from, 2, to, 0)).rejects.toMatchObject({ code: "shape" });
+      await expect(backend().copyState(from, 0, from, 1)).rejects.toMatchObject({ code: "shape" });
+      from.release();
+      to.release();
+    },
+  );
 
   test("refuses rows that are not the position's, and leaves what was there", async () => {
     const state = backend().createState(LAYOUT, 1);

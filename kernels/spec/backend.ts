@@ -1,4 +1,5 @@
 import type { Plan } from "./op.ts";
+import type { KernelTime } from "./profile.ts";
 import type { ReadRows, StateLayout, Weight, WeightSpec } from "./tensor.ts";
 
 export type BackendName = "webgpu" | "wasm" | "reference";
@@ -28,6 +29,14 @@ export interface StateBuffers {
   release(): void;
 }
 
+/** What `Executable.runGreedy` gives. */
+export interface GreedyRun {
+  /** (steps, B): the ids that were chosen behind each run, the last of them not fed yet; -1 where no logit could be chosen. */
+  readonly chosen: Int32Array;
+  /** Of the last run. */
+  readonly outputs: Float32Array[];
+}
+
 /**
  * A plan made ready. Runs of one backend happen in the order of the calls; `run` must not be called again
  * before the promise of the run before has settled.
@@ -40,6 +49,12 @@ export interface Executable {
    * @throws KernelError `shape` where ids or state are not the plan's; `device-lost`, `out-of-memory`
    */
   run(ids: Int32Array, state: StateBuffers, readback: boolean): Promise<Float32Array[]>;
+  /**
+   * Runs a plan of one token (T = 1) with one output, the logits, `steps` times without a way through host memory: each
+   * run's ids are the first of the largest logits of the run before, `first` is (B). Absent where nothing would be won.
+   * @throws KernelError as `run`
+   */
+  runGreedy?(first: Int32Array, state: StateBuffers, steps: number): Promise<GreedyRun>;
   release(): void;
 }
 
@@ -49,11 +64,20 @@ export interface Backend {
   readonly device: DeviceInfo;
   /** Reads the rows by ranges into their final place: never more than a bounded piece in host memory at a time. */
   uploadWeight(spec: WeightSpec, read: ReadRows): Promise<Weight>;
+  /**
+   * The (rows · cols) values of a weight of use `vector`, for looking into a model; never called in the loop.
+   * @throws KernelError `dtype` for a matrix, `backend` for a weight of another backend
+   */
+  readVector(weight: Weight): Promise<Float32Array>;
   compile(plan: Plan): Promise<Executable>;
   /** Zeroed. */
   createState(layout: StateLayout, batch: number): StateBuffers;
-  /** One fresh array a slot, for sequence `sequence` of the batch; of a slot that grows (position, slotSize). */
-  readState(state: StateBuffers, sequence: number): Promise<Float32Array[]>;
+  /**
+   * One fresh array a slot, for sequence `sequence` of the batch; of a slot that grows the rows of the tokens from `from` on
+   * (0 if left out), (position - from, slotSize).
+   * @throws KernelError `shape`
+   */
+  readState(state: StateBuffers, sequence: number, from?: number): Promise<Float32Array[]>;
   /**
    * Puts one sequence where `values` stood, after `position` tokens.
    * @throws KernelError `shape`
@@ -64,6 +88,23 @@ export interface Backend {
     values: readonly Float32Array[],
     position: number,
   ): Promise<void>;
+  /**
+   * Makes a sequence what a sequence of another state is, without a way through host memory where the backend has one
+   * of its own. The two states are different ones of one layout; each keeps its memory.
+   * @throws KernelError `shape`, `out-of-memory` before anything is changed; `device-lost`
+   */
+  copyState(
+    from: StateBuffers,
+    fromSequence: number,
+    to: StateBuffers,
+    toSequence: number,
+  ): Promise<void>;
+  /**
+   * Times every kernel from now on (runs get slower), or no longer; gives what was measured since the last call.
+   * Absent where there is no clock.
+   * @throws KernelError `unsupported`
+   */
+  profile?(on: boolean): readonly KernelTime[];
   /** Bytes of weights, states and workspace that this backend holds now. */
   memory(): { readonly weights: number; readonly states: number; readonly workspace: number };
   /** Frees everything; the backend must not be used afterwards. */

@@ -28,6 +28,23 @@ export function checkStateValues(
   });
 }
 
+/** @throws KernelError `shape` unless the states are two, of one layout */
+export function checkCopy(from: StateBuffers, to: StateBuffers): void {
+  if (from === to)
+    throw new KernelError("shape", "a state is copied to another one, not to itself");
+  if (from.layout !== to.layout && !sameLayout(from.layout, to.layout))
+    throw new KernelError("shape", "a state is copied to one of another layout");
+}
+
+/** @throws KernelError `shape` unless `from` is one of a sequence's tokens, or right behind the last */
+export function checkFirstRow(from: number, position: number): void {
+  if (!Number.isSafeInteger(from) || from < 0 || from > position)
+    throw new KernelError(
+      "shape",
+      `rows from token ${from} on of a state after ${position} tokens`,
+    );
+}
+
 /** @throws KernelError `shape` unless ids and state are what the plan was recorded for, with room to count the tokens */
 export function checkRun(plan: Plan, ids: Int32Array, state: StateBuffers): void {
   if (ids.length !== plan.batch * plan.length || state.batch !== plan.batch) {

@@ -26,6 +26,8 @@ const count = z.number().int().nonnegative();
 const session = z.object({ session: count });
 const logits = z.instanceof(Float32Array).nullable();
 
+const reason = z.enum(["stop", "length", "cancelled"]);
+
 const device = z.object({
   backend: z.enum(["webgpu", "wasm", "reference"]),
   name: z.string(),
@@ -38,6 +40,7 @@ const samplerHints = samplerSchema.omit({ seed: true, maxTokens: true }).partial
 
 const modelInfo = z.object({
   modelHash: z.string().regex(/^[0-9a-f]{64}$/),
+  numericVersions: z.array(count).min(1),
   modelType: z.string(),
   name: z.string(),
   nLayer: count,
@@ -105,7 +108,7 @@ export const replySchema: z.ZodType<EngineReply> = z.discriminatedUnion("kind", 
     kind: z.literal("event"),
     event: z.discriminatedUnion("type", [
       z.object({ type: z.literal("progress"), done: count, total: count }),
-      z.object({ type: z.literal("token"), token: count, index: count }),
+      z.object({ type: z.literal("token"), token: count, index: count, branch: count }),
     ]),
   }),
 ]);
@@ -118,15 +121,34 @@ export const outputSchemas: { readonly [M in EngineMethod]: z.ZodType<EngineMeth
   create: session,
   free: z.null(),
   fork: session,
+  prefillMany: z.object({ positions: z.array(count), prefilled: count, cancelled: z.boolean() }),
+  generateMany: z.object({
+    branches: z.array(
+      z.object({
+        ids: z.instanceof(Int32Array),
+        reason,
+        position: count,
+        logProbs: z.instanceof(Float32Array),
+      }),
+    ),
+    decodeMs: z.number(),
+  }),
+  score: z.object({ logProbs: z.instanceof(Float32Array), cancelled: z.boolean() }),
+  scoreMany: z.object({ logProbs: z.array(z.instanceof(Float32Array)), cancelled: z.boolean() }),
   prefill: z.object({ position: count, logits, cancelled: z.boolean(), prefilled: count }),
   generate: z.object({
     ids: z.instanceof(Int32Array),
-    reason: z.enum(["stop", "length", "cancelled"]),
+    reason,
     position: count,
     logits,
     decodeMs: z.number(),
   }),
-  snapshot: z.object({ bytes: z.instanceof(Uint8Array) }),
+  snapshot: z.object({
+    bytes: z.instanceof(Uint8Array),
+    headBytes: count,
+    pageBytes: count,
+    pageHashes: z.instanceof(Uint8Array),
+  }),
   restore: z.object({ session: count, position: count }),
   memory: z.object({ weights: count, states: count, workspace: count }),
   devices: z.object({ devices: z.array(device), notes: z.array(z.string()) }),

@@ -76,6 +76,7 @@ export function createFakeEngine(modelHash = "fake-model", stopId = 5): FakeEngi
   const methods: Implementation = {
     load: async () => ({
       modelHash,
+      numericVersions: [1],
       modelType: "mamba2",
       name: "fake",
       nLayer: 1,
@@ -146,19 +147,59 @@ export function createFakeEngine(modelHash = "fake-model", stopId = 5): FakeEngi
         if (written.length === input.maxTokens) return out("length");
         written.push(token);
         ids.push(token);
-        options?.onEvent?.({ type: "token", token, index: written.length - 1 });
+        options?.onEvent?.({ type: "token", token, index: written.length - 1, branch: 0 });
       }
       return out("stop");
     },
+    async prefillMany({ sessions: ids, ids: prompts, chunk }, options) {
+      const outs: EngineMethods["prefill"]["out"][] = [];
+      for (const [index, id] of ids.entries()) {
+        const prompt = { session: id, ids: prompts[index] ?? new Int32Array(), chunk };
+        outs.push(await methods.prefill({ ...prompt, logits: "none" }, options));
+      }
+      return {
+        positions: outs.map(({ position }) => position),
+        prefilled: outs.reduce((sum, { prefilled }) => sum + prefilled, 0),
+        cancelled: outs.some(({ cancelled }) => cancelled),
+      };
+    },
+    async generateMany({ sessions: ids, samplers, stopIds, maxTokens }, options) {
+      const branches: EngineMethods["generateMany"]["out"]["branches"][number][] = [];
+      for (const [branch, id] of ids.entries()) {
+        const sampler = samplers[branch];
+        if (sampler === undefined) throw new FakeEngineError("bad-request", "samplers");
+        const {
+          reason,
+          position,
+          ids: written,
+        } = await methods.generate(
+          { session: id, sampler, stopIds, maxTokens, keepLogits: false },
+          {
+            ...options,
+            onEvent: (event) =>
+              options?.onEvent?.(event.type === "token" ? { ...event, branch } : event),
+          },
+        );
+        const logProbs = new Float32Array(written.length);
+        branches.push({ ids: written, reason, position, logProbs });
+      }
+      return { branches, decodeMs: 1 };
+    },
+    score: async ({ ids }) => ({ logProbs: new Float32Array(ids.length), cancelled: false }),
+    scoreMany: async ({ ids }) => ({
+      logProbs: ids.map(({ length }) => new Float32Array(length)),
+      cancelled: false,
+    }),
     async snapshot(input) {
       const body = JSON.stringify({
         modelHash,
         tokenizerHash: input.tokenizerHash,
         ids: session(input.session),
       });
-      return {
-        bytes: new TextEncoder().encode(createHash("sha256").update(body).digest("hex") + body),
-      };
+      const bytes = new TextEncoder().encode(
+        createHash("sha256").update(body).digest("hex") + body,
+      );
+      return { bytes, headBytes: bytes.length, pageBytes: 0, pageHashes: new Uint8Array() };
     },
     async restore(input) {
       const text = new TextDecoder().decode(input.bytes);

@@ -5,8 +5,10 @@ import { EngineFault, toFailure } from "./failure.ts";
 import type { EngineHost } from "./host.ts";
 import { inspectModel } from "./inspect.ts";
 import { loadModel, type LoadedModel } from "./loader.ts";
-import type { EngineMethods, EngineRequest } from "./protocol.ts";
+import type { EngineMethods, EngineRequest, SessionId } from "./protocol.ts";
 import { generate, prefill, type RequestContext } from "./run.ts";
+import { generateMany, prefillMany, scoreMany } from "./run-many.ts";
+import type { Session } from "./sessions.ts";
 import { restoreSession, takeSnapshot } from "./snapshots.ts";
 
 export interface Engine {
@@ -26,6 +28,10 @@ export function createEngine(host: EngineHost, candidates: readonly BackendCandi
   function model(): LoadedModel {
     if (loaded !== null) return loaded;
     throw new EngineFault("no-model", "No model is loaded in the engine.");
+  }
+
+  function sessionsOf({ sessions: ids }: { readonly sessions: readonly SessionId[] }): Session[] {
+    return ids.map((id) => model().sessions.get(id));
   }
 
   async function unload(): Promise<null> {
@@ -55,7 +61,7 @@ export function createEngine(host: EngineHost, candidates: readonly BackendCandi
         model().sessions.free(request.input.session);
         return null;
       case "fork":
-        return await fork(model(), request.input);
+        return { session: (await model().sessions.fork(request.input.session)).id };
       case "prefill":
         return await prefill(
           model(),
@@ -70,11 +76,19 @@ export function createEngine(host: EngineHost, candidates: readonly BackendCandi
           request.input,
           context,
         );
+      case "prefillMany":
+        return await prefillMany(model(), sessionsOf(request.input), request.input, context);
+      case "generateMany":
+        return await generateMany(model(), sessionsOf(request.input), request.input, context);
+      case "score":
+        return await score(model(), request.input, context);
+      case "scoreMany":
+        return await scoreMany(model(), sessionsOf(request.input), request.input.ids, context);
       case "snapshot":
         return await takeSnapshot(
           model(),
           model().sessions.get(request.input.session),
-          request.input.tokenizerHash,
+          request.input,
         );
       case "restore":
         return await restoreSession(model(), request.input);
@@ -98,13 +112,13 @@ export function createEngine(host: EngineHost, candidates: readonly BackendCandi
   };
 }
 
-async function fork(
+async function score(
   model: LoadedModel,
-  { session }: EngineMethods["fork"]["in"],
-): Promise<EngineMethods["fork"]["out"]> {
-  const from = model.sessions.get(session);
-  const values = await model.backend.readState(from.state, 0);
-  return { session: (await model.sessions.resume(from, values)).id };
+  { session, ids }: EngineMethods["score"]["in"],
+  context: RequestContext,
+): Promise<EngineMethods["score"]["out"]> {
+  const scored = await scoreMany(model, [model.sessions.get(session)], [ids], context);
+  return { logProbs: scored.logProbs[0] ?? new Float32Array(), cancelled: scored.cancelled };
 }
 
 /** Starts every backend for a moment, software adapters too: "doctor" shows what could be asked for by name. */

@@ -4,8 +4,11 @@ import type { StateLayout } from "../../kernels/spec/tensor.ts";
 import type { RecordRun, RunOptions } from "../arch/architecture.ts";
 
 export interface PlanCache {
-  /** The executable for one sequence of `length` tokens; recorded and compiled the first time. */
-  get(length: number, options: RunOptions): Promise<Executable>;
+  /** The executable for `batch` sequences of `length` tokens; recorded and compiled the first time. */
+  get(
+    shape: { readonly batch: number; readonly length: number },
+    options: RunOptions,
+  ): Promise<Executable>;
   release(): void;
 }
 
@@ -21,16 +24,14 @@ export function createPlanCache(
 ): PlanCache {
   const byShape = new Map<string, Executable>();
   return {
-    async get(length, options) {
-      const shape = `${length} ${options.logits} ${options.phase}`;
+    async get({ batch, length }, options) {
+      const shape = `${batch} ${length} ${options.logits} ${options.phase}`;
       const cached = byShape.get(shape);
       // Taken out and put in again: a Map lists the oldest first.
       byShape.delete(shape);
       const executable =
         cached ??
-        (await backend.compile(
-          recordPlan({ batch: 1, length }, layout, (k) => record(k, options)),
-        ));
+        (await backend.compile(recordPlan({ batch, length }, layout, (k) => record(k, options))));
       byShape.set(shape, executable);
       for (const [oldest, dropped] of byShape) {
         if (byShape.size <= most) break;

@@ -27,6 +27,8 @@ export type BackendChoice = BackendName | "auto";
 export interface ModelInfo {
   /** SHA-256 (hex) over the model's weights and configuration: the identity that states are bound to. */
   readonly modelHash: string;
+  /** Numeric versions whose states are continued, the one that is written first. */
+  readonly numericVersions: readonly number[];
   readonly modelType: string;
   readonly name: string;
   readonly nLayer: number;
@@ -153,12 +155,88 @@ export interface EngineMethods {
       readonly decodeMs: number;
     };
   };
-  /** The sequence as bytes (models/state/snapshot.ts): header, states, last logits, checksum. */
-  snapshot: {
-    in: { readonly session: SessionId; readonly tokenizerHash: string };
-    out: { readonly bytes: Uint8Array };
+  /**
+   * Feeds ids[i] to sessions[i], in batches where pieces are of one length. Each session gets what a `prefill` of its
+   * own would give it. Events: progress, over the tokens of all.
+   */
+  prefillMany: {
+    in: {
+      /** Different ones. */
+      readonly sessions: readonly SessionId[];
+      readonly ids: readonly Int32Array[];
+      /** Tokens a chunk; null is the engine's own choice. */
+      readonly chunk: number | null;
+    };
+    out: {
+      /** Of each session; after a cancel they may stand at different chunks. */
+      readonly positions: readonly number[];
+      /** Tokens that were run, of all together. */
+      readonly prefilled: number;
+      readonly cancelled: boolean;
+    };
   };
-  /** Refused with StateError unless model, tokenizer, numeric version and checksum all match. */
+  /**
+   * `generate` for several sessions in one pass over the weights a token. A session that has met a stop id leaves the
+   * batch, its state right behind that id; the others go on. Events: token, with the index of its session as `branch`.
+   */
+  generateMany: {
+    in: {
+      /** Different ones. */
+      readonly sessions: readonly SessionId[];
+      /** One a session. */
+      readonly samplers: readonly SamplerOptions[];
+      readonly stopIds: readonly number[];
+      readonly maxTokens: number;
+    };
+    out: {
+      /** One a session. */
+      readonly branches: readonly {
+        readonly ids: Int32Array;
+        readonly reason: "stop" | "length" | "cancelled";
+        readonly position: number;
+        /** The natural logarithm of each id's probability: softmax of the logits, temperature 1, no penalties. */
+        readonly logProbs: Float32Array;
+      }[];
+      readonly decodeMs: number;
+    };
+  };
+  /**
+   * The natural logarithm of each id's probability, were they to come next; the session stays where it is. After a
+   * cancel, of fewer ids. Events: progress.
+   */
+  score: {
+    in: { readonly session: SessionId; readonly ids: Int32Array };
+    out: { readonly logProbs: Float32Array; readonly cancelled: boolean };
+  };
+  /** `score` of ids[i] after sessions[i], which may be the same one, in batches. */
+  scoreMany: {
+    in: { readonly sessions: readonly SessionId[]; readonly ids: readonly Int32Array[] };
+    out: { readonly logProbs: readonly Float32Array[]; readonly cancelled: boolean };
+  };
+  /**
+   * The sequence as bytes (models/state/snapshot.ts): a head of header, states, last logits and checksum, then pages of
+   * what grew.
+   */
+  snapshot: {
+    in: {
+      readonly session: SessionId;
+      readonly tokenizerHash: string;
+      /**
+       * `all`: the whole, portable as it is. `new`: without the pages that an earlier snapshot of this session gave, or that
+       * it was restored from, so that a long sequence is not copied out whole each time.
+       */
+      readonly pages: "all" | "new";
+    };
+    out: {
+      readonly bytes: Uint8Array;
+      readonly headBytes: number;
+      /** Of each page; 0 where nothing grows. */
+      readonly pageBytes: number;
+      /** SHA-256 of every page of the sequence, 32 bytes each; the last of them are those in `bytes`. */
+      readonly pageHashes: Uint8Array;
+    };
+  };
+  /** Bytes of a snapshot with all its pages. Refused with StateError unless model, tokenizer, numeric version and checksums all match. */
   restore: {
     in: {
       readonly bytes: Uint8Array;
@@ -194,7 +272,13 @@ export type EngineRequest =
 
 export type EngineEvent =
   | { readonly type: "progress"; readonly done: number; readonly total: number }
-  | { readonly type: "token"; readonly token: number; readonly index: number };
+  | {
+      readonly type: "token";
+      readonly token: number;
+      readonly index: number;
+      /** Which of `generateMany`'s sessions; 0 from `generate`. */
+      readonly branch: number;
+    };
 
 export type EngineErrorCode =
   | "weights"

@@ -69,6 +69,45 @@ export function readRequest({ id, method, input }: RawRequest): EngineRequest {
           keepLogits: field("keepLogits", isBoolean, "a switch"),
         },
       };
+    case "prefillMany":
+      return {
+        id,
+        method,
+        input: {
+          sessions: field("sessions", isDifferentSessions, "a list of different sessions"),
+          ids: field("ids", isIdLists, "a list of Int32Arrays"),
+          chunk: field("chunk", isChunk, "1 to 65536, or null"),
+        },
+      };
+    case "generateMany":
+      return {
+        id,
+        method,
+        input: {
+          sessions: field("sessions", isDifferentSessions, "a list of different sessions"),
+          samplers: field("samplers", isSamplers, "a list of sampler options"),
+          stopIds: field("stopIds", isStopIds, "a list of ids"),
+          maxTokens: field("maxTokens", isCount, "a count"),
+        },
+      };
+    case "score":
+      return {
+        id,
+        method,
+        input: {
+          session: field("session", isCount, "a session"),
+          ids: field("ids", isIds, "an Int32Array"),
+        },
+      };
+    case "scoreMany":
+      return {
+        id,
+        method,
+        input: {
+          sessions: field("sessions", isSessions, "a list of sessions"),
+          ids: field("ids", isIdLists, "a list of Int32Arrays"),
+        },
+      };
     case "snapshot":
       return {
         id,
@@ -76,6 +115,7 @@ export function readRequest({ id, method, input }: RawRequest): EngineRequest {
         input: {
           session: field("session", isCount, "a session"),
           tokenizerHash: field("tokenizerHash", isHash, "a SHA-256 in hex"),
+          pages: field("pages", isPages, "all or new"),
         },
       };
     case "restore":
@@ -130,6 +170,18 @@ function isIds(value: unknown): value is Int32Array {
   return value instanceof Int32Array;
 }
 
+function isIdLists(value: unknown): value is Int32Array[] {
+  return Array.isArray(value) && value.every(isIds);
+}
+
+function isSessions(value: unknown): value is number[] {
+  return Array.isArray(value) && value.length > 0 && value.every(isCount);
+}
+
+function isDifferentSessions(value: unknown): value is number[] {
+  return isSessions(value) && new Set(value).size === value.length;
+}
+
 function isBytes(value: unknown): value is Uint8Array {
   return value instanceof Uint8Array;
 }
@@ -152,6 +204,10 @@ function isKvDtype(value: unknown): value is EngineMethods["load"]["in"]["kvDtyp
 
 function isQuantise(value: unknown): value is "q8_0" | null {
   return value === null || value === "q8_0";
+}
+
+function isPages(value: unknown): value is "all" | "new" {
+  return value === "all" || value === "new";
 }
 
 function isLogitsMode(value: unknown): value is "none" | "last" | "all" {
@@ -184,4 +240,8 @@ const samplerNumbers = [
 
 function isSampler(value: unknown): value is SamplerOptions {
   return isRecord(value) && samplerNumbers.every((name) => Number.isFinite(value[name]));
+}
+
+function isSamplers(value: unknown): value is SamplerOptions[] {
+  return Array.isArray(value) && value.every(isSampler);
 }

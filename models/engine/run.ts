@@ -83,7 +83,7 @@ export async function generate(
       );
     }
     const token = sample(session.logits);
-    context.emit({ type: "token", token, index: ids.length });
+    context.emit({ type: "token", token, index: ids.length, branch: 0 });
     const logits = await feed(model, session, Int32Array.of(token), {
       logits: "last",
       phase: "decode",
@@ -112,7 +112,7 @@ async function feed(
   ids: Int32Array,
   options: RunOptions,
 ): Promise<Float32Array> {
-  const executable = await model.plans.get(ids.length, options);
+  const executable = await model.plans.get({ batch: 1, length: ids.length }, options);
   const [logits] = await executable.run(ids, session.state, true);
   if (logits === undefined)
     throw new EngineFault("internal", "a run gave no logits although they were asked for");
@@ -124,7 +124,8 @@ async function feed(
   return logits;
 }
 
-function checkIds(ids: Int32Array, vocabSize: number): void {
+/** @throws EngineFault `bad-request` for ids that the model does not have */
+export function checkIds(ids: Int32Array, vocabSize: number): void {
   const at = ids.findIndex((id) => id < 0 || id >= vocabSize);
   if (at === -1) return;
   throw new EngineFault(

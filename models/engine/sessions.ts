@@ -16,7 +16,12 @@ export interface Session {
   logits: Float32Array | null;
   /** The last ids that were fed, for the repetition penalty; empty behind a restored state. */
   recent: number[];
+  /** SHA-256 of each full page that a snapshot has given away or brought (models/state/snapshot.ts). */
+  pageHashes: Uint8Array;
 }
+
+/** Where a sequence stands, without its state. */
+type Place = Omit<Session, "id" | "state">;
 
 /** More than any `repetitionWindow` looks back. */
 export const RECENT_IDS = 8192;
@@ -38,10 +43,12 @@ export interface SessionTable {
    * A sequence that goes on from the given place, with the state that was there.
    * @throws KernelError `out-of-memory`, `shape`; no session is left behind
    */
-  resume(
-    from: Pick<Session, "position" | "prefix" | "logits" | "recent">,
-    slots: readonly Float32Array[],
-  ): Promise<Session>;
+  resume(from: Place, slots: readonly Float32Array[]): Promise<Session>;
+  /**
+   * A second sequence where this one stands.
+   * @throws EngineFault `no-session`, KernelError `out-of-memory`; no session is left behind
+   */
+  fork(id: SessionId): Promise<Session>;
   /** @throws EngineFault `no-session` */
   get(id: SessionId): Session;
   /** @throws EngineFault `no-session` */
@@ -67,7 +74,27 @@ export function createSessionTable(
     );
   }
 
-  function add(state: StateBuffers, place: Omit<Session, "id" | "state">): Session {
+  /** A new sequence at a place, its state as `fill` leaves it. */
+  async function add(
+    { prefix, logits, recent, ...place }: Place,
+    fill: (state: StateBuffers) => Promise<void>,
+  ): Promise<Session> {
+    const state = backend.createState(layout, 1);
+    try {
+      await fill(state);
+    } catch (error) {
+      state.release();
+      throw error;
+    }
+    return keep(state, {
+      ...place,
+      prefix: prefix.copy(),
+      logits: logits?.slice() ?? null,
+      recent: recent.slice(),
+    });
+  }
+
+  function keep(state: StateBuffers, place: Place): Session {
     const session = { ...place, id: allocateId(), state };
     sessions.set(session.id, session);
     return session;
@@ -75,26 +102,18 @@ export function createSessionTable(
 
   return {
     create: () =>
-      add(backend.createState(layout, 1), {
+      keep(backend.createState(layout, 1), {
         prefix: PrefixHash.empty(),
         position: 0,
         logits: null,
         recent: [],
+        pageHashes: new Uint8Array(),
       }),
-    async resume({ prefix, position, logits, recent }, slots) {
-      const state = backend.createState(layout, 1);
-      try {
-        await backend.writeState(state, 0, slots, position);
-      } catch (error) {
-        state.release();
-        throw error;
-      }
-      return add(state, {
-        prefix: prefix.copy(),
-        position,
-        logits: logits?.slice() ?? null,
-        recent: recent.slice(),
-      });
+    resume: async (from, slots) =>
+      await add(from, (state) => backend.writeState(state, 0, slots, from.position)),
+    async fork(id) {
+      const { state: own, id: _, ...place } = get(id);
+      return await add(place, (state) => backend.copyState(own, 0, state, 0));
     },
     get,
     free(id) {

@@ -1,4 +1,3 @@
-import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { createReferenceBackend } from "../../kernels/backends/reference/backend.ts";
 import type { Backend } from "../../kernels/spec/backend.ts";
@@ -7,26 +6,14 @@ import { loadGolden } from "../../kernels/testing/golden.ts";
 import { LOGITS } from "../../kernels/testing/tolerances.ts";
 import type { BackendCandidate } from "./backends.ts";
 import { EngineFault } from "./failure.ts";
-import type {
-  EngineMethod,
-  EngineMethods,
-  EngineReply,
-  ModelFile,
-  ModelInfo,
-  SamplerOptions,
-} from "./protocol.ts";
-import { memoryFile } from "../weights/memory-file.ts";
-import { startEngine } from "./worker.ts";
+import type { EngineReply, ModelInfo } from "./protocol.ts";
+import {
+  filesOf,
+  greedy,
+  testEngine as startTestEngine,
+  type TestEngine,
+} from "../testing/test-engine.ts";
 
-const greedy: SamplerOptions = {
-  temperature: 0,
-  topK: 0,
-  topP: 1,
-  minP: 0,
-  repetitionPenalty: 1,
-  repetitionWindow: 0,
-  seed: 0,
-};
 const tokenizerHash = "0".repeat(64);
 
 const reference: BackendCandidate = {
@@ -69,67 +56,8 @@ const absent: BackendCandidate = {
   },
 };
 
-interface TestEngine {
-  call<M extends EngineMethod>(
-    method: M,
-    input: EngineMethods[M]["in"],
-    onEvent?: (reply: EngineReply, id: number) => void,
-  ): Promise<EngineMethods[M]["out"]>;
-  post(message: unknown): void;
-}
-
-/** The engine on this thread, behind a port that delivers as slowly as a real one. */
 function testEngine(candidates: readonly BackendCandidate[] = [reference]): TestEngine {
-  let deliver: (message: unknown) => void = () => undefined;
-  const waiting = new Map<number, { listen: (reply: EngineReply) => void }>();
-  let nextId = 1;
-  startEngine(
-    {
-      port: {
-        postMessage: (message) => {
-          const reply = message as EngineReply;
-          setImmediate(() => waiting.get(reply.id)?.listen(reply));
-        },
-        onMessage: (listener) => {
-          deliver = listener;
-        },
-      },
-      openFile: async (open) =>
-        memoryFile(
-          open.split("/").at(-1) ?? "",
-          new Uint8Array(
-            readFileSync(new URL(`../../e2e/fixtures/models/${open}`, import.meta.url)),
-          ),
-        ),
-      requestGpu: async () => null,
-      spawnThread: null,
-      cores: 1,
-    },
-    candidates,
-  );
-  return {
-    post: (message) => deliver(message),
-    call: (method, input, onEvent) =>
-      new Promise((resolve, reject) => {
-        const id = nextId++;
-        waiting.set(id, {
-          listen(reply) {
-            if (reply.kind === "event") onEvent?.(reply, id);
-            else if (reply.kind === "done") resolve(reply.output as never);
-            else reject(Object.assign(new Error(reply.error.message), reply.error));
-          },
-        });
-        deliver({ id, method, input });
-      }),
-  };
-}
-
-function filesOf(folder: string): ModelFile[] {
-  return ["config.json", "model.safetensors"].map((name) => ({
-    name,
-    open: `${folder}/${name}`,
-    bytes: 0,
-  }));
+  return startTestEngine(candidates);
 }
 
 async function load(
@@ -182,7 +110,7 @@ describe.each(["mamba", "mamba2", "bamba"])("%s", (folder) => {
     await load(engine, folder);
     const { session } = await engine.call("create", {});
     await engine.call("prefill", { session, ids, chunk: null, logits: "none" });
-    const { bytes } = await engine.call("snapshot", { session, tokenizerHash });
+    const { bytes } = await engine.call("snapshot", { session, tokenizerHash, pages: "all" });
     const copy = await engine.call("fork", { session });
     const restored = await engine.call("restore", { bytes, tokenizerHash, recent: ids });
     expect(restored.position).toBe(ids.length);
@@ -230,7 +158,7 @@ test("keys and values in f16 take half the memory, stay near, and are a state of
     expectAllClose(logits ?? [], expected, { absolute: 0.02, relative: 0 }, kvDtype);
     const grown = (await engine.call("memory", {})).states - empty.states;
     expect(grown).toBeGreaterThanOrEqual(ids.length * info.stateBytesPerToken);
-    const { bytes } = await engine.call("snapshot", { session, tokenizerHash });
+    const { bytes } = await engine.call("snapshot", { session, tokenizerHash, pages: "all" });
     taken.push({ grown, bytes });
   }
   const [whole, half] = taken;
@@ -252,7 +180,7 @@ test("a repetition penalty sees what was said before a restore", async () => {
   await load(engine, "mamba");
   const { session } = await engine.call("create", {});
   await engine.call("prefill", { session, ids, chunk: null, logits: "none" });
-  const { bytes } = await engine.call("snapshot", { session, tokenizerHash });
+  const { bytes } = await engine.call("snapshot", { session, tokenizerHash, pages: "all" });
   const penalised = async (of: number) => {
     const { ids: chosen } = await engine.call("generate", {
       session: of,

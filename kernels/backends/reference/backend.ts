@@ -4,7 +4,7 @@ import { dequantiseRow } from "../../spec/dequantise.ts";
 import { isWholeBlocks, packedRowBytes, type WeightDType } from "../../spec/dtype.ts";
 import { KernelError } from "../../spec/errors.ts";
 import type { Plan } from "../../spec/op.ts";
-import { checkRun } from "../../spec/state-values.ts";
+import { checkCopy, checkRun } from "../../spec/state-values.ts";
 import type { ReferenceMemory } from "../../spec/reference.ts";
 import type { ReadRows, StateLayout, Tensor, Weight, WeightSpec } from "../../spec/tensor.ts";
 import { ReferenceState } from "./state.ts";
@@ -13,6 +13,7 @@ import { ReferenceState } from "./state.ts";
 const UPLOAD_BYTES = 8 * 1024 * 1024;
 
 interface StoredWeight {
+  readonly use: WeightSpec["use"];
   readonly dtype: WeightDType;
   readonly packed: Uint8Array<ArrayBuffer>;
   readonly view: DataView;
@@ -49,16 +50,23 @@ export function createReferenceBackend(): Backend {
 
     async uploadWeight(spec: WeightSpec, read: ReadRows): Promise<Weight> {
       checkSpec(spec);
-      const { dtype, rows, cols } = spec;
+      const { use, dtype, rows, cols } = spec;
       const packed = await readPacked(spec, read);
       const id = nextId++;
       weights.set(id, {
+        use,
         dtype,
         packed,
         view: new DataView(packed.buffer),
         row: new Float32Array(cols),
       });
       return { id, dtype, rows, cols };
+    },
+
+    async readVector(weight: Weight): Promise<Float32Array> {
+      const { use, packed } = stored(weight);
+      if (use === "matrix") throw new KernelError("dtype", `weight ${weight.id} is no vector`);
+      return new Float32Array(packed.slice().buffer);
     },
 
     async compile(plan: Plan): Promise<Executable> {
@@ -91,10 +99,16 @@ export function createReferenceBackend(): Backend {
       return state;
     },
 
-    readState: async (state, sequence) => asReferenceState(state).read(sequence),
+    readState: async (state, sequence, from = 0) => asReferenceState(state).read(sequence, from),
 
     writeState: async (state, sequence, values, position) =>
       asReferenceState(state).write(sequence, values, position),
+
+    async copyState(from, fromSequence, to, toSequence) {
+      checkCopy(from, to);
+      const values = asReferenceState(from).read(fromSequence, 0);
+      asReferenceState(to).write(toSequence, values, from.positions[fromSequence]);
+    },
 
     memory: () => ({
       weights: sum(weights.values(), ({ packed }) => packed.byteLength),

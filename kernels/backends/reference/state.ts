@@ -1,7 +1,7 @@
 import type { StateBuffers } from "../../spec/backend.ts";
 import { KernelError } from "../../spec/errors.ts";
 import type { GrownRows } from "../../spec/reference.ts";
-import { checkStateValues } from "../../spec/state-values.ts";
+import { checkFirstRow, checkStateValues } from "../../spec/state-values.ts";
 import { slotSize, type StateLayout, type StateSlot } from "../../spec/tensor.ts";
 
 /** Rows of one sequence in a slot that grows; the array is longer than what is filled. */
@@ -55,12 +55,14 @@ export class ReferenceState implements StateBuffers {
     };
   }
 
-  read(sequence: number): Float32Array[] {
+  /** @throws KernelError `shape` */
+  read(sequence: number, from: number): Float32Array[] {
     const position = this.#position(sequence);
+    checkFirstRow(from, position);
     return this.layout.map((slot, index) => {
       const size = slotSize(slot);
       return slot.grows === true
-        ? Float32Array.from(this.#rows(index, sequence).subarray(0, position * size))
+        ? Float32Array.from(this.#rows(index, sequence).subarray(from * size, position * size))
         : this.arrays[index].slice(sequence * size, (sequence + 1) * size);
     });
   }

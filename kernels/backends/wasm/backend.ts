@@ -9,7 +9,7 @@ import type {
 import { isWholeBlocks, packedRowBytes } from "../../spec/dtype.ts";
 import { KernelError } from "../../spec/errors.ts";
 import type { Plan } from "../../spec/op.ts";
-import { checkRun } from "../../spec/state-values.ts";
+import { checkCopy, checkRun } from "../../spec/state-values.ts";
 import type { ReadRows, StateLayout, Weight, WeightSpec } from "../../spec/tensor.ts";
 import { encodePlan } from "./encode.ts";
 import {
@@ -91,6 +91,7 @@ export async function createWasmBackend(options: WasmBackendOptions): Promise<Wa
 
 interface HeldWeight {
   readonly weight: Weight;
+  readonly use: WeightSpec["use"];
   readonly address: number;
 }
 
@@ -137,8 +138,15 @@ class Wasm implements WasmBackend {
       throw error;
     }
     const weight: Weight = { id: this.#weights.size, dtype, rows, cols };
-    this.#weights.set(weight.id, { weight, address });
+    this.#weights.set(weight.id, { weight, use, address });
     return weight;
+  }
+
+  async readVector(weight: Weight): Promise<Float32Array> {
+    this.#expectUsable();
+    const { use, address } = this.#held(weight);
+    if (use === "matrix") throw new KernelError("dtype", `weight ${weight.id} is no vector`);
+    return this.#arena.floats(address, weight.rows * weight.cols).slice();
   }
 
   async #readWeight(
@@ -203,7 +211,7 @@ class Wasm implements WasmBackend {
       const patches = assemble(
         encoded.instructions,
         {
-          weight: (weight) => this.#addressOf(weight),
+          weight: (weight) => this.#held(weight).address,
           workspace: (region) => (region === "quantized" ? quantized : scores),
           buffer: ({ buffer }) => {
             const address =
@@ -264,8 +272,8 @@ class Wasm implements WasmBackend {
     });
   }
 
-  async readState(state: StateBuffers, sequence: number): Promise<Float32Array[]> {
-    return this.#asOwn(state).read(sequence);
+  async readState(state: StateBuffers, sequence: number, from = 0): Promise<Float32Array[]> {
+    return this.#asOwn(state).read(sequence, from);
   }
 
   async writeState(
@@ -275,6 +283,16 @@ class Wasm implements WasmBackend {
     position: number,
   ): Promise<void> {
     this.#asOwn(state).write(sequence, values, position);
+  }
+
+  async copyState(
+    from: StateBuffers,
+    fromSequence: number,
+    to: StateBuffers,
+    toSequence: number,
+  ): Promise<void> {
+    checkCopy(from, to);
+    this.#asOwn(to).copyFrom(toSequence, this.#asOwn(from), fromSequence);
   }
 
   #asOwn(state: StateBuffers): WasmState {
@@ -304,11 +322,11 @@ class Wasm implements WasmBackend {
     this.#bytes.weights = this.#bytes.states = this.#bytes.workspace = 0;
   }
 
-  #addressOf(weight: Weight): number {
+  #held(weight: Weight): HeldWeight {
     const held = this.#weights.get(weight.id);
     if (held?.weight !== weight)
       throw new KernelError("backend", `weight ${weight.id} belongs to another backend`);
-    return held.address;
+    return held;
   }
 
   #reserveScratch(bytes: number): void {

@@ -48,25 +48,41 @@ export class GrowingSlot {
     }
   }
 
-  /** (tokens, slotSize): the first tokens of a sequence. */
-  read(sequence: number, tokens: number): Float32Array {
-    const values = new Float32Array(tokens * slotSize(this.#slot));
-    this.#eachHead(sequence, tokens, (head, at) => values.set(head, at));
+  /** (end - from, slotSize): the tokens `from` … `end - 1` of a sequence. */
+  read(sequence: number, from: number, end: number): Float32Array {
+    const values = new Float32Array((end - from) * slotSize(this.#slot));
+    this.#eachHead(sequence, from, end, (head, at) => values.set(head, at));
     return values;
   }
 
   /** Makes the sequence the given tokens, (tokens, slotSize). @throws KernelError `out-of-memory` */
   write(sequence: number, values: Float32Array, tokens: number): void {
-    this.reserve(sequence, tokens);
-    const unused = this.#pages[sequence].splice(Math.ceil(tokens / PAGE_TOKENS));
-    for (const page of unused) this.#memory.free(page);
-    this.#eachHead(sequence, tokens, (head, at) => head.set(values.subarray(at, at + head.length)));
+    this.#fit(sequence, tokens);
+    this.#eachHead(sequence, 0, tokens, (head, at) =>
+      head.set(values.subarray(at, at + head.length)),
+    );
+  }
+
+  /** Makes the sequence the first tokens of one of another slot of this shape. @throws KernelError `out-of-memory` */
+  copyFrom(sequence: number, from: GrowingSlot, fromSequence: number, tokens: number): void {
+    this.#fit(sequence, tokens);
+    this.#pages[sequence].forEach((page, index) => {
+      const source = this.#memory.bytes(from.#pages[fromSequence][index], this.#pageBytes);
+      this.#memory.bytes(page, this.#pageBytes).set(source);
+    });
   }
 
   release(): void {
     for (const page of this.#pages.flat()) this.#memory.free(page);
     for (const { address, room } of this.#lists) if (room > 0) this.#memory.free(address);
     this.#memory.free(this.table);
+  }
+
+  /** Makes the sequence's pages as many as `tokens` need. @throws KernelError `out-of-memory` */
+  #fit(sequence: number, tokens: number): void {
+    this.reserve(sequence, tokens);
+    const unused = this.#pages[sequence].splice(Math.ceil(tokens / PAGE_TOKENS));
+    for (const page of unused) this.#memory.free(page);
   }
 
   get #pageBytes(): number {
@@ -84,19 +100,20 @@ export class GrowingSlot {
     if (oldRoom > 0) this.#memory.free(old);
   }
 
-  /** Visits each head of each token, and its place among values of (tokens, slotSize). */
+  /** Visits each head of the tokens `from` … `end - 1`, and its place among values of (end - from, slotSize). */
   #eachHead(
     sequence: number,
-    tokens: number,
+    from: number,
+    end: number,
     visit: (head: Float32Array | Float16Array, at: number) => void,
   ): void {
     const size = slotSize(this.#slot);
     const headDim = this.#slot.shape.at(-1) ?? 1;
-    for (let token = 0; token < tokens; token++) {
+    for (let token = from; token < end; token++) {
       const page = this.#pageValues(this.#pages[sequence][Math.floor(token / PAGE_TOKENS)]);
       for (let head = 0; head < size / headDim; head++) {
         const start = (head * PAGE_TOKENS + (token % PAGE_TOKENS)) * headDim;
-        visit(page.subarray(start, start + headDim), token * size + head * headDim);
+        visit(page.subarray(start, start + headDim), (token - from) * size + head * headDim);
       }
     }
   }

@@ -1,6 +1,6 @@
 import type { Backend, StateBuffers } from "../../spec/backend.ts";
 import { KernelError } from "../../spec/errors.ts";
-import { checkStateValues } from "../../spec/state-values.ts";
+import { checkFirstRow, checkStateValues } from "../../spec/state-values.ts";
 import { slotSize, type StateLayout } from "../../spec/tensor.ts";
 import { GrowingSlot, type StateMemory } from "./growing-slot.ts";
 
@@ -64,12 +64,13 @@ export class WasmState implements StateBuffers {
   }
 
   /** @throws KernelError `backend` after `release`, `shape` */
-  read(sequence: number): Float32Array[] {
+  read(sequence: number, from: number): Float32Array[] {
     const position = this.#positionOf(sequence);
+    checkFirstRow(from, position);
     return this.#slots.map((slot, index) =>
       typeof slot === "number"
         ? this.#values(slot, index, sequence).slice()
-        : slot.read(sequence, position),
+        : slot.read(sequence, from, position),
     );
   }
 
@@ -82,6 +83,25 @@ export class WasmState implements StateBuffers {
     this.#slots.forEach((slot, index) => {
       if (typeof slot === "number") this.#values(slot, index, sequence).set(values[index]);
       else slot.write(sequence, values[index], position);
+    });
+    this.positions[sequence] = position;
+  }
+
+  /**
+   * Takes over a sequence of another state of this layout.
+   * @throws KernelError `backend` after `release`, `shape`, `out-of-memory`
+   */
+  copyFrom(sequence: number, from: WasmState, fromSequence: number): void {
+    const position = from.#positionOf(fromSequence);
+    this.#positionOf(sequence);
+    // All memory first: a state is written whole or not at all.
+    for (const slot of this.#slots) if (typeof slot !== "number") slot.reserve(sequence, position);
+    this.#slots.forEach((slot, index) => {
+      const source = from.#slots[index];
+      if (typeof slot === "number" && typeof source === "number")
+        this.#values(slot, index, sequence).set(from.#values(source, index, fromSequence));
+      else if (typeof slot !== "number" && typeof source !== "number")
+        slot.copyFrom(sequence, source, fromSequence, position);
     });
     this.positions[sequence] = position;
   }

@@ -4,6 +4,7 @@ import { createAllocator } from "./buffers.ts";
 import { requestGpuDevice } from "./device.ts";
 import { compilePlan, type Resources } from "./executable.ts";
 import { createPipelines } from "./pipelines.ts";
+import { createProfiler } from "./profiler.ts";
 import { createReadback } from "./readback.ts";
 import { createStates } from "./states.ts";
 import { createTurns } from "./turns.ts";
@@ -36,22 +37,34 @@ export async function createWebGpuBackend({
     allocator,
     inTurn: createTurns(),
     pipelines,
+    profiler: createProfiler(device),
     readback,
     arena: createArena(device, allocator),
     states: createStates(device, allocator, pipelines, readback),
     weights: createWeightStore(device, allocator),
     unused: unused.buffer,
   };
-  const { inTurn, states, weights } = resources;
+  const { inTurn, profiler, states, weights } = resources;
   return {
     name: "webgpu",
     device: device.info,
     uploadWeight: (spec, read) => weights.upload(spec, read),
+    readVector: (weight) =>
+      inTurn(async () => {
+        const buffer = weights.vector(weight);
+        const encoder = device.device.createCommandEncoder({ label: "read a vector" });
+        const bytes = weight.rows * weight.cols * 4;
+        const [values] = await readback.submitAndRead(encoder, [{ buffer, offset: 0, bytes }]);
+        return values;
+      }),
     compile: (plan) => compilePlan(plan, resources),
     createState: (layout, batch) => states.create(layout, batch),
-    readState: (state, sequence) => inTurn(() => states.read(state, sequence)),
+    readState: (state, sequence, from = 0) => inTurn(() => states.read(state, sequence, from)),
     writeState: (state, sequence, values, position) =>
       inTurn(() => states.write(state, sequence, values, position)),
+    copyState: (from, fromSequence, to, toSequence) =>
+      inTurn(() => states.copy(from, fromSequence, to, toSequence)),
+    profile: (on) => profiler.profile(on),
     memory: () => allocator.held(),
     async release() {
       allocator.releaseAll();

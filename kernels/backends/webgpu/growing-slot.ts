@@ -20,10 +20,18 @@ export interface GrowingSlot {
    * @throws KernelError `out-of-memory`, `device-lost`
    */
   reserve(tokens: number, filled: Int32Array): Promise<void>;
-  /** (tokens, slotSize): the first tokens of a sequence. */
-  read(sequence: number, tokens: number): Promise<Float32Array>;
+  /** (end - from, slotSize): the tokens `from` … `end - 1` of a sequence. */
+  read(sequence: number, from: number, end: number): Promise<Float32Array>;
   /** Makes the sequence the given tokens, (tokens, slotSize), for which there must be room. */
   write(sequence: number, values: Float32Array): void;
+  /** Makes the sequence the first tokens of one of another slot of this shape; there must be room. */
+  copyFrom(
+    encoder: GPUCommandEncoder,
+    sequence: number,
+    from: GrowingSlot,
+    fromSequence: number,
+    tokens: number,
+  ): void;
   release(): void;
 }
 
@@ -79,14 +87,15 @@ export function createGrowingSlot(
       current = next;
       room = wanted;
     },
-    async read(sequence, tokens) {
+    async read(sequence, from, end) {
+      if (from === end) return new Float32Array(0);
       const [words] = await readback.submitAndRead(
         gpu.device.createCommandEncoder({ label: `read ${slot.name}` }),
         [
           {
             buffer: current.buffer,
-            offset: sequence * room * rowBytes,
-            bytes: tokens * rowBytes,
+            offset: (sequence * room + from) * rowBytes,
+            bytes: (end - from) * rowBytes,
           },
         ],
       );
@@ -96,6 +105,11 @@ export function createGrowingSlot(
       const words =
         slot.dtype === "f16" ? packHalves(values, lastDim(slot)) : new Float32Array(values);
       gpu.device.queue.writeBuffer(current.buffer, sequence * room * rowBytes, words);
+    },
+    copyFrom(encoder, sequence, from, fromSequence, tokens) {
+      if (tokens === 0) return;
+      const [start, end] = [fromSequence * from.room * rowBytes, sequence * room * rowBytes];
+      encoder.copyBufferToBuffer(from.buffer, start, current.buffer, end, tokens * rowBytes);
     },
     release: () => current.release(),
   };

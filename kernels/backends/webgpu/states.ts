@@ -1,6 +1,6 @@
 import { KernelError } from "../../spec/errors.ts";
 import type { StateBuffers } from "../../spec/backend.ts";
-import { checkStateValues } from "../../spec/state-values.ts";
+import { checkCopy, checkFirstRow, checkStateValues } from "../../spec/state-values.ts";
 import { slotSize, type StateLayout } from "../../spec/tensor.ts";
 import type { Allocation, Allocator } from "./buffers.ts";
 import type { GpuDevice } from "./device.ts";
@@ -26,12 +26,19 @@ export interface States {
    * @throws KernelError `backend` for a state of another backend, or a released one; `out-of-memory`, `device-lost`
    */
   use(state: StateBuffers, length: number): Promise<GpuState>;
-  read(state: StateBuffers, sequence: number): Promise<Float32Array[]>;
+  read(state: StateBuffers, sequence: number, from: number): Promise<Float32Array[]>;
   write(
     state: StateBuffers,
     sequence: number,
     values: readonly Float32Array[],
     position: number,
+  ): Promise<void>;
+  /** On the GPU, in the order of the queue. */
+  copy(
+    from: StateBuffers,
+    fromSequence: number,
+    to: StateBuffers,
+    toSequence: number,
   ): Promise<void>;
 }
 
@@ -121,8 +128,9 @@ export function createStates(
       });
       return state;
     },
-    async read(state, sequence) {
+    async read(state, sequence, from) {
       checkSequence(state, sequence);
+      checkFirstRow(from, state.positions[sequence]);
       const { slots } = await held(state);
       const fixed = await readback.submitAndRead(
         gpu.device.createCommandEncoder({ label: "read state" }),
@@ -135,7 +143,7 @@ export function createStates(
       let next = 0;
       for (const slot of slots) {
         values.push(
-          grows(slot) ? await slot.read(sequence, state.positions[sequence]) : fixed[next++],
+          grows(slot) ? await slot.read(sequence, from, state.positions[sequence]) : fixed[next++],
         );
       }
       return values;
@@ -155,6 +163,27 @@ export function createStates(
         }
       });
       state.positions[sequence] = position;
+    },
+    async copy(from, fromSequence, to, toSequence) {
+      checkCopy(from, to);
+      checkSequence(from, fromSequence);
+      checkSequence(to, toSequence);
+      const [source, target] = [await held(from), await held(to)];
+      const position = from.positions[fromSequence];
+      await reserve(to, target, position);
+      const encoder = gpu.device.createCommandEncoder({ label: "copy state" });
+      target.slots.forEach((slot, index) => {
+        const origin = source.slots[index];
+        if (grows(slot) && grows(origin))
+          slot.copyFrom(encoder, toSequence, origin, fromSequence, position);
+        else {
+          const bytes = slotSize(to.layout[index]) * 4;
+          const [start, end] = [fromSequence * bytes, toSequence * bytes];
+          encoder.copyBufferToBuffer(origin.buffer, start, slot.buffer, end, bytes);
+        }
+      });
+      gpu.device.queue.submit([encoder.finish()]);
+      to.positions[toSequence] = position;
     },
   };
 }

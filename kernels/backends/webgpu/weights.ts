@@ -99,7 +99,8 @@ export function createWeightStore(gpu: GpuDevice, allocator: Allocator): WeightS
           const allocation = await allocator.allocateChecked(
             spec.name,
             planned.scaleOffset + planned.scaleBytes,
-            GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST,
+            // Vectors can be read back (`Backend.readVector`).
+            GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC,
             "weights",
           );
           const part = { ...planned, allocation };

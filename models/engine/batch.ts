@@ -1,0 +1,114 @@
+import type { StateBuffers } from "../../kernels/spec/backend.ts";
+import type { RunOptions } from "../arch/architecture.ts";
+import { stateBytes } from "../state/layer-state.ts";
+import { EngineFault } from "./failure.ts";
+import type { LoadedModel } from "./loader.ts";
+import type { Session } from "./sessions.ts";
+
+/** Sequences in one run: beyond this the weights are no longer what a run waits for. */
+const MOST_SEQUENCES = 16;
+
+/** Bytes of states side by side, besides those of the sessions themselves. */
+const STATE_BYTES = { webgpu: 3 * 2 ** 30, wasm: 2 ** 29, reference: 2 ** 29 } as const;
+
+/** Sequences that run together, their states side by side. */
+export interface Batch {
+  /**
+   * Runs ids[i] on sequence i; all have one length T. Nothing is booked into a session.
+   * @returns the logits of each: (vocabSize) of its last token, or (T, vocabSize)
+   */
+  run(ids: readonly Int32Array[], options: RunOptions): Promise<Float32Array[]>;
+}
+
+/** Sequences that may run together, `tokens` after where the furthest session stands; at least one. */
+export function batchLimit(
+  { backend, layout }: LoadedModel,
+  sessions: readonly Session[],
+  tokens: number,
+): number {
+  const furthest = Math.max(...sessions.map(({ position }) => position)) + tokens;
+  const fitting = Math.floor(STATE_BYTES[backend.name] / stateBytes(layout, furthest));
+  return Math.max(1, Math.min(MOST_SEQUENCES, fitting));
+}
+
+/**
+ * Works on the sessions' states together, and gives each its own back, also where the work fails. A session that
+ * cannot get its state back is freed: it must not go on from an old one.
+ */
+export async function inBatch<T>(
+  model: LoadedModel,
+  sessions: readonly Session[],
+  work: (batch: Batch) => Promise<T>,
+): Promise<T> {
+  const [first] = sessions;
+  if (first !== undefined && sessions.length === 1) return await work(batchOn(model, first.state));
+  const states = await gather(model, sessions);
+  try {
+    return await work(batchOn(model, states));
+  } finally {
+    await scatter(model, states, sessions);
+  }
+}
+
+/** Works on copies of the sessions' states: the sessions stay where they are. */
+export async function onCopies<T>(
+  model: LoadedModel,
+  sessions: readonly Session[],
+  work: (batch: Batch) => Promise<T>,
+): Promise<T> {
+  const states = await gather(model, sessions);
+  try {
+    return await work(batchOn(model, states));
+  } finally {
+    states.release();
+  }
+}
+
+async function gather(
+  { backend, layout }: LoadedModel,
+  sessions: readonly Session[],
+): Promise<StateBuffers> {
+  const states = backend.createState(layout, sessions.length);
+  try {
+    for (const [index, { state }] of sessions.entries())
+      await backend.copyState(state, 0, states, index);
+    return states;
+  } catch (error) {
+    states.release();
+    throw error;
+  }
+}
+
+async function scatter(
+  model: LoadedModel,
+  states: StateBuffers,
+  sessions: readonly Session[],
+): Promise<void> {
+  const failures: unknown[] = [];
+  for (const [index, { id, state }] of sessions.entries()) {
+    try {
+      await model.backend.copyState(states, index, state, 0);
+    } catch (error) {
+      failures.push(error);
+      model.sessions.free(id);
+    }
+  }
+  states.release();
+  if (failures.length > 0) throw failures[0];
+}
+
+function batchOn({ plans, vocabSize }: LoadedModel, states: StateBuffers): Batch {
+  return {
+    async run(ids, options) {
+      const length = ids[0]?.length ?? 0;
+      const together = new Int32Array(states.batch * length);
+      ids.forEach((piece, index) => together.set(piece, index * length));
+      const executable = await plans.get({ batch: states.batch, length }, options);
+      const [logits] = await executable.run(together, states, true);
+      if (logits === undefined)
+        throw new EngineFault("internal", "a run gave no logits although they were asked for");
+      const each = (options.logits === "all" ? length : 1) * vocabSize;
+      return ids.map((_, index) => logits.slice(index * each, (index + 1) * each));
+    },
+  };
+}
