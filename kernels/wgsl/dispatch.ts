@@ -61,6 +61,8 @@ export interface Dispatch {
   /** Another one. */
   readonly secondState?: Tensor;
   readonly workgroups: readonly [number, number, number];
+  /** For profiles, of a dispatch that is not all of its call: bytes read and written, FLOP of products. */
+  readonly cost?: { readonly bytes: number; readonly flop: number };
 }
 
 /** Rows of a matrix that lie in one GPU buffer; a matrix larger than one binding has several parts. */

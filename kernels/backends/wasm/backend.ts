@@ -9,6 +9,7 @@ import type {
 import { isWholeBlocks, packedRowBytes } from "../../spec/dtype.ts";
 import { KernelError } from "../../spec/errors.ts";
 import type { Plan } from "../../spec/op.ts";
+import type { KernelTime } from "../../spec/profile.ts";
 import { checkCopy, checkRun } from "../../spec/state-values.ts";
 import type { ReadRows, StateLayout, Weight, WeightSpec } from "../../spec/tensor.ts";
 import { encodePlan } from "./encode.ts";
@@ -23,6 +24,7 @@ import {
 } from "./instructions.ts";
 import { SharedArena } from "./memory.ts";
 import { CONTROL, instantiate, isAborted, type KernelExports, PROFILE } from "./module.ts";
+import { ProfileCounts, type InstructionCost } from "./profile.ts";
 import { WasmState } from "./state.ts";
 import { startThreads, type Team } from "./team.ts";
 
@@ -33,13 +35,6 @@ export interface WasmBackendOptions {
   readonly spawnThread?: () => ThreadPort;
   /** False: the kernels without relaxed SIMD even where the engine has it (for tests). */
   readonly relaxed?: boolean;
-  /** Adds up the time of each kernel (see `WasmBackend.profile`). */
-  readonly profile?: boolean;
-}
-
-export interface WasmBackend extends Backend {
-  /** Milliseconds in each kernel since the last call, waits for other threads included; zeros without the option. */
-  profile(): Record<string, number>;
 }
 
 /** Bytes of packed rows in flight while a weight is read. */
@@ -49,7 +44,7 @@ const PIECE_BYTES = 4 << 20;
  * Makes the backend that computes on the CPU with WebAssembly SIMD.
  * @throws KernelError `unsupported` without WebAssembly SIMD and threads, `backend` if a thread does not start
  */
-export async function createWasmBackend(options: WasmBackendOptions): Promise<WasmBackend> {
+export async function createWasmBackend(options: WasmBackendOptions): Promise<Backend> {
   const isRelaxed = options.relaxed !== false && WebAssembly.validate(relaxed);
   if (!isRelaxed && !WebAssembly.validate(plain)) {
     throw new KernelError(
@@ -67,7 +62,6 @@ export async function createWasmBackend(options: WasmBackendOptions): Promise<Wa
   const arena = new SharedArena();
   const kernels = await instantiate(module, arena.memory);
   kernels.join(0, threads);
-  if (options.profile === true) kernels.setProfile(PROFILE);
   const team = await startThreads({
     module,
     memory: arena.memory,
@@ -95,7 +89,7 @@ interface HeldWeight {
   readonly address: number;
 }
 
-class Wasm implements WasmBackend {
+class Wasm implements Backend {
   readonly name = "wasm";
   readonly device: DeviceInfo;
   readonly #arena: SharedArena;
@@ -105,6 +99,8 @@ class Wasm implements WasmBackend {
   readonly #bytes = { weights: 0, states: 0, workspace: 0 };
   #scratch: { address: number; bytes: number } | null = null;
   #released = false;
+  #isProfiling = false;
+  readonly #counts = new ProfileCounts();
 
   constructor(device: DeviceInfo, arena: SharedArena, kernels: KernelExports, team: Team) {
     this.device = device;
@@ -223,7 +219,8 @@ class Wasm implements WasmBackend {
         },
         this.#arena.words(program, words),
       );
-      return this.#executable(plan, { program, words, patches, ids, outputs, held });
+      const { costs } = encoded;
+      return this.#executable(plan, { program, words, patches, ids, outputs, costs, held });
     } catch (error) {
       for (const address of held) this.#free("workspace", address);
       throw error;
@@ -241,6 +238,7 @@ class Wasm implements WasmBackend {
       this.#arena.words(code.ids, ids.length).set(ids);
       const words = this.#arena.words(code.program, code.words);
       for (const { word, slot, offset } of code.patches) words[word] = held.address(slot) + offset;
+      if (this.#isProfiling) this.#counts.add(code.costs);
       if (this.#kernels.run(code.program) !== 0) this.#expectUsable();
       held.positions.forEach((position, b) => (held.positions[b] = position + plan.length));
       if (!readback) return [];
@@ -306,12 +304,13 @@ class Wasm implements WasmBackend {
     return { ...this.#bytes };
   }
 
-  profile(): Record<string, number> {
-    const names = Object.entries(OPCODES).filter(([name]) => name !== "end");
-    const times = new Float64Array(this.#arena.memory.buffer, PROFILE, names.length + 1);
-    const result = Object.fromEntries(names.map(([name, opcode]) => [name, times[opcode] ?? 0]));
-    times.fill(0);
-    return result;
+  /** Times are those of this thread, waits for the others included. */
+  profile(on: boolean): readonly KernelTime[] {
+    this.#expectUsable();
+    this.#isProfiling = on;
+    this.#kernels.setProfile(on ? PROFILE : 0);
+    const opcodes = Object.keys(OPCODES).length;
+    return this.#counts.take(new Float64Array(this.#arena.memory.buffer, PROFILE, opcodes));
   }
 
   async release(): Promise<void> {
@@ -368,6 +367,7 @@ interface Program {
   readonly patches: readonly StatePatch[];
   readonly ids: number;
   readonly outputs: readonly number[];
+  readonly costs: readonly InstructionCost[];
   /** Everything to free with the plan. */
   readonly held: readonly number[];
 }

@@ -52,10 +52,13 @@ import {
   type Word,
   type WorkspaceRegion,
 } from "./instructions.ts";
+import { costsOf, type InstructionCost } from "./profile.ts";
 
 /** A plan as instructions, and the bytes it needs besides its buffers. */
 export interface EncodedPlan {
   readonly instructions: readonly Instruction[];
+  /** Of each instruction. */
+  readonly costs: readonly InstructionCost[];
   readonly workspace: Readonly<Record<WorkspaceRegion, number>>;
   /** For each thread. */
   readonly scratchBytes: number;
@@ -75,6 +78,7 @@ export function encodePlan(plan: Plan, threads: number): EncodedPlan {
     parts.reduce((most, part) => Math.max(most, of(part) ?? 0), 0);
   return {
     instructions: parts.flatMap((part) => part.instructions),
+    costs: parts.flatMap((part, index) => costsOf(plan.calls[index], part.instructions)),
     workspace: {
       quantized: largest((part) => part.quantized),
       scores: largest((part) => part.scores),

@@ -1,21 +1,18 @@
-import type { Executable, StateBuffers } from "../../spec/backend.ts";
+import type { Executable, GreedyRun, StateBuffers } from "../../spec/backend.ts";
 import { KernelError } from "../../spec/errors.ts";
 import type { Plan } from "../../spec/op.ts";
 import { checkRun } from "../../spec/state-values.ts";
-import type { StateSlot, Tensor } from "../../spec/tensor.ts";
-import { slotsOf, type Dispatch, type Read } from "../../wgsl/dispatch.ts";
-import { layOutArena, type Arena, type StateCopy } from "./arena.ts";
-import type { Allocator } from "./buffers.ts";
-import { describe } from "./describe.ts";
+import type { Arena } from "./arena.ts";
+import type { Allocation, Allocator } from "./buffers.ts";
 import type { GpuDevice } from "./device.ts";
+import { describeGreedy } from "./greedy.ts";
 import type { Pipelines } from "./pipelines.ts";
-import type { Readback } from "./readback.ts";
-import type { GpuState, States } from "./states.ts";
+import type { Profiler } from "./profiler.ts";
+import { advancePositions, prepareProgram, type Program } from "./program.ts";
+import type { Readback, Stretch } from "./readback.ts";
+import type { States } from "./states.ts";
 import type { InTurn } from "./turns.ts";
 import type { WeightStore } from "./weights.ts";
-
-/** WebGPU's minUniformBufferOffsetAlignment at its default. Bytes. */
-const UNIFORM_ALIGNMENT = 256;
 
 /** What executables share on a backend. */
 export interface Resources {
@@ -24,19 +21,12 @@ export interface Resources {
   readonly arena: Arena;
   readonly inTurn: InTurn;
   readonly pipelines: Pipelines;
+  readonly profiler: Profiler;
   readonly readback: Readback;
   readonly states: States;
   readonly weights: WeightStore;
   /** Bound where an operand is off. */
   readonly unused: GPUBuffer;
-}
-
-/** One dispatch, ready but for its buffers. */
-interface Step {
-  readonly dispatch: Dispatch;
-  /** Done before it. */
-  readonly copies: readonly StateCopy[];
-  readonly pipeline: GPUComputePipeline;
 }
 
 /**
@@ -45,187 +35,154 @@ interface Step {
  * @throws KernelError `unsupported`, `backend`, `out-of-memory`, `device-lost`
  */
 export async function compilePlan(plan: Plan, resources: Resources): Promise<Executable> {
-  const { gpu, allocator, arena, inTurn, pipelines, readback, states } = resources;
+  const { gpu, arena, inTurn, profiler, readback, states } = resources;
   gpu.check();
-  const layout = layOutArena(plan);
-  const described = plan.calls.flatMap((call) => {
-    layout.beginCall();
-    const dispatches = describe(call, {
-      subgroupSize: gpu.subgroupSize,
-      f16: gpu.f16,
-      subgroupMatrix: gpu.subgroupMatrix,
-      software: gpu.info.software,
-      place: (tensor) => layout.place(tensor),
-      target: (tensor) => layout.target(tensor),
-      slot: (tensor) => stateSlot(plan, tensor),
-      scratch: (values) => layout.scratch(values),
-      parts: (weight) => resources.weights.matrix(weight).parts,
-    });
-    return dispatches.map((dispatch, index) => ({
-      dispatch,
-      copies: index === 0 ? layout.copies() : [],
-    }));
-  });
-  const steps: Step[] = await Promise.all(
-    described.map(async (step) => ({ ...step, pipeline: await pipelines.pipeline(step.dispatch) })),
-  );
+  const program = await prepareProgram(plan, resources);
   // Fails now, not in the first run, if the device cannot hold the plan.
-  await inTurn(() => arena.atLeast(layout.size()));
-
-  const uniform = await allocator.allocateChecked(
-    "params",
-    steps.length * UNIFORM_ALIGNMENT,
-    GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST,
-    "workspace",
-  );
-  gpu.device.queue.writeBuffer(uniform.buffer, 0, paramWords(steps));
-  const ids = await allocator.allocateChecked(
-    "ids",
-    plan.batch * plan.length * 4,
-    GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST,
-    "workspace",
-  );
-
-  const positions = await allocator.allocateChecked(
-    "positions",
-    (1 + plan.batch) * 4,
-    GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST,
-    "workspace",
-  );
-
-  function resourceOf(read: Read): GPUBufferBinding {
-    switch (read.kind) {
-      case "ids":
-        return { buffer: ids.buffer };
-      case "positions":
-        return { buffer: positions.buffer };
-      case "vector":
-        return {
-          buffer: read.weight === null ? resources.unused : resources.weights.vector(read.weight),
-        };
-      case "values": {
-        const part = resources.weights.matrix(read.weight).parts[read.part];
-        return { buffer: part.allocation.buffer, size: part.valueBytes };
-      }
-      case "scales": {
-        const { allocation, scaleOffset, scaleBytes } = resources.weights.matrix(read.weight).parts[
-          read.part
-        ];
-        if (scaleBytes === 0) return { buffer: resources.unused };
-        return { buffer: allocation.buffer, offset: scaleOffset, size: scaleBytes };
-      }
-    }
-  }
-
-  function bindOperands(arenaBuffer: GPUBuffer): GPUBindGroup[] {
-    return steps.map(({ dispatch }, index) => {
-      const buffers: GPUBufferBinding[] = [
-        { buffer: uniform.buffer, offset: index * UNIFORM_ALIGNMENT, size: paramBytes(dispatch) },
-        { buffer: arenaBuffer },
-        ...dispatch.reads.map(resourceOf),
-      ];
-      return gpu.device.createBindGroup({
-        label: dispatch.entryPoint,
-        layout: pipelines.operandLayout(dispatch.reads.length),
-        entries: buffers.map((resource, binding) => ({ binding, resource })),
-      });
-    });
-  }
-
-  /** One compute pass, but for copies between dispatches, which end it. */
-  function encode(encoder: GPUCommandEncoder, state: GpuState, arenaBuffer: GPUBuffer): void {
-    let pass: GPUComputePassEncoder | null = null;
-    for (const [index, { dispatch, copies, pipeline }] of steps.entries()) {
-      if (copies.length > 0) {
-        pass?.end();
-        pass = null;
-        for (const { slot, from, to, values } of copies) {
-          encoder.copyBufferToBuffer(state.buffer(slot), from * 4, arenaBuffer, to * 4, values * 4);
-        }
-      }
-      pass ??= encoder.beginComputePass();
-      pass.setPipeline(pipeline);
-      pass.setBindGroup(0, groups[index]);
-      const slots = slotsOf(dispatch);
-      if (slots.length > 0) pass.setBindGroup(1, state.bindGroup(slots));
-      pass.dispatchWorkgroups(...dispatch.workgroups);
-    }
-    pass?.end();
-  }
-
-  let boundArena: GPUBuffer | null = null;
-  let groups: readonly GPUBindGroup[] = [];
+  await inTurn(() => arena.atLeast(program.layout.size()));
+  let greedy: Promise<GreedyProgram> | null = null;
   let released = false;
 
+  function expectUsable(): void {
+    if (released) throw new KernelError("backend", "this executable was released");
+    gpu.check();
+  }
+
   async function run(
-    idsOfRun: Int32Array,
+    ids: Int32Array,
     state: StateBuffers,
     wantOutputs: boolean,
   ): Promise<Float32Array[]> {
-    if (released) throw new KernelError("backend", "this executable was released");
-    gpu.check();
-    checkRun(plan, idsOfRun, state);
+    expectUsable();
+    checkRun(plan, ids, state);
     const gpuState = await states.use(state, plan.length);
-    const arenaBuffer = await arena.atLeast(layout.size());
-    if (boundArena !== arenaBuffer) {
-      groups = bindOperands(arenaBuffer);
-      boundArena = arenaBuffer;
-    }
-    gpu.device.queue.writeBuffer(ids.buffer, 0, new Int32Array(idsOfRun));
-    const counts = Int32Array.of(gpuState.room(), ...state.positions);
-    gpu.device.queue.writeBuffer(positions.buffer, 0, counts);
+    const buffer = await arena.atLeast(program.layout.size());
+    program.bind(buffer);
+    gpu.device.queue.writeBuffer(program.ids, 0, new Int32Array(ids));
+    program.setPositions(gpuState, state.positions);
     const encoder = gpu.device.createCommandEncoder({ label: "run" });
-    encode(encoder, gpuState, arenaBuffer);
-    if (!wantOutputs || plan.outputs.length === 0) {
+    const clock = profiler.clockOf(program.steps);
+    program.encode(encoder, gpuState, clock);
+    const stamps = clock?.resolve(encoder) ?? [];
+    const outputs = wantOutputs ? outputStretches(plan, program, buffer) : [];
+    if (outputs.length === 0 && stamps.length === 0) {
       gpu.device.queue.submit([encoder.finish()]);
       await gpu.settle(gpu.device.queue.onSubmittedWorkDone());
-      advance(state, plan.length);
+      advancePositions(state, plan.length);
       return [];
     }
-    const outputs = await readback.submitAndRead(
-      encoder,
-      plan.outputs.map((values, index) => ({
-        buffer: arenaBuffer,
-        offset: layout.output(index) * 4,
-        bytes: values * 4,
-      })),
-    );
-    advance(state, plan.length);
-    return outputs;
+    const read = await readback.submitAndRead(encoder, [...outputs, ...stamps]);
+    advancePositions(state, plan.length);
+    clock?.book(read.slice(outputs.length));
+    return read.slice(0, outputs.length);
   }
 
+  async function runGreedy(
+    first: Int32Array,
+    state: StateBuffers,
+    steps: number,
+  ): Promise<GreedyRun> {
+    expectUsable();
+    checkRun(plan, first, state);
+    greedy ??= prepareGreedy(plan, resources);
+    const { program: own, choice, history } = await greedy;
+    const { queue } = gpu.device;
+    const gpuState = await states.use(state, steps);
+    const buffer = await arena.atLeast(own.layout.size());
+    own.bind(buffer);
+    const chosen = await history(steps);
+    queue.writeBuffer(own.ids, 0, new Int32Array(first));
+    const positions = Int32Array.from(state.positions);
+    const bytes = plan.batch * 4;
+    for (let step = 0; step < steps; step++) {
+      own.setPositions(gpuState, positions);
+      const encoder = gpu.device.createCommandEncoder({ label: "greedy step" });
+      const clock = profiler.clockOf(own.steps);
+      own.encode(encoder, gpuState, clock);
+      encoder.copyBufferToBuffer(buffer, choice * 4, own.ids, 0, bytes);
+      encoder.copyBufferToBuffer(buffer, choice * 4, chosen, step * bytes, bytes);
+      // Submitted one by one: the device computes this step while the next is encoded.
+      if (clock === null) queue.submit([encoder.finish()]);
+      else clock.book(await readback.submitAndRead(encoder, clock.resolve(encoder)));
+      positions.forEach((position, b) => (positions[b] = position + 1));
+    }
+    const [words, ...outputs] = await readback.submitAndRead(
+      gpu.device.createCommandEncoder({ label: "read choices" }),
+      [{ buffer: chosen, offset: 0, bytes: steps * bytes }, ...outputStretches(plan, own, buffer)],
+    );
+    advancePositions(state, steps);
+    return { chosen: new Int32Array(words.buffer, words.byteOffset, words.length), outputs };
+  }
+
+  const canChoose =
+    plan.length === 1 && plan.outputs.length === 1 && plan.outputs[0] % plan.batch === 0;
   return {
     plan,
-    run: (idsOfRun, state, wantOutputs) => inTurn(() => run(idsOfRun, state, wantOutputs)),
+    run: (ids, state, wantOutputs) => inTurn(() => run(ids, state, wantOutputs)),
+    ...(canChoose && {
+      runGreedy: (first: Int32Array, state: StateBuffers, steps: number) =>
+        inTurn(() => runGreedy(first, state, steps)),
+    }),
     release() {
       released = true;
-      uniform.release();
-      ids.release();
-      positions.release();
+      program.release();
+      void greedy?.then(
+        (own) => own.release(),
+        // Its failure was the run's.
+        () => undefined,
+      );
     },
   };
 }
 
-function stateSlot(plan: Plan, { buffer: { kind, index } }: Tensor): StateSlot {
-  const slot = kind === "state" ? plan.layout.at(index) : undefined;
-  if (slot === undefined) throw new KernelError("backend", `${kind} ${index} is no state slot`);
-  return slot;
+/** A program whose last dispatch chooses the next ids. */
+interface GreedyProgram {
+  readonly program: Program;
+  /** The arena index of the choices, (B) i32. */
+  readonly choice: number;
+  /** (steps, B) i32. */
+  history(steps: number): Promise<GPUBuffer>;
+  release(): void;
 }
 
-/** Only behind a run that succeeded: a failed one leaves the sequences where they were counted. */
-function advance({ positions }: StateBuffers, length: number): void {
-  positions.forEach((position, b) => (positions[b] = position + length));
+/** Threads that look for the largest value together: many, as one workgroup a sequence does it; a CPU has none to spare. */
+function greedyThreads({ info }: GpuDevice): number {
+  if (info.software) return 32;
+  return Math.min(1024, info.limits["maxComputeInvocationsPerWorkgroup"] ?? 256);
 }
 
-/** A uniform binding's size is a multiple of 16 bytes. */
-function paramBytes({ params }: Dispatch): number {
-  return Math.ceil(params.length / 4) * 16;
+async function prepareGreedy(plan: Plan, resources: Resources): Promise<GreedyProgram> {
+  const { gpu, allocator } = resources;
+  let choice = 0;
+  const program = await prepareProgram(plan, resources, (layout) => {
+    const greedy = describeGreedy(plan, layout, greedyThreads(gpu));
+    choice = greedy.choice;
+    return [greedy.dispatch];
+  });
+  let chosen: Allocation | null = null;
+  return {
+    program,
+    choice,
+    async history(steps) {
+      const bytes = steps * plan.batch * 4;
+      if (chosen !== null && chosen.bytes >= bytes) return chosen.buffer;
+      chosen?.release();
+      chosen = null;
+      const usage = GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
+      chosen = await allocator.allocateChecked("choices", bytes, usage, "workspace");
+      return chosen.buffer;
+    },
+    release() {
+      program.release();
+      chosen?.release();
+    },
+  };
 }
 
-function paramWords(steps: readonly Step[]): Uint32Array<ArrayBuffer> {
-  const words = new Uint32Array((steps.length * UNIFORM_ALIGNMENT) / 4);
-  steps.forEach(({ dispatch }, index) =>
-    words.set(dispatch.params, (index * UNIFORM_ALIGNMENT) / 4),
-  );
-  return words;
+function outputStretches(plan: Plan, program: Program, arena: GPUBuffer): Stretch[] {
+  return plan.outputs.map((values, index) => ({
+    buffer: arena,
+    offset: program.layout.output(index) * 4,
+    bytes: values * 4,
+  }));
 }

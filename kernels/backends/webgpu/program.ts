@@ -1,0 +1,229 @@
+import { costOf } from "../../plan/cost.ts";
+import { isTensor } from "../../plan/recorder.ts";
+import type { StateBuffers } from "../../spec/backend.ts";
+import { KernelError } from "../../spec/errors.ts";
+import type { OpCall, Plan } from "../../spec/op.ts";
+import type { StateSlot, Tensor } from "../../spec/tensor.ts";
+import { slotsOf, type Dispatch, type Read } from "../../wgsl/dispatch.ts";
+import { layOutArena, type ArenaLayout, type StateCopy } from "./arena.ts";
+import type { Allocation } from "./buffers.ts";
+import { describe } from "./describe.ts";
+import type { Resources } from "./executable.ts";
+import type { ProfiledStep, RunClock } from "./profiler.ts";
+import type { GpuState } from "./states.ts";
+
+/** WebGPU's minUniformBufferOffsetAlignment at its default. Bytes. */
+const UNIFORM_ALIGNMENT = 256;
+
+/** One dispatch, ready but for its buffers. */
+interface Step extends ProfiledStep {
+  readonly dispatch: Dispatch;
+  /** Done before it. */
+  readonly copies: readonly StateCopy[];
+  readonly pipeline: GPUComputePipeline;
+  readonly slots: readonly number[];
+}
+
+/** A plan as dispatches, with the buffers that belong to it alone. */
+export interface Program {
+  readonly layout: ArenaLayout;
+  readonly steps: readonly ProfiledStep[];
+  /** (B, T) i32: the ids of the next run. */
+  readonly ids: GPUBuffer;
+  /** Makes the bind groups, anew where the arena is another one. */
+  bind(arena: GPUBuffer): void;
+  /** Writes what slots that grow must know of the next run: their room and the sequences' positions. */
+  setPositions(state: GpuState, positions: Int32Array): void;
+  /** Appends one run: a compute pass, but for copies between dispatches, which end it, and for a clock. */
+  encode(encoder: GPUCommandEncoder, state: GpuState, clock: RunClock | null): void;
+  release(): void;
+}
+
+/**
+ * Describes and compiles all dispatches of a plan, and those of `last` behind them.
+ * @throws KernelError `unsupported`, `backend`, `out-of-memory`, `device-lost`
+ */
+export async function prepareProgram(
+  plan: Plan,
+  resources: Resources,
+  last: (layout: ArenaLayout) => readonly Dispatch[] = () => [],
+): Promise<Program> {
+  const { gpu, allocator, pipelines } = resources;
+  const layout = layOutArena(plan);
+  const described = [
+    ...plan.calls.flatMap((call) => describeCall(call, plan, layout, resources)),
+    ...last(layout).map((dispatch) => ({
+      dispatch,
+      copies: [],
+      kernel: dispatch.entryPoint,
+      bytes: 0,
+      flop: 0,
+    })),
+  ];
+  const steps: Step[] = await Promise.all(
+    described.map(async (step) => ({
+      ...step,
+      pipeline: await pipelines.pipeline(step.dispatch),
+      slots: slotsOf(step.dispatch),
+    })),
+  );
+  const held: Allocation[] = [];
+  const allocate = async (
+    label: string,
+    bytes: number,
+    usage: GPUBufferUsageFlags,
+  ): Promise<GPUBuffer> => {
+    const allocation = await allocator.allocateChecked(label, bytes, usage, "workspace");
+    held.push(allocation);
+    return allocation.buffer;
+  };
+  const { UNIFORM, STORAGE, COPY_DST } = GPUBufferUsage;
+  const uniform = await allocate("params", steps.length * UNIFORM_ALIGNMENT, UNIFORM | COPY_DST);
+  gpu.device.queue.writeBuffer(uniform, 0, paramWords(steps));
+  const ids = await allocate("ids", plan.batch * plan.length * 4, STORAGE | COPY_DST);
+  const positions = await allocate("positions", (1 + plan.batch) * 4, STORAGE | COPY_DST);
+  const readsPositions = steps.some(({ dispatch }) =>
+    dispatch.reads.some(({ kind }) => kind === "positions"),
+  );
+
+  function resourceOf(read: Read): GPUBufferBinding {
+    switch (read.kind) {
+      case "ids":
+        return { buffer: ids };
+      case "positions":
+        return { buffer: positions };
+      case "vector":
+        return {
+          buffer: read.weight === null ? resources.unused : resources.weights.vector(read.weight),
+        };
+      case "values": {
+        const part = resources.weights.matrix(read.weight).parts[read.part];
+        return { buffer: part.allocation.buffer, size: part.valueBytes };
+      }
+      case "scales": {
+        const { allocation, scaleOffset, scaleBytes } = resources.weights.matrix(read.weight).parts[
+          read.part
+        ];
+        if (scaleBytes === 0) return { buffer: resources.unused };
+        return { buffer: allocation.buffer, offset: scaleOffset, size: scaleBytes };
+      }
+    }
+  }
+
+  let boundArena: GPUBuffer | null = null;
+  let groups: readonly GPUBindGroup[] = [];
+
+  return {
+    layout,
+    steps,
+    ids,
+    bind(arena) {
+      if (boundArena === arena) return;
+      groups = steps.map(({ dispatch }, index) => {
+        const buffers: GPUBufferBinding[] = [
+          { buffer: uniform, offset: index * UNIFORM_ALIGNMENT, size: paramBytes(dispatch) },
+          { buffer: arena },
+          ...dispatch.reads.map(resourceOf),
+        ];
+        return gpu.device.createBindGroup({
+          label: dispatch.entryPoint,
+          layout: pipelines.operandLayout(dispatch.reads.length),
+          entries: buffers.map((resource, binding) => ({ binding, resource })),
+        });
+      });
+      boundArena = arena;
+    },
+    setPositions(state, counts) {
+      if (!readsPositions) return;
+      gpu.device.queue.writeBuffer(positions, 0, Int32Array.of(state.room(), ...counts));
+    },
+    encode(encoder, state, clock) {
+      let pass: GPUComputePassEncoder | null = null;
+      let current: GPUComputePipeline | null = null;
+      for (const [index, { dispatch, copies, pipeline, slots }] of steps.entries()) {
+        if (copies.length > 0 || clock !== null) {
+          pass?.end();
+          pass = null;
+        }
+        for (const { slot, from, to, values } of copies) {
+          if (boundArena === null) throw new KernelError("backend", "a program without an arena");
+          encoder.copyBufferToBuffer(state.buffer(slot), from * 4, boundArena, to * 4, values * 4);
+        }
+        if (pass === null) {
+          pass = encoder.beginComputePass(clock?.passOf(index));
+          current = null;
+        }
+        if (current !== pipeline) pass.setPipeline(pipeline);
+        current = pipeline;
+        pass.setBindGroup(0, groups[index]);
+        if (slots.length > 0) pass.setBindGroup(1, state.bindGroup(slots));
+        pass.dispatchWorkgroups(...dispatch.workgroups);
+      }
+      pass?.end();
+    },
+    release() {
+      for (const allocation of held) allocation.release();
+    },
+  };
+}
+
+function describeCall(
+  call: OpCall,
+  plan: Plan,
+  layout: ArenaLayout,
+  { gpu, weights }: Resources,
+): Omit<Step, "pipeline" | "slots">[] {
+  layout.beginCall();
+  const dispatches = describe(call, {
+    subgroupSize: gpu.subgroupSize,
+    f16: gpu.f16,
+    subgroupMatrix: gpu.subgroupMatrix,
+    software: gpu.info.software,
+    place: (tensor) => layout.place(tensor),
+    target: (tensor) => layout.target(tensor),
+    slot: (tensor) => stateSlot(plan, tensor),
+    scratch: (values) => layout.scratch(values),
+    parts: (weight) => weights.matrix(weight).parts,
+  });
+  const shape = shapeOf(call);
+  // Of an op of several parts, nobody knows which of them costs what, but the part itself.
+  const cost = dispatches.length === 1 ? costOf(call) : { bytes: 0, flop: 0 };
+  return dispatches.map((dispatch, index) => ({
+    dispatch,
+    copies: index === 0 ? layout.copies() : [],
+    kernel: `${dispatch.entryPoint}${shape}`,
+    ...(dispatch.cost ?? cost),
+  }));
+}
+
+/** The matrix of a product, else the rows and columns of the result: what tells two calls of one kernel apart. */
+function shapeOf({ operands }: OpCall): string {
+  const { weight, y } = operands;
+  if (typeof weight === "object" && weight !== null && "dtype" in weight)
+    return ` ${weight.dtype} ${weight.rows}×${weight.cols}`;
+  return isTensor(y) ? ` ${y.rows}×${y.cols}` : "";
+}
+
+function stateSlot(plan: Plan, { buffer: { kind, index } }: Tensor): StateSlot {
+  const slot = kind === "state" ? plan.layout.at(index) : undefined;
+  if (slot === undefined) throw new KernelError("backend", `${kind} ${index} is no state slot`);
+  return slot;
+}
+
+/** Only behind a run that succeeded: a failed one leaves the sequences where they were counted. */
+export function advancePositions({ positions }: StateBuffers, length: number): void {
+  positions.forEach((position, b) => (positions[b] = position + length));
+}
+
+/** A uniform binding's size is a multiple of 16 bytes. */
+function paramBytes({ params }: Dispatch): number {
+  return Math.ceil(params.length / 4) * 16;
+}
+
+function paramWords(steps: readonly Step[]): Uint32Array<ArrayBuffer> {
+  const words = new Uint32Array((steps.length * UNIFORM_ALIGNMENT) / 4);
+  steps.forEach(({ dispatch }, index) =>
+    words.set(dispatch.params, (index * UNIFORM_ALIGNMENT) / 4),
+  );
+  return words;
+}
