@@ -59,6 +59,7 @@ async function save(engine: EngineClient, model: string, ids: Int32Array, file: 
   const { bytes } = await engine.call("snapshot", {
     session,
     tokenizerHash: await tokenizerHashOf(model),
+    pages: "all",
   });
   const partial = `${file}.${process.pid}.part`;
   try {

@@ -156,6 +156,12 @@ export const settingsSchema = z.object({
   sampler: samplerSchema,
   /** "sentences": token by token is too much for speech. */
   announce: z.enum(["paragraphs", "answer", "nothing"]),
+  /** Bytes on disk that stored states may take; beyond it the least useful go, and are read again when they are needed. */
+  statesBudget: z
+    .number()
+    .int()
+    .min(64 * 2 ** 20)
+    .max(2 ** 50),
 });
 export type Settings = z.infer<typeof settingsSchema>;
 

@@ -14,6 +14,7 @@ import { createQueue } from "./engine/queue.ts";
 import { createEvents, type Events } from "./events.ts";
 import { createModelLibrary, type OpenFile } from "./models/model-library.ts";
 import { openSettings, type SettingsService } from "./settings/settings.ts";
+import { createStateService } from "./states/state-service.ts";
 import { loadTokenizer } from "./tokenizer/load-tokenizer.ts";
 
 export interface ServicesOptions {
@@ -65,7 +66,8 @@ export async function createServices(options: ServicesOptions): Promise<Services
   );
   const engine = createEngineService(options.startEngine, loadTokenizer, library, settings, events);
   const queue = createQueue();
-  const conversation = createConversation({ store, events, engine, settings }, queue);
+  const states = createStateService(store, events, settings);
+  const conversation = createConversation({ store, events, engine, settings, states }, queue);
 
   /** Sessions end with the model that they are of, so what runs is stopped and saved first. */
   async function switchModel(): Promise<void> {

@@ -1,4 +1,5 @@
 import type { Database } from "better-sqlite3";
+import { forgetCopies } from "./database.ts";
 import type { ChatRecord } from "./records.ts";
 
 interface ChatRow {
@@ -126,7 +127,7 @@ export function purgeDeletedChats(db: Database, input: { readonly now: number })
      UPDATE messages SET chat_id = @chat
      WHERE id IN (SELECT id FROM path) AND chat_id IN (SELECT id FROM chats WHERE deleted_at IS NOT NULL)`,
   );
-  return db.transaction(() => {
+  const purged = db.transaction(() => {
     for (const fork of forks) inherit.run({ base: fork.base_id, chat: fork.id });
     db.prepare("UPDATE chats SET base_id = NULL, tip_id = NULL WHERE deleted_at IS NOT NULL").run();
     db.prepare(
@@ -134,6 +135,8 @@ export function purgeDeletedChats(db: Database, input: { readonly now: number })
     ).run(input.now - KEEP_EMPTY);
     return db.prepare("DELETE FROM chats WHERE deleted_at IS NOT NULL").run().changes;
   })();
+  if (purged > 0) forgetCopies(db);
+  return purged;
 }
 
 function toChat(row: ChatRow): ChatRecord {

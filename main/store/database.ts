@@ -1,12 +1,14 @@
 /** Opening the one database file: pragmas, exclusive lock, migrations with a backup, errors as sentences. */
 import BetterSqlite3, { type Database } from "better-sqlite3";
-import { closeSync, existsSync, openSync } from "node:fs";
+import { closeSync, existsSync, openSync, readdirSync, rmSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
 import { TarnError } from "../contract/errors.ts";
 import { chatsAndDocuments } from "./migrations/0001-chats-and-documents.ts";
+import { snapshots } from "./migrations/0002-snapshots.ts";
 import type { Migration } from "./migrations/migration.ts";
 
 /** In order; append only. */
-export const migrations: readonly Migration[] = [chatsAndDocuments];
+export const migrations: readonly Migration[] = [chatsAndDocuments, snapshots];
 
 /** Where the database is, and how large it may become. */
 export interface StoreOptions {
@@ -71,6 +73,19 @@ export function migrate(db: Database, steps: readonly Migration[], file: string 
       db.pragma(`user_version = ${index + 1}`);
     })();
   }
+}
+
+/**
+ * After a deletion: nothing of it stays beside the database. The write-ahead log is folded in and emptied, and copies that were made
+ * before a migration go. Not inside a transaction.
+ */
+export function forgetCopies(db: Database): void {
+  db.pragma("wal_checkpoint(TRUNCATE)");
+  if (db.memory) return;
+  const backup = `${basename(db.name)}.before-`;
+  for (const name of readdirSync(dirname(db.name)))
+    if (name.startsWith(backup) && name.endsWith(".backup"))
+      rmSync(join(dirname(db.name), name), { force: true });
 }
 
 /** SQLite's errors as sentences for the user; everything else unchanged in meaning, as `store`. */

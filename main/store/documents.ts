@@ -1,5 +1,6 @@
 import type { Database } from "better-sqlite3";
 import { z } from "zod";
+import { forgetCopies } from "./database.ts";
 import type { DocumentRecord, PassageHit, PassageRecord } from "./records.ts";
 
 interface DocumentRow {
@@ -102,7 +103,10 @@ export function documentText(db: Database, input: { readonly documentId: string 
 }
 
 export function removeDocument(db: Database, input: { readonly documentId: string }): boolean {
-  return db.prepare("DELETE FROM documents WHERE id = ?").run(input.documentId).changes > 0;
+  const removed =
+    db.prepare("DELETE FROM documents WHERE id = ?").run(input.documentId).changes > 0;
+  if (removed) forgetCopies(db);
+  return removed;
 }
 
 /** Best first by BM25. @param input.match an FTS5 expression (services/documents/search.ts builds it from quoted words only) */

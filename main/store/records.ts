@@ -53,17 +53,47 @@ export interface MessageIds {
   readonly ids: Int32Array;
 }
 
+/** The tables whose rows own snapshots. */
+export type OwnerKind = "message" | "document";
+
+/** What a snapshot belongs to, and goes with. */
+export interface StateOwner {
+  readonly kind: OwnerKind;
+  readonly id: string;
+  /**
+   * Snapshots of one owner that follow each other: "" of a message; of a document whatever tells its lines of checkpoints apart.
+   * A series has one snapshot at a position for each model and tokenizer.
+   */
+  readonly series: string;
+}
+
 /** A snapshot's facts without its bytes. */
 export interface StateInfo {
-  readonly messageId: string;
+  readonly id: number;
+  readonly owner: StateOwner;
   readonly modelHash: string;
   readonly tokenizerHash: string;
+  /** Of the arithmetic that computed it. */
+  readonly numericVersion: number;
   /** Tokens that it has read. */
   readonly position: number;
   /** SHA-256 (hex) of those token ids. */
   readonly prefixHash: string;
+  /** Of the whole, as the engine takes it. */
   readonly rawBytes: number;
+  /** Of its head alone: pages are shared. */
   readonly storedBytes: number;
+  readonly usedAt: number;
+  /** The last to go when there is no room. */
+  readonly pinned: boolean;
+}
+
+/** What all snapshots take on disk. */
+export interface StateSizes {
+  readonly snapshots: number;
+  readonly pages: number;
+  /** Heads and pages. */
+  readonly bytes: number;
 }
 
 /** Where a page's text begins in the extracted text; pages are 1-based and in order. */
@@ -71,7 +101,12 @@ export interface PageStart {
   readonly page: number;
   /** UTF-16 offset. */
   readonly start: number;
+  /** Of a slide, sheet or chapter that has one. */
+  readonly title?: string;
 }
+
+/** What a document's pages are. */
+export type PageUnit = "page" | "slide" | "sheet" | "chapter";
 
 /** A document without its text. */
 export interface DocumentRecord {

@@ -1,136 +1,305 @@
-/** Snapshots of the model's state behind messages: opaque bytes that carry their own checksum, compressed with zstd. */
+/**
+ * Snapshots of the model's state: heads, compressed with zstd, and pages that snapshots share by their hash. All of it can be
+ * rebuilt from token ids. The engine checks what is in the bytes (models/state/snapshot.ts); here they are opaque.
+ */
 import type { Database } from "better-sqlite3";
+import { createHash } from "node:crypto";
 import { constants, zstdCompressSync, zstdDecompressSync } from "node:zlib";
-import type { StateInfo } from "./records.ts";
+import { evictStates } from "./eviction.ts";
+import type { OwnerKind, StateInfo, StateSizes } from "./records.ts";
 
-/** Compressed bytes of all states together; beyond it the least recently used that is no chat's tip goes. All can be rebuilt. */
-const STATES_BUDGET = 8 * 1024 ** 3;
+const HASH_BYTES = 32;
 
-const columns = `message_id AS messageId, model_hash AS modelHash, tokenizer_hash AS tokenizerHash, position,
-  prefix_hash AS prefixHash, raw_bytes AS rawBytes, stored_bytes AS storedBytes`;
+/** Where the rows are that own snapshots. Each of these tables has a trigger that takes its snapshots along. */
+const OWNERS: Readonly<Record<OwnerKind, string>> = {
+  message: "messages",
+  document: "documents",
+};
 
-export function saveState(
-  db: Database,
-  input: Omit<StateInfo, "rawBytes" | "storedBytes"> & {
-    readonly bytes: Uint8Array;
-    readonly now: number;
-    readonly budget?: number;
-  },
-): StateInfo {
+interface StateRow {
+  readonly id: number;
+  readonly kind: OwnerKind;
+  readonly ownerId: string;
+  readonly series: string;
+  readonly modelHash: string;
+  readonly tokenizerHash: string;
+  readonly numericVersion: number;
+  readonly position: number;
+  readonly prefixHash: string;
+  readonly rawBytes: number;
+  readonly storedBytes: number;
+  readonly usedAt: number;
+  readonly pinned: number;
+}
+
+const columns = `s.id, owner_kind AS kind, owner_id AS ownerId, series, model_hash AS modelHash, tokenizer_hash AS tokenizerHash,
+  numeric_version AS numericVersion, position, prefix_hash AS prefixHash, raw_bytes AS rawBytes, stored_bytes AS storedBytes,
+  used_at AS usedAt, pinned`;
+
+/** What a save takes: where the state stands, and the engine's snapshot of it. */
+export interface StateToSave extends Omit<
+  StateInfo,
+  "id" | "rawBytes" | "storedBytes" | "usedAt" | "pinned"
+> {
+  /** The head, then pages: all of them, or the last ones, the new. */
+  readonly bytes: Uint8Array;
+  readonly headBytes: number;
+  readonly pageBytes: number;
+  /** SHA-256 of every page, 32 bytes each. */
+  readonly pageHashes: Uint8Array;
+  readonly now: number;
+  /** Bytes that all states may take, see `evictStates`. */
+  readonly budget: number;
+}
+
+/**
+ * - `saved`: it is on disk, in place of one of the same owner, model, tokenizer, series and position.
+ * - `pages-missing`: nothing was changed; pages before the given ones are not here (any more), so all of them must be given.
+ * - `no-owner`: nothing was changed; the owner was removed meanwhile.
+ */
+export type SaveResult =
+  | { readonly outcome: "saved"; readonly stateId: number }
+  | { readonly outcome: "pages-missing" }
+  | { readonly outcome: "no-owner" };
+
+/** Stores a snapshot and makes room for it, all or nothing. @throws SqliteError `SQLITE_FULL` */
+export function saveState(db: Database, input: StateToSave): SaveResult {
+  const { owner } = input;
   // Level 1: f32 noise hardly shrinks, and higher levels only take longer.
-  const zstd = zstdCompressSync(input.bytes, {
+  const zstd = zstdCompressSync(input.bytes.subarray(0, input.headBytes), {
     params: { [constants.ZSTD_c_compressionLevel]: 1 },
   });
-  const info: StateInfo = {
-    messageId: input.messageId,
-    modelHash: input.modelHash,
-    tokenizerHash: input.tokenizerHash,
-    position: input.position,
-    prefixHash: input.prefixHash,
-    rawBytes: input.bytes.byteLength,
-    storedBytes: zstd.byteLength,
-  };
-  db.transaction(() => {
-    db.prepare(
-      `INSERT OR REPLACE INTO states (message_id, model_hash, tokenizer_hash, position, prefix_hash, raw_bytes, stored_bytes, used_at, zstd)
-       VALUES (@messageId, @modelHash, @tokenizerHash, @position, @prefixHash, @rawBytes, @storedBytes, @now, @zstd)`,
-    ).run({ ...info, now: input.now, zstd });
-    evictStates(db, input.budget ?? STATES_BUDGET, input.messageId);
-  })();
-  return info;
+  const save = db.transaction((): SaveResult => {
+    const isThere = db.prepare(`SELECT 1 FROM ${OWNERS[owner.kind]} WHERE id = ?`).get(owner.id);
+    if (isThere === undefined) return { outcome: "no-owner" };
+    const pages = storePages(db, input);
+    if (pages === null) return { outcome: "pages-missing" };
+    const stateId = upsert(db, input, zstd.byteLength, pages.length);
+    db.prepare("INSERT OR REPLACE INTO snapshot_heads (snapshot_id, zstd) VALUES (?, ?)").run(
+      stateId,
+      zstd,
+    );
+    const use = db.prepare(
+      `INSERT INTO snapshot_pages (snapshot_id, ordinal, page_id) VALUES (?, ?, ?)
+       ON CONFLICT (snapshot_id, ordinal) DO UPDATE SET page_id = excluded.page_id`,
+    );
+    for (const [ordinal, page] of pages.entries()) use.run(stateId, ordinal, page);
+    evictStates(db, input.budget, stateId);
+    return { outcome: "saved", stateId };
+  });
+  return save();
 }
 
-/** Facts of the states along the path to this message, nearest first. */
-export function statesOnPath(
+/** The row of this place, new or with new facts. A pin stays. @returns its id */
+function upsert(db: Database, input: StateToSave, storedBytes: number, pages: number): number {
+  const row = db
+    .prepare<[Record<string, string | number>], { readonly id: number }>(
+      `INSERT INTO snapshots (owner_kind, owner_id, series, model_hash, tokenizer_hash, numeric_version, position, prefix_hash,
+         raw_bytes, stored_bytes, used_at)
+       VALUES (@kind, @ownerId, @series, @modelHash, @tokenizerHash, @numericVersion, @position, @prefixHash,
+         @rawBytes, @storedBytes, @now)
+       ON CONFLICT (owner_kind, owner_id, model_hash, tokenizer_hash, series, position) DO UPDATE SET
+         numeric_version = excluded.numeric_version, prefix_hash = excluded.prefix_hash, raw_bytes = excluded.raw_bytes,
+         stored_bytes = excluded.stored_bytes, used_at = excluded.used_at
+       RETURNING id`,
+    )
+    .get({
+      kind: input.owner.kind,
+      ownerId: input.owner.id,
+      series: input.owner.series,
+      modelHash: input.modelHash,
+      tokenizerHash: input.tokenizerHash,
+      numericVersion: input.numericVersion,
+      position: input.position,
+      prefixHash: input.prefixHash,
+      rawBytes: input.headBytes + pages * input.pageBytes,
+      storedBytes,
+      now: input.now,
+    });
+  if (row === undefined) throw new Error("SQLite returned no row for an insert");
+  return row.id;
+}
+
+/** Ids of all pages of the snapshot, in order, those that are new stored; null where an earlier one is not here. */
+function storePages(
   db: Database,
-  input: { readonly messageId: string; readonly modelHash: string },
+  { bytes, headBytes, pageBytes, pageHashes }: StateToSave,
+): number[] | null {
+  const count = pageHashes.byteLength / HASH_BYTES;
+  const given = pageBytes === 0 ? 0 : (bytes.byteLength - headBytes) / pageBytes;
+  const find = db.prepare<[Uint8Array], { readonly id: number }>(
+    "SELECT id FROM state_pages WHERE hash = ?",
+  );
+  const insert = db.prepare("INSERT INTO state_pages (hash, bytes, data) VALUES (?, ?, ?)");
+  const ids: number[] = [];
+  for (let ordinal = 0; ordinal < count; ordinal++) {
+    const hash = pageHashes.subarray(ordinal * HASH_BYTES, (ordinal + 1) * HASH_BYTES);
+    const found = find.get(hash);
+    if (found !== undefined) {
+      ids.push(found.id);
+      continue;
+    }
+    const start = headBytes + (ordinal - (count - given)) * pageBytes;
+    if (start < headBytes) return null;
+    const data = bytes.subarray(start, start + pageBytes);
+    ids.push(Number(insert.run(hash, pageBytes, data).lastInsertRowid));
+  }
+  return ids;
+}
+
+/** Facts of an owner's snapshots of one model, or of all; by series, the furthest first. */
+export function statesOf(
+  db: Database,
+  input: {
+    readonly kind: OwnerKind;
+    readonly ownerId: string;
+    /** Null: of all models. */
+    readonly modelHash: string | null;
+  },
 ): StateInfo[] {
   return db
-    .prepare<[{ id: string; model: string }], StateInfo>(
+    .prepare<[typeof input], StateRow>(
+      `SELECT ${columns} FROM snapshots s WHERE owner_kind = @kind AND owner_id = @ownerId
+         AND (@modelHash IS NULL OR model_hash = @modelHash) ORDER BY series, position DESC, used_at DESC`,
+    )
+    .all(input)
+    .map(toState);
+}
+
+/** Facts of the snapshots along the path to this message, of one model or of all; nearest first. */
+export function statesOnPath(
+  db: Database,
+  input: { readonly messageId: string; readonly modelHash: string | null },
+): StateInfo[] {
+  return db
+    .prepare<[typeof input], StateRow>(
       `WITH RECURSIVE path(id, parent_id, depth) AS (
-         SELECT id, parent_id, 0 FROM messages WHERE id = @id
+         SELECT id, parent_id, 0 FROM messages WHERE id = @messageId
          UNION ALL SELECT m.id, m.parent_id, path.depth + 1 FROM messages m JOIN path ON m.id = path.parent_id
        )
-       SELECT ${columns} FROM path JOIN states s ON s.message_id = path.id AND s.model_hash = @model ORDER BY path.depth`,
+       SELECT ${columns} FROM path CROSS JOIN snapshots s ON s.owner_kind = 'message' AND s.owner_id = path.id
+       WHERE @modelHash IS NULL OR s.model_hash = @modelHash ORDER BY path.depth, used_at DESC`,
     )
-    .all({ id: input.messageId, model: input.modelHash });
+    .all(input)
+    .map(toState);
 }
 
-/** Any state of this message, whichever model it is of: for showing its size. */
-export function stateOf(db: Database, input: { readonly messageId: string }): StateInfo | null {
-  return (
-    db
-      .prepare<[string], StateInfo>(
-        `SELECT ${columns} FROM states WHERE message_id = ? ORDER BY used_at DESC`,
-      )
-      .get(input.messageId) ?? null
-  );
-}
-
-/** The snapshot's bytes; null when there is none, or what is stored cannot be decompressed to its size (then it is removed). */
+/**
+ * The snapshot's bytes: its head, then all its pages. Null when there is none. What cannot be decompressed to its size, or lacks a
+ * page, is removed: `damaged`.
+ */
 export function loadState(
   db: Database,
-  input: { readonly messageId: string; readonly modelHash: string; readonly now: number },
+  input: { readonly stateId: number; readonly now: number },
 ): { readonly bytes: Uint8Array | null; readonly damaged: boolean } {
   const row = db
-    .prepare<[string, string], { readonly zstd: Buffer; readonly raw_bytes: number }>(
-      "SELECT zstd, raw_bytes FROM states WHERE message_id = ? AND model_hash = ?",
+    .prepare<[number], { readonly raw_bytes: number; readonly zstd: Buffer | null }>(
+      "SELECT raw_bytes, zstd FROM snapshots LEFT JOIN snapshot_heads ON snapshot_id = id WHERE id = ?",
     )
-    .get(input.messageId, input.modelHash);
+    .get(input.stateId);
   if (row === undefined) return { bytes: null, damaged: false };
-  const bytes = decompress(row.zstd, row.raw_bytes);
+  const bytes = row.zstd === null ? null : assemble(db, input.stateId, row.zstd, row.raw_bytes);
   if (bytes === null) {
-    dropState(db, input);
+    dropState(db, { stateId: input.stateId, damaged: true });
     return { bytes: null, damaged: true };
   }
-  db.prepare("UPDATE states SET used_at = ? WHERE message_id = ? AND model_hash = ?").run(
-    input.now,
-    input.messageId,
-    input.modelHash,
-  );
+  db.prepare("UPDATE snapshots SET used_at = ? WHERE id = ?").run(input.now, input.stateId);
   return { bytes, damaged: false };
 }
 
+/** @param input.damaged what was loaded was refused as corrupt: every snapshot goes that uses a page which is not what its hash says */
 export function dropState(
   db: Database,
-  input: { readonly messageId: string; readonly modelHash: string },
+  input: { readonly stateId: number; readonly damaged: boolean },
 ): null {
-  db.prepare("DELETE FROM states WHERE message_id = ? AND model_hash = ?").run(
-    input.messageId,
-    input.modelHash,
-  );
+  db.transaction(() => {
+    const pages = input.damaged ? damagedPages(db, input.stateId) : [];
+    db.prepare("DELETE FROM snapshots WHERE id = ?").run(input.stateId);
+    const drop = db.prepare(
+      "DELETE FROM snapshots WHERE id IN (SELECT snapshot_id FROM snapshot_pages WHERE page_id = ?)",
+    );
+    for (const page of pages) drop.run(page);
+  })();
   return null;
 }
 
-function decompress(zstd: Buffer, rawBytes: number): Uint8Array | null {
+/** A pinned snapshot is the last to go. True when there was one. */
+export function pinState(
+  db: Database,
+  input: { readonly stateId: number; readonly pinned: boolean },
+): boolean {
+  return (
+    db
+      .prepare("UPDATE snapshots SET pinned = ? WHERE id = ?")
+      .run(Number(input.pinned), input.stateId).changes > 0
+  );
+}
+
+/** Bytes of all snapshots on disk. */
+export function stateSizes(db: Database, _input: Record<string, never>): StateSizes {
+  const sizes = db
+    .prepare<[], StateSizes>(
+      `SELECT (SELECT count(*) FROM snapshots) AS snapshots, (SELECT count(*) FROM state_pages) AS pages,
+         (SELECT coalesce(sum(stored_bytes), 0) FROM snapshots) + (SELECT coalesce(sum(bytes), 0) FROM state_pages) AS bytes`,
+    )
+    .get();
+  return sizes ?? { snapshots: 0, pages: 0, bytes: 0 };
+}
+
+/** Makes room where the budget has become smaller. @returns how many snapshots went */
+export function shrinkStates(db: Database, input: { readonly budget: number }): number {
+  return db.transaction(() => evictStates(db, input.budget, null))();
+}
+
+/** Of the pages of a snapshot. */
+function damagedPages(db: Database, stateId: number): number[] {
+  const pages = db
+    .prepare<[number], { readonly id: number; readonly hash: Buffer; readonly data: Buffer }>(
+      "SELECT p.id, hash, data FROM snapshot_pages JOIN state_pages p ON p.id = page_id WHERE snapshot_id = ?",
+    )
+    .iterate(stateId);
+  const damaged: number[] = [];
+  for (const { id, hash, data } of pages)
+    if (!createHash("sha256").update(data).digest().equals(hash)) damaged.push(id);
+  return damaged;
+}
+
+/** Head and pages as one; null where they are not as long as they were. */
+function assemble(
+  db: Database,
+  stateId: number,
+  zstd: Buffer,
+  rawBytes: number,
+): Uint8Array<ArrayBuffer> | null {
+  const head = decompress(zstd, rawBytes);
+  if (head === null) return null;
+  const pages = db
+    .prepare<[number], { readonly data: Buffer }>(
+      "SELECT data FROM snapshot_pages JOIN state_pages p ON p.id = page_id WHERE snapshot_id = ? ORDER BY ordinal",
+    )
+    .iterate(stateId);
+  const bytes = new Uint8Array(rawBytes);
+  bytes.set(head);
+  let at = head.byteLength;
+  let whole = true;
+  for (const { data } of pages) {
+    whole &&= at + data.byteLength <= rawBytes;
+    if (whole) bytes.set(data, at);
+    at += data.byteLength;
+  }
+  return whole && at === rawBytes ? bytes : null;
+}
+
+/** Null for what is not zstd, or is more than `most` bytes. */
+function decompress(zstd: Buffer, most: number): Uint8Array | null {
   try {
-    const bytes = zstdDecompressSync(zstd, { maxOutputLength: rawBytes });
-    return bytes.byteLength === rawBytes ? bytes : null;
+    return zstdDecompressSync(zstd, { maxOutputLength: most });
   } catch (cause) {
     if (cause instanceof Error) return null;
     throw cause;
   }
 }
 
-function evictStates(db: Database, budget: number, keep: string): void {
-  const total =
-    db
-      .prepare<[], { readonly bytes: number }>(
-        "SELECT coalesce(sum(stored_bytes), 0) AS bytes FROM states",
-      )
-      .get()?.bytes ?? 0;
-  let over = total - budget;
-  if (over <= 0) return;
-  const candidates = db.prepare<
-    [string],
-    { readonly messageId: string; readonly modelHash: string; readonly storedBytes: number }
-  >(
-    `SELECT message_id AS messageId, model_hash AS modelHash, stored_bytes AS storedBytes FROM states
-     WHERE message_id <> ? AND message_id NOT IN (SELECT tip_id FROM chats WHERE tip_id IS NOT NULL) ORDER BY used_at`,
-  );
-  for (const state of candidates.all(keep)) {
-    if (over <= 0) return;
-    dropState(db, state);
-    over -= state.storedBytes;
-  }
+function toState({ kind, ownerId, series, pinned, ...facts }: StateRow): StateInfo {
+  return { ...facts, owner: { kind, id: ownerId, series }, pinned: pinned !== 0 };
 }

@@ -3,8 +3,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { openDatabase } from "./database.ts";
-import { chatsAndDocuments } from "./migrations/0001-chats-and-documents.ts";
+import { migrations, openDatabase } from "./database.ts";
 import type { MessageRecord } from "./records.ts";
 import { openStore, type Store } from "./store.ts";
 
@@ -68,7 +67,23 @@ async function chatOfFour(store: Store): Promise<void> {
   });
 }
 
-const state = { modelHash: "model", tokenizerHash: "t", position: 2, prefixHash: "p", now: 5 };
+/** What saves a state without pages behind a message. */
+function stateBehind(messageId: string, bytes: Uint8Array) {
+  return {
+    owner: { kind: "message", id: messageId, series: "" },
+    modelHash: "model",
+    tokenizerHash: "t",
+    numericVersion: 1,
+    position: 2,
+    prefixHash: "p",
+    bytes,
+    headBytes: bytes.byteLength,
+    pageBytes: 0,
+    pageHashes: new Uint8Array(),
+    now: 5,
+    budget: 2 ** 30,
+  } as const;
+}
 
 describe("chats", () => {
   test("an empty chat is not listed, one with messages is, found by its words", async () => {
@@ -106,7 +121,7 @@ describe("chats", () => {
     const store = await start();
     await chatOfFour(store);
     const secret = Buffer.from("a state leaks its text, so no trace of it may stay");
-    await store.run("saveState", { ...state, messageId: "m4", bytes: secret });
+    await store.run("saveState", stateBehind("m4", secret));
     await store.run("deleteChat", { chatId: "c", now: 9 });
     expect(await store.run("getChat", { chatId: "c" })).toBeNull();
     await store.run("restoreChat", { chatId: "c" });
@@ -114,7 +129,7 @@ describe("chats", () => {
     await store.run("deleteChat", { chatId: "c", now: 9 });
     expect(await store.run("purgeDeletedChats", { now: 9 })).toBe(1);
     expect(await store.run("getMessage", { messageId: "m1" })).toBeNull();
-    expect(await store.run("stateOf", { messageId: "m4" })).toBeNull();
+    expect(await store.run("stateSizes", {})).toEqual({ snapshots: 0, pages: 0, bytes: 0 });
     expect(statSync(file).mode & 0o077).toBe(0);
     await store.close();
     open = [];
@@ -154,67 +169,12 @@ describe("chats", () => {
   });
 });
 
-describe("states", () => {
-  test("come back bit for bit, nearest first", async () => {
-    const store = await start();
-    await chatOfFour(store);
-    const bytes = Uint8Array.from({ length: 5000 }, (_, index) => (index * 37) % 256);
-    await store.run("saveState", { ...state, messageId: "m1", bytes });
-    await store.run("saveState", { ...state, messageId: "m3", bytes: bytes.subarray(7) });
-    expect(
-      (await store.run("statesOnPath", { messageId: "m4", modelHash: "model" })).map(
-        (one) => one.messageId,
-      ),
-    ).toEqual(["m3", "m1"]);
-    const loaded = await store.run("loadState", { messageId: "m3", modelHash: "model", now: 6 });
-    expect(Buffer.compare(loaded.bytes ?? Buffer.of(), bytes.subarray(7))).toBe(0);
-  });
-
-  test("one that cannot be decompressed is reported and removed", async () => {
-    const store = await start();
-    await chatOfFour(store);
-    await store.run("saveState", { ...state, messageId: "m1", bytes: new Uint8Array(1000) });
-    await store.close();
-    const db = new BetterSqlite3(file);
-    db.prepare("UPDATE states SET zstd = ?").run(Buffer.from("not zstd"));
-    db.close();
-    open = [];
-    const again = await start();
-    expect(await again.run("loadState", { messageId: "m1", modelHash: "model", now: 6 })).toEqual({
-      bytes: null,
-      damaged: true,
-    });
-    expect(await again.run("stateOf", { messageId: "m1" })).toBeNull();
-  });
-
-  test("beyond the budget the least recently used goes, never a tip", async () => {
-    const store = await start();
-    await chatOfFour(store);
-    for (const [index, messageId] of ["m4", "m1", "m2", "m3"].entries()) {
-      await store.run("saveState", {
-        ...state,
-        messageId,
-        bytes: new Uint8Array(100),
-        now: index,
-        budget: 40,
-      });
-    }
-    expect(
-      (await store.run("statesOnPath", { messageId: "m4", modelHash: "model" })).map(
-        (one) => one.messageId,
-      ),
-    ).toEqual(["m4", "m3"]);
-  });
-});
-
 describe("trouble", () => {
   test("a full disk is a sentence, and what was saved stays", async () => {
     const store = await start(80);
     await chatOfFour(store);
     const noise = new Uint8Array(1_000_000).map(() => Math.random() * 256);
-    await expect(
-      store.run("saveState", { ...state, messageId: "m1", bytes: noise }),
-    ).rejects.toMatchObject({
+    await expect(store.run("saveState", stateBehind("m1", noise))).rejects.toMatchObject({
       code: "disk-full",
       message: expect.stringContaining("The disk is full. Nothing was lost."),
     });
@@ -251,17 +211,17 @@ describe("trouble", () => {
 
   test("an existing database is copied before its schema changes", () => {
     openDatabase({ file, maxPages: null }).close();
-    const second = {
-      name: "second",
+    const next = {
+      name: "next",
       apply: (db: BetterSqlite3.Database) => void db.exec("CREATE TABLE more (id INTEGER) STRICT"),
     };
-    const db = openDatabase({ file, maxPages: null }, [chatsAndDocuments, second]);
-    expect(db.pragma("user_version", { simple: true })).toBe(2);
+    const db = openDatabase({ file, maxPages: null }, [...migrations, next]);
+    expect(db.pragma("user_version", { simple: true })).toBe(migrations.length + 1);
     db.close();
-    const backup = new BetterSqlite3(`${file}.before-2.backup`);
-    expect(backup.pragma("user_version", { simple: true })).toBe(1);
+    const backup = new BetterSqlite3(`${file}.before-${migrations.length + 1}.backup`);
+    expect(backup.pragma("user_version", { simple: true })).toBe(migrations.length);
     backup.close();
-    expect(existsSync(`${file}.before-1.backup`)).toBe(false);
+    expect(existsSync(`${file}.before-${migrations.length}.backup`)).toBe(false);
   });
 
   test("a migration that fails changes nothing", () => {
@@ -271,7 +231,7 @@ describe("trouble", () => {
       apply: (db: BetterSqlite3.Database) =>
         void db.exec("CREATE TABLE more (id INTEGER) STRICT; SELECT nothing"),
     };
-    expect(() => openDatabase({ file, maxPages: null }, [chatsAndDocuments, broken])).toThrow(
+    expect(() => openDatabase({ file, maxPages: null }, [...migrations, broken])).toThrow(
       /could not be read or written/,
     );
     const db = openDatabase({ file, maxPages: null });

@@ -1,7 +1,13 @@
 import type { Backend, DeviceInfo } from "../../kernels/spec/backend.ts";
 import type { StateLayout } from "../../kernels/spec/tensor.ts";
-import type { Model } from "../arch/architecture.ts";
-import { growthBytes, stateBytes, withKvDtype } from "../state/layer-state.ts";
+import type { Model, RecordRun } from "../arch/architecture.ts";
+import {
+  CONTINUED_VERSIONS,
+  growthBytes,
+  NUMERIC_VERSION,
+  stateBytes,
+  withKvDtype,
+} from "../state/layer-state.ts";
 import { chooseCandidates, type BackendCandidate, type BackendOptions } from "./backends.ts";
 import { EngineFault, toFailure } from "./failure.ts";
 import type { EngineHost } from "./host.ts";
@@ -20,6 +26,8 @@ export interface LoadedModel {
   readonly layout: StateLayout;
   readonly vocabSize: number;
   readonly backend: Backend;
+  /** Records a run over the weights that were uploaded. */
+  readonly record: RecordRun;
   readonly plans: PlanCache;
   readonly sessions: SessionTable;
   /** Tokens a chunk of prefill. */
@@ -67,11 +75,13 @@ export async function loadModel(
       layout,
       vocabSize: model.vocabSize,
       backend,
+      record,
       plans,
       sessions,
       chunk: prefillChunk(backend.device),
       info: {
         modelHash,
+        numericVersions: [...new Set([NUMERIC_VERSION, ...CONTINUED_VERSIONS])],
         modelType: model.modelType,
         name: opened.name,
         nLayer: model.nLayer,

@@ -6,6 +6,9 @@ import { slotSize, type StateLayout, type StateSlot } from "../../kernels/spec/t
  */
 export const NUMERIC_VERSION = 1;
 
+/** Versions whose states are continued all the same, because a state means the same in them. Its own is always among them. */
+export const CONTINUED_VERSIONS: readonly number[] = [NUMERIC_VERSION];
+
 /** How attention's keys and values are kept: f16 in half the memory, rounded once. */
 export type KvDtype = "f32" | "f16";
 

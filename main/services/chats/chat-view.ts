@@ -60,7 +60,10 @@ export async function viewChat(store: Store, chatId: string): Promise<Chat> {
   const chat = await requireChat(store, chatId);
   const visible = await store.run("messagesOfChat", { chatId });
   const path = chat.tipId === null ? [] : pathTo(visible, chat.tipId);
-  const state = chat.tipId === null ? null : await store.run("stateOf", { messageId: chat.tipId });
+  const [state] =
+    chat.tipId === null
+      ? []
+      : await store.run("statesOf", { kind: "message", ownerId: chat.tipId, modelHash: null });
   const attached = new Map(
     path.flatMap((message) =>
       message.documents.map((document) => [document.id, document.name] as const),

@@ -260,7 +260,7 @@ describe("interruptions", () => {
     file
       .prepare("UPDATE messages SET status = 'writing' WHERE id = ?")
       .run(sent.assistantMessageId);
-    file.prepare("DELETE FROM states WHERE message_id = ?").run(sent.assistantMessageId);
+    file.prepare("DELETE FROM snapshots WHERE owner_id = ?").run(sent.assistantMessageId);
     file.close();
     engine.pace = 0;
     app = await start();
@@ -283,7 +283,7 @@ describe("interruptions", () => {
     const file = new BetterSqlite3(join(folder, "tarn.sqlite"));
     file
       .prepare(
-        "UPDATE states SET zstd = CAST(substr(zstd, 1, length(zstd) - 9) || x'00' || substr(zstd, -8) AS BLOB)",
+        "UPDATE snapshot_heads SET zstd = CAST(substr(zstd, 1, length(zstd) - 9) || x'00' || substr(zstd, -8) AS BLOB)",
       )
       .run();
     file.close();

@@ -4,12 +4,9 @@
  */
 import { createHash } from "node:crypto";
 import type { SessionId } from "../../../models/engine/protocol.ts";
-import { TarnError } from "../../contract/errors.ts";
-import type { MessageRecord, StateInfo } from "../../store/records.ts";
-import type { Store } from "../../store/store.ts";
-import { isEngineError } from "../engine/engine-errors.ts";
+import type { MessageRecord } from "../../store/records.ts";
 import type { LoadedModel } from "../engine/engine-service.ts";
-import type { Events } from "../events.ts";
+import { fits, type StatePlace, type StateService } from "../states/state-service.ts";
 
 /** A message on the way from the root, with its ids. */
 export interface Step {
@@ -43,80 +40,37 @@ function positionOf(steps: readonly Step[]): number {
   return steps.reduce((sum, step) => sum + step.ids.length, 0);
 }
 
+/** Where a session stands that has read these steps. */
+export function placeOf(steps: readonly Step[]): StatePlace {
+  return { position: positionOf(steps), prefixHash: prefixHash(steps) };
+}
+
 /**
  * The nearest place on the path that the engine can stand at without reading.
- * A state that turns out to be damaged or foreign is left out and told; damaged ones are removed.
+ * A state that turns out to be damaged is left out, removed and told.
  */
 export async function findStart(
-  store: Store,
-  events: Events,
+  states: StateService,
   model: LoadedModel,
   steps: readonly Step[],
   live: LiveSession | null,
 ): Promise<Start> {
   const last = steps.at(-1);
   const stored =
-    last === undefined
-      ? []
-      : await store.run("statesOnPath", {
-          messageId: last.message.id,
-          modelHash: model.info.modelHash,
-        });
+    last === undefined ? [] : await states.onPath(last.message.id, model.info.modelHash);
   const liveIndex =
     live?.model === model ? steps.findIndex((step) => step.message.id === live.messageId) : -1;
   for (const state of stored) {
-    const index = steps.findIndex((step) => step.message.id === state.messageId);
+    const index = steps.findIndex((step) => step.message.id === state.owner.id);
     if (index <= liveIndex) break;
-    if (!fits(state, steps.slice(0, index + 1), model)) continue;
-    const session = await restore(store, events, model, state, steps.slice(0, index + 1));
+    const prefix = steps.slice(0, index + 1);
+    if (!fits(state, model, placeOf(prefix))) continue;
+    const session = await states.load(model, state, lastIds(prefix));
     if (session !== null) return { session, index };
   }
   if (live !== null && liveIndex >= 0) return { session: live.session, index: liveIndex };
   const { session } = await model.engine.call("create", {});
   return { session, index: -1 };
-}
-
-function fits(state: StateInfo, prefix: readonly Step[], model: LoadedModel): boolean {
-  return (
-    state.tokenizerHash === model.wording.tokenizerHash &&
-    state.position === positionOf(prefix) &&
-    state.prefixHash === prefixHash(prefix)
-  );
-}
-
-async function restore(
-  store: Store,
-  events: Events,
-  model: LoadedModel,
-  state: StateInfo,
-  prefix: readonly Step[],
-): Promise<SessionId | null> {
-  const { bytes, damaged } = await store.run("loadState", {
-    messageId: state.messageId,
-    modelHash: state.modelHash,
-    now: Date.now(),
-  });
-  if (bytes !== null) {
-    try {
-      const { session, position } = await model.engine.call("restore", {
-        bytes,
-        tokenizerHash: state.tokenizerHash,
-        recent: lastIds(prefix),
-      });
-      if (position === state.position) return session;
-      await model.engine.call("free", { session });
-    } catch (cause) {
-      if (!isEngineError(cause) || cause.code !== "state") throw cause;
-    }
-    await store.run("dropState", state);
-  }
-  if (bytes !== null || damaged) {
-    events.emit("notice", {
-      kind: "warning",
-      text: "The stored memory of this chat was damaged or from another version. Nothing is lost; it is read again from its words.",
-    });
-  }
-  return null;
 }
 
 /** Ids that a repetition penalty may look back on; the contract allows it no more. */
@@ -140,8 +94,7 @@ export type OnProgress = (done: number, total: number) => void;
  * @returns tokens run, and whether it was cancelled on the way (the session then stands between messages)
  */
 export async function readSteps(
-  store: Store,
-  events: Events,
+  states: StateService,
   model: LoadedModel,
   steps: readonly Step[],
   start: Start,
@@ -168,38 +121,20 @@ export async function readSteps(
     onProgress(prefilled, total);
     const isLast = index === steps.length - 1;
     if (isLast || step.message.role === "document")
-      await keepState(store, events, model, steps.slice(0, index + 1), start.session);
+      await keepState(states, model, steps.slice(0, index + 1), start.session);
   }
   return { prefilled, cancelled: false };
 }
 
-/** Stores the state behind the last of these steps. A full disk is told, and costs only reading again later. */
+/** Stores the state behind the last of these steps. */
 export async function keepState(
-  store: Store,
-  events: Events,
+  states: StateService,
   model: LoadedModel,
   steps: readonly Step[],
   session: SessionId,
 ): Promise<void> {
   const last = steps.at(-1);
   if (last === undefined) return;
-  const { tokenizerHash } = model.wording;
-  const { bytes } = await model.engine.call("snapshot", { session, tokenizerHash });
-  try {
-    await store.run("saveState", {
-      messageId: last.message.id,
-      modelHash: model.info.modelHash,
-      tokenizerHash,
-      position: positionOf(steps),
-      prefixHash: prefixHash(steps),
-      bytes,
-      now: Date.now(),
-    });
-  } catch (cause) {
-    if (!(cause instanceof TarnError) || cause.code !== "disk-full") throw cause;
-    events.emit("notice", {
-      kind: "error",
-      text: "The disk is full. Nothing was lost. The words are kept, the model's memory of them is not: it will read this chat again next time. Free some space.",
-    });
-  }
+  const owner = { kind: "message", id: last.message.id, series: "" } as const;
+  await states.save(model, session, owner, placeOf(steps));
 }

@@ -4,6 +4,7 @@ import type { Store } from "../../store/store.ts";
 import type { EngineService } from "../engine/engine-service.ts";
 import type { Events } from "../events.ts";
 import type { SettingsService } from "../settings/settings.ts";
+import type { StateService } from "../states/state-service.ts";
 import { viewMessage } from "./chat-view.ts";
 
 /** What a turn works with. */
@@ -12,6 +13,7 @@ export interface TurnContext {
   readonly events: Events;
   readonly engine: EngineService;
   readonly settings: SettingsService;
+  readonly states: StateService;
 }
 
 /** An answer that is to be written. Its message, still empty, is in the store. */

@@ -56,11 +56,11 @@ async function answer(
   live: LiveSession | null,
   signal: AbortSignal,
 ): Promise<LiveSession | null> {
-  const { store, events, engine } = context;
+  const { states, engine } = context;
   const model = await untilAborted(engine.model(), signal);
   if (model === null) return stopEarly(context, turn, live);
   const { steps, firstNew } = await idsOfPath(context, model, turn);
-  const start = await findStart(store, events, model, steps, live);
+  const start = await findStart(states, model, steps, live);
   if (live !== null && start.session !== live.session && live.model === model)
     await model.engine.call("free", { session: live.session });
   const { session } = start;
@@ -86,7 +86,7 @@ async function continueFrom(
   start: Start,
   signal: AbortSignal,
 ): Promise<boolean> {
-  const { store, events } = context;
+  const { store, states } = context;
   const { prefilled, cancelled } = await read(context, turn, model, steps, firstNew, start, signal);
   if (cancelled) {
     await change(context, turn, { status: "stopped", prefilled });
@@ -97,7 +97,7 @@ async function continueFrom(
   // Deleted meanwhile: nothing is left to continue.
   if (assistant === null) return false;
   const behind = [...steps, { message: assistant, ids: written.ids }];
-  if (written.ids.length > 0) await keepState(store, events, model, behind, start.session);
+  if (written.ids.length > 0) await keepState(states, model, behind, start.session);
   // Only now: who sees the answer complete can rely on its state.
   await change(context, turn, written.patch);
   return true;
@@ -136,7 +136,7 @@ async function read(
   start: Start,
   signal: AbortSignal,
 ) {
-  const { store, events, engine } = context;
+  const { states, events, engine } = context;
   // An answer that a crash cut off has no state yet: reading its few tokens again is nothing to tell.
   const rebuilding = steps
     .slice(start.index + 1, firstNew)
@@ -151,7 +151,7 @@ async function read(
   engine.activity({ phase, tokensPerSecond: null });
   const began = performance.now();
   let told = began;
-  const result = await readSteps(store, events, model, steps, start, signal, (done, total) => {
+  const result = await readSteps(states, model, steps, start, signal, (done, total) => {
     const now = performance.now();
     if (now - told < TELL_EVERY && done < total) return;
     told = now;

@@ -25,6 +25,7 @@ export const DEFAULT_SETTINGS: Settings = {
     maxTokens: 1024,
   },
   announce: "paragraphs",
+  statesBudget: 4 * 2 ** 30,
 };
 
 /** What is given changes; the rest stays. */
