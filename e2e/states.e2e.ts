@@ -169,11 +169,11 @@ test("damaged states are told, and rebuilt from the token ids", async () => {
   await powerCut();
   const db = new BetterSqlite3(path.join(data.path, "tarn.sqlite"));
   for (const { id, zstd } of db
-    .prepare<[], { id: number; zstd: Buffer }>("SELECT rowid AS id, zstd FROM states")
+    .prepare<[], { id: number; zstd: Buffer }>("SELECT snapshot_id AS id, zstd FROM snapshot_heads")
     .all()) {
     const middle = zstd.length >> 1;
     zstd[middle] = (zstd[middle] ?? 0) ^ 0x10;
-    db.prepare("UPDATE states SET zstd = ? WHERE rowid = ?").run(zstd, id);
+    db.prepare("UPDATE snapshot_heads SET zstd = ? WHERE snapshot_id = ?").run(zstd, id);
   }
   db.close();
   await start();

@@ -4,6 +4,7 @@
  */
 import { z } from "zod";
 import {
+  chatCostsSchema,
   chatSchema,
   chatSummarySchema,
   documentPageSchema,
@@ -16,6 +17,7 @@ import {
   passageSchema,
   progressSchema,
   settingsSchema,
+  stateSizesSchema,
 } from "./dto.ts";
 
 const nothing = z.object({});
@@ -39,6 +41,11 @@ export const calls = {
   /** Soft: `chats.restore` brings it back until the program ends; then its states are removed from the file. */
   "chats.delete": { in: z.object({ chatId: id }), out: done },
   "chats.restore": { in: z.object({ chatId: id }), out: done },
+  /** What going on from each message of the shown path would cost. Null while no model is loaded. */
+  "chats.cost": { in: z.object({ chatId: id }), out: chatCostsSchema.nullable() },
+  /** Reads the chat again in the background where its end is not stored for this model. Resolves at once. */
+  "chats.rebuild": { in: z.object({ chatId: id }), out: done },
+  "states.sizes": { in: nothing, out: stateSizesSchema },
 
   /**
    * The user's words are on disk when this resolves; the answer streams as events.

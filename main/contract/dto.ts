@@ -82,6 +82,41 @@ export const chatSchema = chatSummarySchema.extend({
 });
 export type Chat = z.infer<typeof chatSchema>;
 
+/** What must be read again to stand somewhere; 0 tokens where a state is stored. */
+export const costSchema = z.object({
+  tokens: z.number().int(),
+  /** About; null before anything was read with this model. */
+  seconds: z.number().nullable(),
+});
+export type Cost = z.infer<typeof costSchema>;
+
+/** What it takes to go on from each message of a chat, beyond the new words themselves. */
+export const chatCostsSchema = z.object({
+  messages: z.array(
+    z.object({
+      messageId: id,
+      /** Of standing before it: what answering or asking again costs. */
+      before: costSchema,
+      /** Of standing behind it: what continuing, also in a fork, costs. */
+      behind: costSchema,
+    }),
+  ),
+  /**
+   * Why the end of the chat costs something: `other-model`: its states are of another model, quantisation or tokenizer;
+   * `older-version`: of an older version of the arithmetic; `not-stored`: there is none. Null where nothing is to be read.
+   */
+  reason: z.enum(["other-model", "older-version", "not-stored"]).nullable(),
+});
+export type ChatCosts = z.infer<typeof chatCostsSchema>;
+
+export const stateSizesSchema = z.object({
+  /** On disk. */
+  bytes: z.number().int(),
+  budget: z.number().int(),
+  snapshots: z.number().int(),
+});
+export type StateSizes = z.infer<typeof stateSizesSchema>;
+
 export const documentSchema = z.object({
   id,
   name: z.string(),

@@ -6,7 +6,9 @@ import { TarnError } from "../contract/errors.ts";
 import { openStore } from "../store/store.ts";
 import { chatHandlers } from "./chats/chats.ts";
 import { createComplete, type Complete } from "./chats/completion.ts";
+import { chatCosts } from "./chats/costs.ts";
 import { createConversation } from "./chats/conversation.ts";
+import { createRebuilder } from "./chats/rebuild.ts";
 import { dispatch } from "./dispatch.ts";
 import { documentHandlers } from "./documents/document-library.ts";
 import { createEngineService, type EngineService } from "./engine/engine-service.ts";
@@ -67,13 +69,15 @@ export async function createServices(options: ServicesOptions): Promise<Services
   const engine = createEngineService(options.startEngine, loadTokenizer, library, settings, events);
   const queue = createQueue();
   const states = createStateService(store, events, settings);
-  const conversation = createConversation({ store, events, engine, settings, states }, queue);
+  const context = { store, events, engine, settings, states };
+  const conversation = createConversation(context, queue);
+  const rebuilder = createRebuilder(context, queue);
 
   /** Sessions end with the model that they are of, so what runs is stopped and saved first. */
   async function switchModel(): Promise<void> {
-    await conversation.stopAll();
+    await Promise.all([rebuilder.stop(), conversation.stopAll()]);
     // Loading goes on behind the answer to the call; `engine.status` tells how it ends.
-    void engine.reload();
+    void engine.reload().then(rebuilder.rebuildOutdated);
   }
 
   const handlers: Handlers = {
@@ -95,6 +99,15 @@ export async function createServices(options: ServicesOptions): Promise<Services
       await switchModel();
       return null;
     },
+    "chats.cost": ({ chatId }) => chatCosts(context, chatId),
+    async "chats.rebuild"({ chatId }) {
+      rebuilder.rebuild(chatId);
+      return null;
+    },
+    async "states.sizes"() {
+      const { bytes, snapshots } = await states.sizes();
+      return { bytes, snapshots, budget: settings.get().statesBudget };
+    },
     async "engine.status"() {
       return engine.status();
     },
@@ -104,6 +117,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
     async "settings.set"(patch) {
       const before = settings.get();
       const after = await settings.set(patch);
+      if (after.statesBudget < before.statesBudget) await states.shrink();
       if (after.backend !== before.backend || after.modelId !== before.modelId) await switchModel();
       return after;
     },
@@ -113,7 +127,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
     },
   };
 
-  void engine.reload();
+  void engine.reload().then(rebuilder.rebuildOutdated);
   return {
     handlers,
     events,
@@ -122,8 +136,10 @@ export async function createServices(options: ServicesOptions): Promise<Services
     call: (name, input) => dispatch(handlers, name, input),
     complete: createComplete(engine, settings, queue),
     async close() {
-      await conversation.stopAll();
+      await Promise.all([rebuilder.stop(), conversation.stopAll()]);
       await engine.close();
+      // What was deleted could be restored until now.
+      await store.run("purgeDeletedChats", { now: Date.now() });
       await store.close();
     },
   };

@@ -27,6 +27,8 @@ export interface FakeEngine {
   failNext: { readonly method: EngineMethod; readonly code: EngineErrorCode } | null;
   /** What the loaded model says of its sampling. */
   samplerHints: SamplerHints;
+  /** What the loaded model says of the states that it continues. */
+  numericVersions: readonly number[];
   /** Samplers of every generation. */
   readonly samplers: EngineMethods["generate"]["in"]["sampler"][];
 }
@@ -60,6 +62,7 @@ export function createFakeEngine(modelHash = "fake-model", stopId = 5): FakeEngi
     pace: 0,
     failNext: null,
     samplerHints: {},
+    numericVersions: [1],
     samplers: [],
   };
 
@@ -76,7 +79,7 @@ export function createFakeEngine(modelHash = "fake-model", stopId = 5): FakeEngi
   const methods: Implementation = {
     load: async () => ({
       modelHash,
-      numericVersions: [1],
+      numericVersions: fake.numericVersions,
       modelType: "mamba2",
       name: "fake",
       nLayer: 1,
@@ -190,6 +193,10 @@ export function createFakeEngine(modelHash = "fake-model", stopId = 5): FakeEngi
       logProbs: ids.map(({ length }) => new Float32Array(length)),
       cancelled: false,
     }),
+    memoryMap: async ({ ids }) => ({
+      layers: [{ name: "layers.0.ssm", shares: new Float32Array(ids.length).fill(1) }],
+      cancelled: false,
+    }),
     async snapshot(input) {
       const body = JSON.stringify({
         modelHash,
@@ -216,6 +223,7 @@ export function createFakeEngine(modelHash = "fake-model", stopId = 5): FakeEngi
       return { session: open(state.ids), position: state.ids.length };
     },
     memory: async () => ({ weights: 1, states: sessions.size, workspace: 0 }),
+    profile: async () => ({ rows: null, bytesPerSecond: null }),
     devices: async () => ({ devices: [], notes: [] }),
   };
 

@@ -36,6 +36,7 @@ export const operations = {
   saveState: states.saveState,
   statesOnPath: states.statesOnPath,
   statesOf: states.statesOf,
+  outdatedChats: states.outdatedChats,
   loadState: states.loadState,
   dropState: states.dropState,
   pinState: states.pinState,

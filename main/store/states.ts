@@ -184,6 +184,34 @@ export function statesOnPath(
     .map(toState);
 }
 
+/** Chats whose end has states of this model, but only of other numeric versions; the last used first. */
+export function outdatedChats(
+  db: Database,
+  input: {
+    readonly modelHash: string;
+    readonly tokenizerHash: string;
+    readonly numericVersions: readonly number[];
+  },
+): string[] {
+  const ofTip = `SELECT 1 FROM snapshots WHERE owner_kind = 'message' AND owner_id = c.tip_id
+    AND model_hash = @modelHash AND tokenizer_hash = @tokenizerHash`;
+  return db
+    .prepare<
+      [{ modelHash: string; tokenizerHash: string; versions: string }],
+      { readonly id: string }
+    >(
+      `SELECT id FROM chats c WHERE deleted_at IS NULL AND tip_id IS NOT NULL AND EXISTS (${ofTip})
+         AND NOT EXISTS (${ofTip} AND numeric_version IN (SELECT value FROM json_each(@versions)))
+       ORDER BY updated_at DESC`,
+    )
+    .all({
+      modelHash: input.modelHash,
+      tokenizerHash: input.tokenizerHash,
+      versions: JSON.stringify(input.numericVersions),
+    })
+    .map(({ id }) => id);
+}
+
 /**
  * The snapshot's bytes: its head, then all its pages. Null when there is none. What cannot be decompressed to its size, or lacks a
  * page, is removed: `damaged`.

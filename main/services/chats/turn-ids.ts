@@ -19,25 +19,46 @@ export async function idsOfPath(
   model: LoadedModel,
   turn: Turn,
 ): Promise<{ readonly steps: Step[]; readonly firstNew: number }> {
-  const { store } = context;
-  const { tokenizerHash } = model.wording;
-  const path = (await store.run("pathTo", { messageId: turn.assistantId })).slice(0, -1);
+  const path = (await context.store.run("pathTo", { messageId: turn.assistantId })).slice(0, -1);
   if (path.length === 0)
     throw new TarnError("not-found", "This message was deleted before its turn came.");
-  const known = new Map(
-    (await store.run("idsOnPath", { messageId: turn.assistantId, tokenizerHash })).map(
-      ({ messageId, ids }) => [messageId, ids],
-    ),
+  const known = await knownIds(context, model, path);
+  const firstNew = path.findIndex((message) => !known.has(message.id));
+  const steps = await idsOfMessages(context, model, turn.chatId, path);
+  return { steps, firstNew: firstNew === -1 ? path.length : firstNew };
+}
+
+/** Of the messages of a path, those that this model's tokenizer has read. */
+async function knownIds(
+  { store }: TurnContext,
+  { wording: { tokenizerHash } }: LoadedModel,
+  path: readonly MessageRecord[],
+): Promise<ReadonlyMap<string, Int32Array>> {
+  const last = path.at(-1);
+  if (last === undefined) return new Map();
+  const rows = await store.run("idsOnPath", { messageId: last.id, tokenizerHash });
+  return new Map(
+    rows.flatMap(({ messageId, ids }) => (ids === null ? [] : [[messageId, ids] as const])),
   );
+}
+
+/** Every message of a path from the root with its ids; those that are computed are stored. */
+export async function idsOfMessages(
+  context: TurnContext,
+  model: LoadedModel,
+  chatId: string,
+  path: readonly MessageRecord[],
+): Promise<Step[]> {
+  const { store } = context;
+  const { tokenizerHash } = model.wording;
+  const known = await knownIds(context, model, path);
   const steps: Step[] = [];
-  let firstNew = path.length;
   for (const [index, message] of path.entries()) {
-    const kept = known.get(message.id) ?? null;
-    if (kept !== null) {
+    const kept = known.get(message.id);
+    if (kept !== undefined) {
       steps.push({ message, ids: kept });
       continue;
     }
-    firstNew = Math.min(firstNew, index);
     const passages = await passagesFor(context, model, path.slice(0, index + 1));
     const ids = await idsOf(context, model, steps, { ...message, passages });
     await store.run("updateMessage", {
@@ -45,10 +66,10 @@ export async function idsOfPath(
       patch: { passages, tokens: ids.length },
       ids: { tokenizerHash, ids },
     });
-    await tellMessage(context, turn.chatId, message.id);
+    await tellMessage(context, chatId, message.id);
     steps.push({ message: { ...message, passages, tokens: ids.length }, ids });
   }
-  return { steps, firstNew };
+  return steps;
 }
 
 /** The ids that a message appends to those of the steps before it. */

@@ -42,6 +42,8 @@ export interface StateService {
   /** A pinned snapshot is the last to go when there is no room. */
   pin(stateId: number, pinned: boolean): Promise<void>;
   sizes(): Promise<StateSizes>;
+  /** Makes the states fit into the budget of the settings. */
+  shrink(): Promise<void>;
 }
 
 /** Whether the loaded model continues this snapshot: same weights, tokenizer and arithmetic. */
@@ -146,5 +148,8 @@ export function createStateService(
       await store.run("pinState", { stateId, pinned });
     },
     sizes: () => store.run("stateSizes", {}),
+    async shrink() {
+      await store.run("shrinkStates", { budget: settings.get().statesBudget });
+    },
   };
 }
