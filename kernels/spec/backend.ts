@@ -31,8 +31,8 @@ export interface StateBuffers {
 
 /** What `Executable.runGreedy` gives. */
 export interface GreedyRun {
-  /** (steps, B): the ids that were chosen behind each run, the last of them not fed yet; -1 where no logit could be chosen. */
-  readonly chosen: Int32Array;
+  /** (n, B): the ids that were fed, `first` before all; n is `steps` or fewer. */
+  readonly fed: Int32Array;
   /** Of the last run. */
   readonly outputs: Float32Array[];
 }
@@ -50,11 +50,16 @@ export interface Executable {
    */
   run(ids: Int32Array, state: StateBuffers, readback: boolean): Promise<Float32Array[]>;
   /**
-   * Runs a plan of one token (T = 1) with one output, the logits, `steps` times without a way through host memory: each
-   * run's ids are the first of the largest logits of the run before, `first` is (B). Absent where nothing would be won.
+   * Runs a plan of one token (T = 1) with one output, the logits, up to `steps` times without a way through host memory
+   * in between: each run's ids are the first of the largest logits of the run before, `first` is (B). Ends right behind a
+   * run that fed one of `stopIds`, and where the logits have no largest. Absent where nothing would be won.
    * @throws KernelError as `run`
    */
-  runGreedy?(first: Int32Array, state: StateBuffers, steps: number): Promise<GreedyRun>;
+  runGreedy?(
+    first: Int32Array,
+    state: StateBuffers,
+    limits: { readonly steps: number; readonly stopIds: readonly number[] },
+  ): Promise<GreedyRun>;
   release(): void;
 }
 
@@ -105,6 +110,8 @@ export interface Backend {
    * @throws KernelError `unsupported`
    */
   profile?(on: boolean): readonly KernelTime[];
+  /** Bytes a second that the device's memory copies, read and written ones together, measured now. Absent where nobody can tell. */
+  copyBandwidth?(): Promise<number>;
   /** Bytes of weights, states and workspace that this backend holds now. */
   memory(): { readonly weights: number; readonly states: number; readonly workspace: number };
   /** Frees everything; the backend must not be used afterwards. */

@@ -153,3 +153,17 @@ export const outputSchemas: { readonly [M in EngineMethod]: z.ZodType<EngineMeth
   memory: z.object({ weights: count, states: count, workspace: count }),
   devices: z.object({ devices: z.array(device), notes: z.array(z.string()) }),
 };
+  profile: z.object({
+    rows: z
+      .array(
+        z.object({
+          kernel: z.string(),
+          calls: count,
+          ms: z.number(),
+          bytes: z.number(),
+          flop: z.number(),
+        }),
+      )
+      .nullable(),
+    bytesPerSecond: z.number().nullable(),
+  }),

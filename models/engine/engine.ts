@@ -97,6 +97,8 @@ export function createEngine(host: EngineHost, candidates: readonly BackendCandi
       case "devices":
         return await listDevices(candidates);
     }
+      case "profile":
+        return await profile(model(), request.input);
   }
 
   return {
@@ -115,6 +117,15 @@ export function createEngine(host: EngineHost, candidates: readonly BackendCandi
 async function score(
   model: LoadedModel,
   { session, ids }: EngineMethods["score"]["in"],
+async function profile(
+  { backend }: LoadedModel,
+  { on }: EngineMethods["profile"]["in"],
+): Promise<EngineMethods["profile"]["out"]> {
+  const rows = backend.profile?.(on) ?? null;
+  const bytesPerSecond = on ? null : ((await backend.copyBandwidth?.()) ?? null);
+  return { rows, bytesPerSecond };
+}
+
   context: RequestContext,
 ): Promise<EngineMethods["score"]["out"]> {
   const scored = await scoreMany(model, [model.sessions.get(session)], [ids], context);

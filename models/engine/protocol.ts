@@ -4,6 +4,7 @@
  * answered by exactly one `done` or `failed`, and any number of `event`s before that.
  */
 import type { BackendName, DeviceInfo } from "../../kernels/spec/backend.ts";
+import type { KernelTime } from "../../kernels/spec/profile.ts";
 import type { SamplerOptions } from "../generate/sampler.ts";
 import type { KvDtype } from "../state/layer-state.ts";
 import type { Fidelity } from "../weights/blocks/exact-q8.ts";
@@ -19,7 +20,7 @@ export interface ModelFile {
   readonly bytes: number;
 }
 
-export type { KvDtype, SamplerHints, SamplerOptions };
+export type { KernelTime, KvDtype, SamplerHints, SamplerOptions };
 
 export type BackendChoice = BackendName | "auto";
 
@@ -272,6 +273,18 @@ export type EngineRequest =
 
 export type EngineEvent =
   | { readonly type: "progress"; readonly done: number; readonly total: number }
+  /**
+   * Times every kernel from now on, or no longer; gives what was measured since the last call. `rows` is null where the
+   * backend has no clock for its kernels.
+   */
+  profile: {
+    in: { readonly on: boolean };
+    out: {
+      readonly rows: readonly KernelTime[] | null;
+      /** What the device's memory copies, read and written bytes together, measured at the end of a profile; else null. */
+      readonly bytesPerSecond: number | null;
+    };
+  };
   | {
       readonly type: "token";
       readonly token: number;

@@ -130,6 +130,8 @@ export function readRequest({ id, method, input }: RawRequest): EngineRequest {
       };
     case "cancel":
       return { id, method, input: { target: field("target", isCount, "the id of a request") } };
+    case "profile":
+      return { id, method, input: { on: field("on", isBoolean, "a switch") } };
     default:
       throw new EngineFault("bad-request", `The engine has no method "${method}".`, { method });
   }

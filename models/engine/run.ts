@@ -1,6 +1,7 @@
 import type { RunOptions } from "../arch/architecture.ts";
 import { createSampler } from "../generate/sampler.ts";
 import { EngineFault } from "./failure.ts";
+import { createGreedyFeed, isGreedy } from "./greedy-steps.ts";
 import type { LoadedModel } from "./loader.ts";
 import type { EngineEvent, EngineMethods } from "./protocol.ts";
 import { advance, type Session } from "./sessions.ts";
@@ -68,6 +69,8 @@ export async function generate(
   const kept = keepLogits ? allocateLogits(maxTokens, model.vocabSize) : null;
   const sample = createSampler(sampler, session.recent);
   const stops = new Set(stopIds);
+  const feedGreedily =
+    kept === null && isGreedy(sampler) ? await createGreedyFeed(model, stopIds) : null;
   const ids: number[] = [];
   let reason: EngineMethods["generate"]["out"]["reason"] = "length";
   const start = performance.now();
@@ -83,14 +86,20 @@ export async function generate(
       );
     }
     const token = sample(session.logits);
-    context.emit({ type: "token", token, index: ids.length, branch: 0 });
-    const logits = await feed(model, session, Int32Array.of(token), {
-      logits: "last",
-      phase: "decode",
-    });
-    kept?.set(logits, ids.length * model.vocabSize);
-    ids.push(token);
-    if (stops.has(token)) {
+    const index = ids.push(token) - 1;
+    context.emit({ type: "token", token, index, branch: 0 });
+    if (feedGreedily === null) {
+      const options: RunOptions = { logits: "last", phase: "decode" };
+      const logits = await feed(model, session, Int32Array.of(token), options);
+      kept?.set(logits, index * model.vocabSize);
+    } else {
+      const [, ...followers] = await feedGreedily(session, token, maxTokens - index);
+      for (const follower of followers) {
+        const place = ids.push(follower) - 1;
+        context.emit({ type: "token", token: follower, index: place, branch: 0 });
+      }
+    }
+    if (stops.has(ids.at(-1) ?? token)) {
       reason = "stop";
       break;
     }

@@ -1,11 +1,14 @@
 import type { Backend } from "../../spec/backend.ts";
 import { createArena } from "./arena.ts";
+import { measureCopyBandwidth } from "./bandwidth.ts";
 import { createAllocator } from "./buffers.ts";
 import { requestGpuDevice } from "./device.ts";
-import { compilePlan, type Resources } from "./executable.ts";
+import { compilePlan } from "./executable.ts";
 import { createPipelines } from "./pipelines.ts";
 import { createProfiler } from "./profiler.ts";
 import { createReadback } from "./readback.ts";
+import type { Resources } from "./resources.ts";
+import { createShadow } from "./shadow.ts";
 import { createStates } from "./states.ts";
 import { createTurns } from "./turns.ts";
 import { createWeightStore } from "./weights.ts";
@@ -40,6 +43,7 @@ export async function createWebGpuBackend({
     profiler: createProfiler(device),
     readback,
     arena: createArena(device, allocator),
+    shadow: createShadow(allocator),
     states: createStates(device, allocator, pipelines, readback),
     weights: createWeightStore(device, allocator),
     unused: unused.buffer,
@@ -65,6 +69,7 @@ export async function createWebGpuBackend({
     copyState: (from, fromSequence, to, toSequence) =>
       inTurn(() => states.copy(from, fromSequence, to, toSequence)),
     profile: (on) => profiler.profile(on),
+    copyBandwidth: () => inTurn(() => measureCopyBandwidth(resources)),
     memory: () => allocator.held(),
     async release() {
       allocator.releaseAll();

@@ -1,33 +1,10 @@
-import type { Executable, GreedyRun, StateBuffers } from "../../spec/backend.ts";
+import type { Executable, StateBuffers } from "../../spec/backend.ts";
 import { KernelError } from "../../spec/errors.ts";
 import type { Plan } from "../../spec/op.ts";
 import { checkRun } from "../../spec/state-values.ts";
-import type { Arena } from "./arena.ts";
-import type { Allocation, Allocator } from "./buffers.ts";
-import type { GpuDevice } from "./device.ts";
-import { describeGreedy } from "./greedy.ts";
-import type { Pipelines } from "./pipelines.ts";
-import type { Profiler } from "./profiler.ts";
-import { advancePositions, prepareProgram, type Program } from "./program.ts";
-import type { Readback, Stretch } from "./readback.ts";
-import type { States } from "./states.ts";
-import type { InTurn } from "./turns.ts";
-import type { WeightStore } from "./weights.ts";
-
-/** What executables share on a backend. */
-export interface Resources {
-  readonly gpu: GpuDevice;
-  readonly allocator: Allocator;
-  readonly arena: Arena;
-  readonly inTurn: InTurn;
-  readonly pipelines: Pipelines;
-  readonly profiler: Profiler;
-  readonly readback: Readback;
-  readonly states: States;
-  readonly weights: WeightStore;
-  /** Bound where an operand is off. */
-  readonly unused: GPUBuffer;
-}
+import { prepareGreedy, type GreedyProgram } from "./greedy.ts";
+import { advancePositions, outputStretches, prepareProgram } from "./program.ts";
+import type { Resources } from "./resources.ts";
 
 /**
  * Turns a plan into pipelines, parameters and, at the first run, bind groups. A run then records one compute pass
@@ -77,51 +54,23 @@ export async function compilePlan(plan: Plan, resources: Resources): Promise<Exe
     return read.slice(0, outputs.length);
   }
 
-  async function runGreedy(
-    first: Int32Array,
-    state: StateBuffers,
-    steps: number,
-  ): Promise<GreedyRun> {
-    expectUsable();
-    checkRun(plan, first, state);
-    greedy ??= prepareGreedy(plan, resources);
-    const { program: own, choice, history } = await greedy;
-    const { queue } = gpu.device;
-    const gpuState = await states.use(state, steps);
-    const buffer = await arena.atLeast(own.layout.size());
-    own.bind(buffer);
-    const chosen = await history(steps);
-    queue.writeBuffer(own.ids, 0, new Int32Array(first));
-    const positions = Int32Array.from(state.positions);
-    const bytes = plan.batch * 4;
-    for (let step = 0; step < steps; step++) {
-      own.setPositions(gpuState, positions);
-      const encoder = gpu.device.createCommandEncoder({ label: "greedy step" });
-      const clock = profiler.clockOf(own.steps);
-      own.encode(encoder, gpuState, clock);
-      encoder.copyBufferToBuffer(buffer, choice * 4, own.ids, 0, bytes);
-      encoder.copyBufferToBuffer(buffer, choice * 4, chosen, step * bytes, bytes);
-      // Submitted one by one: the device computes this step while the next is encoded.
-      if (clock === null) queue.submit([encoder.finish()]);
-      else clock.book(await readback.submitAndRead(encoder, clock.resolve(encoder)));
-      positions.forEach((position, b) => (positions[b] = position + 1));
-    }
-    const [words, ...outputs] = await readback.submitAndRead(
-      gpu.device.createCommandEncoder({ label: "read choices" }),
-      [{ buffer: chosen, offset: 0, bytes: steps * bytes }, ...outputStretches(plan, own, buffer)],
-    );
-    advancePositions(state, steps);
-    return { chosen: new Int32Array(words.buffer, words.byteOffset, words.length), outputs };
-  }
-
   const canChoose =
     plan.length === 1 && plan.outputs.length === 1 && plan.outputs[0] % plan.batch === 0;
   return {
     plan,
     run: (ids, state, wantOutputs) => inTurn(() => run(ids, state, wantOutputs)),
     ...(canChoose && {
-      runGreedy: (first: Int32Array, state: StateBuffers, steps: number) =>
-        inTurn(() => runGreedy(first, state, steps)),
+      runGreedy: (
+        first: Int32Array,
+        state: StateBuffers,
+        limits: { readonly steps: number; readonly stopIds: readonly number[] },
+      ) =>
+        inTurn(async () => {
+          expectUsable();
+          checkRun(plan, first, state);
+          greedy ??= prepareGreedy(plan, resources);
+          return await (await greedy).run(first, state, limits);
+        }),
     }),
     release() {
       released = true;
@@ -133,56 +82,4 @@ export async function compilePlan(plan: Plan, resources: Resources): Promise<Exe
       );
     },
   };
-}
-
-/** A program whose last dispatch chooses the next ids. */
-interface GreedyProgram {
-  readonly program: Program;
-  /** The arena index of the choices, (B) i32. */
-  readonly choice: number;
-  /** (steps, B) i32. */
-  history(steps: number): Promise<GPUBuffer>;
-  release(): void;
-}
-
-/** Threads that look for the largest value together: many, as one workgroup a sequence does it; a CPU has none to spare. */
-function greedyThreads({ info }: GpuDevice): number {
-  if (info.software) return 32;
-  return Math.min(1024, info.limits["maxComputeInvocationsPerWorkgroup"] ?? 256);
-}
-
-async function prepareGreedy(plan: Plan, resources: Resources): Promise<GreedyProgram> {
-  const { gpu, allocator } = resources;
-  let choice = 0;
-  const program = await prepareProgram(plan, resources, (layout) => {
-    const greedy = describeGreedy(plan, layout, greedyThreads(gpu));
-    choice = greedy.choice;
-    return [greedy.dispatch];
-  });
-  let chosen: Allocation | null = null;
-  return {
-    program,
-    choice,
-    async history(steps) {
-      const bytes = steps * plan.batch * 4;
-      if (chosen !== null && chosen.bytes >= bytes) return chosen.buffer;
-      chosen?.release();
-      chosen = null;
-      const usage = GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
-      chosen = await allocator.allocateChecked("choices", bytes, usage, "workspace");
-      return chosen.buffer;
-    },
-    release() {
-      program.release();
-      chosen?.release();
-    },
-  };
-}
-
-function outputStretches(plan: Plan, program: Program, arena: GPUBuffer): Stretch[] {
-  return plan.outputs.map((values, index) => ({
-    buffer: arena,
-    offset: program.layout.output(index) * 4,
-    bytes: values * 4,
-  }));
 }

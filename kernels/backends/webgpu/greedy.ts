@@ -1,43 +1,163 @@
+import type { GreedyRun, StateBuffers } from "../../spec/backend.ts";
+import { KernelError } from "../../spec/errors.ts";
 import type { Plan } from "../../spec/op.ts";
 import type { Dispatch } from "../../wgsl/dispatch.ts";
 import type { ArenaLayout } from "./arena.ts";
+import type { Allocation } from "./buffers.ts";
+import type { GpuDevice } from "./device.ts";
 import source from "./greedy.wgsl?raw";
+import { advancePositions, outputStretches, prepareProgram } from "./program.ts";
+import type { Resources } from "./resources.ts";
+import type { GpuState } from "./states.ts";
 
-/** Where `greedy` leaves its choices, and what makes them. */
-export interface Greedy {
-  /** The arena index of the (B) i32 choices. */
-  readonly choice: number;
-  readonly dispatch: Dispatch;
+/** A plan of one token whose last dispatch chooses the next ids (see docs/decisions/0012). */
+export interface GreedyProgram {
+  /** `Executable.runGreedy`, its operands checked. */
+  run(
+    first: Int32Array,
+    state: StateBuffers,
+    limits: { readonly steps: number; readonly stopIds: readonly number[] },
+  ): Promise<GreedyRun>;
+  release(): void;
 }
 
 /**
- * Chooses each sequence's next id from the plan's only output, (B, vocab).
- * @param threads of a workgroup, at most; a power of two
+ * Describes and compiles the plan once more, with the choice behind it.
+ * @throws KernelError as `prepareProgram`
  */
-export function describeGreedy(plan: Plan, layout: ArenaLayout, threads: number): Greedy {
-  const vocab = plan.outputs[0] / plan.batch;
-  layout.beginCall();
-  const choice = layout.scratch(plan.batch);
+export async function prepareGreedy(plan: Plan, resources: Resources): Promise<GreedyProgram> {
+  const { gpu, allocator, arena, profiler, readback, shadow, states } = resources;
+  const { queue } = gpu.device;
+  const { batch } = plan;
+  let choice = 0;
+  const program = await prepareProgram(plan, resources, (layout) => {
+    choice = reserveChoice(plan, layout);
+    return [describeGreedy(plan, layout, choice, threadsOf(gpu))];
+  });
+  let history: Allocation | null = null;
+
+  /** (steps, B) i32: the choices of a run. */
+  async function historyOf(steps: number): Promise<GPUBuffer> {
+    const bytes = steps * batch * 4;
+    if (history !== null && history.bytes >= bytes) return history.buffer;
+    history?.release();
+    history = null;
+    const usage = GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
+    history = await allocator.allocateChecked("choices", bytes, usage, "workspace");
+    return history.buffer;
+  }
+
+  /** Feeds `first` and then what is chosen; gives the ids that were fed, and the last outputs. */
+  async function feed(
+    first: Int32Array,
+    from: Int32Array,
+    state: GpuState,
+    steps: number,
+  ): Promise<GreedyRun> {
+    const buffer = await arena.atLeast(program.layout.size());
+    program.bind(buffer);
+    const choices = await historyOf(steps);
+    queue.writeBuffer(program.ids, 0, new Int32Array(first));
+    const positions = Int32Array.from(from);
+    for (let step = 0; step < steps; step++) {
+      program.setPositions(state, positions);
+      const encoder = gpu.device.createCommandEncoder({ label: "greedy step" });
+      const clock = profiler.clockOf(program.steps);
+      program.encode(encoder, state, clock);
+      encoder.copyBufferToBuffer(buffer, choice * 4, program.ids, 0, batch * 4);
+      encoder.copyBufferToBuffer(buffer, choice * 4, choices, step * batch * 4, batch * 4);
+      // Submitted one by one: the device computes this step while the next is encoded.
+      if (clock === null) queue.submit([encoder.finish()]);
+      else clock.book(await readback.submitAndRead(encoder, clock.resolve(encoder)));
+      positions.forEach((position, b) => (positions[b] = position + 1));
+    }
+    const [words, ...outputs] = await readback.submitAndRead(
+      gpu.device.createCommandEncoder({ label: "read choices" }),
+      [
+        { buffer: choices, offset: 0, bytes: steps * batch * 4 },
+        ...outputStretches(plan, program, buffer),
+      ],
+    );
+    const chosen = new Int32Array(words.buffer, words.byteOffset, words.length);
+    const fed = Int32Array.of(...first, ...chosen.subarray(0, (steps - 1) * batch));
+    return { fed, outputs };
+  }
+
+  /** Whether there is memory to go back with; without it runs are made one at a time. */
+  async function canGoBack(state: GpuState): Promise<boolean> {
+    try {
+      await shadow.fit(state);
+      return true;
+    } catch (error) {
+      if (error instanceof KernelError && error.code === "out-of-memory") return false;
+      throw error;
+    }
+  }
+
   return {
-    choice,
-    dispatch: greedyDispatch(plan.batch, vocab, layout.output(0), choice, threads),
+    async run(first, state, { steps, stopIds }) {
+      const stops = new Set(stopIds);
+      const gpuState = await states.use(state, steps);
+      const isLast = first.some((id) => stops.has(id));
+      const wanted = steps > 1 && !isLast && (await canGoBack(gpuState)) ? steps : 1;
+      if (wanted > 1) submit((encoder) => shadow.save(encoder, gpuState));
+      let run = await feed(first, state.positions, gpuState, wanted);
+      const right = rightRuns(run.fed, batch, stops);
+      if (right < wanted) {
+        submit((encoder) => shadow.restore(encoder, gpuState));
+        run = await feed(first, state.positions, gpuState, right);
+      }
+      advancePositions(state, right);
+      return run;
+    },
+    release() {
+      program.release();
+      history?.release();
+    },
   };
+
+  function submit(record: (encoder: GPUCommandEncoder) => void): void {
+    const encoder = gpu.device.createCommandEncoder({ label: "shadow state" });
+    record(encoder);
+    queue.submit([encoder.finish()]);
+  }
 }
 
-function greedyDispatch(
-  batch: number,
-  vocab: number,
-  logits: number,
+/** Runs up to the first that fed a stop id, or to the last before one that was fed no id at all. */
+function rightRuns(fed: Int32Array, batch: number, stops: ReadonlySet<number>): number {
+  const end = fed.findIndex((id) => id < 0 || stops.has(id));
+  if (end === -1) return fed.length / batch;
+  const run = Math.floor(end / batch);
+  return fed.subarray(run * batch, (run + 1) * batch).some((id) => id < 0) ? run : run + 1;
+}
+
+/** Threads that look for the largest value together: many, as one workgroup a sequence does it; a CPU has none to spare. */
+function threadsOf({ info }: GpuDevice): number {
+  if (info.software) return 32;
+  return Math.min(1024, info.limits["maxComputeInvocationsPerWorkgroup"] ?? 256);
+}
+
+/** The arena index of the choices, (B) i32. */
+function reserveChoice(plan: Plan, layout: ArenaLayout): number {
+  layout.beginCall();
+  return layout.scratch(plan.batch);
+}
+
+/** Chooses each sequence's next id from the plan's only output, (B, vocab). */
+function describeGreedy(
+  plan: Plan,
+  layout: ArenaLayout,
   choice: number,
   threads: number,
 ): Dispatch {
+  const vocab = plan.outputs[0] / plan.batch;
   return {
     shader: { name: "greedy", parts: [source] },
     entryPoint: "greedy",
     constants: { THREADS: threads },
-    params: [logits, vocab, vocab, choice],
+    params: [layout.output(0), vocab, vocab, choice],
     reads: [],
     state: null,
-    workgroups: [batch, 1, 1],
+    workgroups: [plan.batch, 1, 1],
   };
 }

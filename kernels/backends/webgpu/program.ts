@@ -8,8 +8,9 @@ import { slotsOf, type Dispatch, type Read } from "../../wgsl/dispatch.ts";
 import { layOutArena, type ArenaLayout, type StateCopy } from "./arena.ts";
 import type { Allocation } from "./buffers.ts";
 import { describe } from "./describe.ts";
-import type { Resources } from "./executable.ts";
 import type { ProfiledStep, RunClock } from "./profiler.ts";
+import type { Stretch } from "./readback.ts";
+import type { Resources } from "./resources.ts";
 import type { GpuState } from "./states.ts";
 
 /** WebGPU's minUniformBufferOffsetAlignment at its default. Bytes. */
@@ -213,6 +214,15 @@ function stateSlot(plan: Plan, { buffer: { kind, index } }: Tensor): StateSlot {
 /** Only behind a run that succeeded: a failed one leaves the sequences where they were counted. */
 export function advancePositions({ positions }: StateBuffers, length: number): void {
   positions.forEach((position, b) => (positions[b] = position + length));
+}
+
+/** The outputs of a run in the arena. */
+export function outputStretches(plan: Plan, program: Program, arena: GPUBuffer): Stretch[] {
+  return plan.outputs.map((values, index) => ({
+    buffer: arena,
+    offset: program.layout.output(index) * 4,
+    bytes: values * 4,
+  }));
 }
 
 /** A uniform binding's size is a multiple of 16 bytes. */

@@ -12,6 +12,8 @@ import type { Readback } from "./readback.ts";
 export interface GpuState {
   /** Tokens of each sequence that every slot that grows has room for. */
   room(): number;
+  /** The slots that do not grow. */
+  readonly fixed: readonly Allocation[];
   /** What stands behind a slot now; slots that grow move to other buffers. */
   buffer(slot: number): GPUBuffer;
   /** Group 1 with these slots, the same for every pipeline. */
@@ -121,6 +123,7 @@ export function createStates(
           (problems) => problems.find((problem) => problem !== null) ?? null,
         ),
         gpuState: {
+          fixed: slots.filter((slot): slot is Allocation => !grows(slot)),
           room: () => Math.min(...slots.filter(grows).map(({ room }) => room)),
           buffer: (slot) => slots[slot].buffer,
           bindGroup: cachedBindGroups(gpu, pipelines, (slot) => slots[slot].buffer),

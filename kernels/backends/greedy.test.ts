@@ -1,0 +1,108 @@
+import { expect, test } from "vitest";
+import { causalConv1d } from "../ops/causal-conv1d/causal-conv1d.ts";
+import { embedding } from "../ops/embedding/embedding.ts";
+import { linear } from "../ops/linear/linear.ts";
+import { recordPlan } from "../plan/recorder.ts";
+import type { Backend, Executable, StateBuffers } from "../spec/backend.ts";
+import type { Weight } from "../spec/tensor.ts";
+import { forEachBackend } from "../testing/for-each-backend.ts";
+import { seeded } from "../testing/seeded.ts";
+
+const [VOCAB, WIDTH, TAPS] = [67, 32, 4];
+const LAYOUT = [{ name: "conv", shape: [WIDTH, TAPS - 1] }];
+
+/** A model whose every logit depends on the last four tokens. */
+async function smallModel(backend: Backend, batch: number, scale = 1): Promise<Executable> {
+  const random = seeded(5);
+  const upload = async (use: "matrix" | "vector", rows: number, cols: number): Promise<Weight> => {
+    const values = random.normal(rows * cols).map((value) => value * scale);
+    return backend.uploadWeight(
+      { name: "w", dtype: "f32", rows, cols, use },
+      async (first, count) =>
+        new Uint8Array(values.slice(first * cols, (first + count) * cols).buffer),
+    );
+  };
+  const table = await upload("matrix", VOCAB, WIDTH);
+  const head = await upload("matrix", VOCAB, WIDTH);
+  const weight = await upload("vector", WIDTH, TAPS);
+  return backend.compile(
+    recordPlan({ batch, length: 1 }, LAYOUT, (k) => {
+      const x = embedding(k, table);
+      const y = causalConv1d(k, { x, weight, bias: null, state: k.state(0), silu: false });
+      linear(k, y, head, { into: k.output(batch, VOCAB) });
+    }),
+  );
+}
+
+/** Feeds `first` and what follows greedily, a run at a time: (steps, B) ids that were fed, and the last logits. */
+async function oneByOne(
+  executable: Executable,
+  first: readonly number[],
+  state: StateBuffers,
+  steps: number,
+): Promise<{ readonly fed: number[]; readonly logits: Float32Array }> {
+  const fed: number[] = [];
+  let ids = [...first];
+  let logits = new Float32Array();
+  for (let step = 0; step < steps; step++) {
+    fed.push(...ids);
+    [logits] = (await executable.run(
+      Int32Array.from(ids),
+      state,
+      true,
+    )) as Float32Array<ArrayBuffer>[];
+    ids = ids.map((_, b) => {
+      const row = logits.subarray(b * VOCAB, (b + 1) * VOCAB);
+      return row.indexOf(Math.max(...row));
+    });
+  }
+  return { fed, logits };
+}
+
+forEachBackend("greedy runs", (backend) => {
+  test.each([{ first: [3] }, { first: [3, 0, 66] }])(
+    "are the runs one by one, to the bit: $first",
+    async ({ first }) => {
+      const executable = await smallModel(backend(), first.length);
+      const { runGreedy } = executable;
+      if (runGreedy === undefined) return;
+      const [a, b] = [0, 1].map(() => backend().createState(LAYOUT, first.length));
+      const expected = await oneByOne(executable, first, a, 9);
+      const run = await runGreedy(Int32Array.from(first), b, { steps: 9, stopIds: [] });
+      expect([...run.fed]).toEqual(expected.fed);
+      expect(run.outputs[0]).toEqual(expected.logits);
+      expect(await backend().readState(b, 0)).toEqual(await backend().readState(a, 0));
+      expect([...b.positions]).toEqual([...a.positions]);
+      executable.release();
+    },
+  );
+
+  test.each([0, 3, 6])("end right behind a stop id: step %i", async (at) => {
+    const executable = await smallModel(backend(), 1);
+    const { runGreedy } = executable;
+    if (runGreedy === undefined) return;
+    const [a, b, c] = [0, 1, 2].map(() => backend().createState(LAYOUT, 1));
+    const { fed } = await oneByOne(executable, [3], a, 8);
+    const stop = fed[at];
+    const until = fed.indexOf(stop) + 1;
+    const expected = await oneByOne(executable, [3], b, until);
+    const run = await runGreedy(Int32Array.of(3), c, { steps: 8, stopIds: [stop, 1000] });
+    expect([...run.fed]).toEqual(expected.fed);
+    expect(run.outputs[0]).toEqual(expected.logits);
+    expect(await backend().readState(c, 0)).toEqual(await backend().readState(b, 0));
+    expect([...c.positions]).toEqual([until]);
+    executable.release();
+  });
+
+  test("end where no logit is the largest", async () => {
+    const executable = await smallModel(backend(), 1, 1e30);
+    const { runGreedy } = executable;
+    if (runGreedy === undefined) return;
+    const state = backend().createState(LAYOUT, 1);
+    const run = await runGreedy(Int32Array.of(3), state, { steps: 5, stopIds: [] });
+    expect([...run.fed]).toEqual([3]);
+    expect([...state.positions]).toEqual([1]);
+    expect(run.outputs[0].every((logit) => Number.isFinite(logit))).toBe(false);
+    executable.release();
+  });
+});
