@@ -17,7 +17,13 @@ interface DocumentRow {
 /** `characters` counts code points here, so that a listing need not read the text into JavaScript. */
 const columns =
   "id, name, media_type, bytes, sha256, length(text) AS characters, pages, created_at";
-const pagesSchema = z.array(z.object({ page: z.number().int(), start: z.number().int() }));
+const pagesSchema = z.array(
+  z.object({
+    page: z.number().int(),
+    start: z.number().int(),
+    title: z.string().exactOptional(),
+  }),
+);
 
 /** The document, its text, its original bytes and its passages, all or nothing. */
 export function addDocument(

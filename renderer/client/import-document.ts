@@ -3,8 +3,11 @@ import { type DocumentInfo, MAX_DOCUMENT_BYTES } from "../../main/contract/dto.t
 import { TarnError } from "../../main/contract/errors.ts";
 
 /** What the file chooser offers; the service looks at the bytes, not at the name. */
-export const ACCEPTED_DOCUMENTS =
-  ".txt,.md,.markdown,.html,.htm,.pdf,text/plain,text/markdown,text/html,application/pdf";
+export const ACCEPTED_DOCUMENTS = [
+  ".txt,.md,.markdown,.html,.htm,.xhtml,.pdf,.docx,.odt,.ods,.odp,.rtf,.epub,.pptx,.xlsx,.csv,.tsv,.json,.xml,.log",
+  ".ts,.tsx,.js,.jsx,.py,.rs,.go,.c,.h,.cc,.cpp,.java,.kt,.swift,.rb,.php,.sh,.sql,.css,.yaml,.yml,.toml,.tex",
+  "text/*,application/pdf,application/json,application/rtf,application/epub+zip",
+].join(",");
 
 /**
  * Hands a file to the service, which extracts its text.

@@ -14,6 +14,13 @@ export function decodeText(bytes: Uint8Array, declared: string | null = null): D
   const marked = encodingOfMark(bytes);
   if (marked !== null)
     return { text: normalise(new TextDecoder(marked).decode(bytes)), notice: null };
+  const wide = unmarkedUtf16(bytes);
+  if (wide !== null)
+    return {
+      text: normalise(new TextDecoder(wide).decode(bytes)),
+      notice:
+        "This file does not say how its letters are written; it was read as UTF-16. If letters look wrong, save it as UTF-8 and attach it again.",
+    };
   try {
     return {
       text: normalise(new TextDecoder("utf-8", { fatal: true }).decode(bytes)),
@@ -32,9 +39,31 @@ export function decodeText(bytes: Uint8Array, declared: string | null = null): D
   };
 }
 
-/** True for bytes that no text file has: a zero without a UTF-16 mark. */
+/** True for bytes that no text file has: a zero outside UTF-16. */
 export function looksBinary(bytes: Uint8Array): boolean {
-  return encodingOfMark(bytes) === null && bytes.subarray(0, 65_536).includes(0);
+  return (
+    encodingOfMark(bytes) === null &&
+    bytes.subarray(0, 65_536).includes(0) &&
+    unmarkedUtf16(bytes) === null
+  );
+}
+
+/** Letters of most scripts in UTF-16 have a zero, or hardly any value at all, in every second byte, and none in the others. */
+function unmarkedUtf16(bytes: Uint8Array): "utf-16le" | "utf-16be" | null {
+  const probe = bytes.subarray(0, 4096);
+  if (bytes.length % 2 !== 0 || probe.length < 8 || !probe.includes(0)) return null;
+  const zeros = [0, 0];
+  const control = [0, 0];
+  for (const [index, byte] of probe.entries()) {
+    const half = index % 2;
+    if (byte === 0) zeros[half] = (zeros[half] ?? 0) + 1;
+    else if (byte < 9) control[half] = (control[half] ?? 0) + 1;
+  }
+  const pairs = probe.length / 2;
+  const [even = 0, odd = 0] = zeros;
+  if (odd > 0.5 * pairs && even === 0 && control[0] === 0) return "utf-16le";
+  if (even > 0.5 * pairs && odd === 0 && control[1] === 0) return "utf-16be";
+  return null;
 }
 
 function encodingOfMark(bytes: Uint8Array): "utf-8" | "utf-16le" | "utf-16be" | null {

@@ -1,26 +1,19 @@
 /** Text out of a file's bytes. Runs in extract.worker.ts, because files are hostile and parsers are slow. */
-import { convert } from "html-to-text";
-import { MAX_DOCUMENT_BYTES } from "../../contract/dto.ts";
 import { TarnError } from "../../contract/errors.ts";
 import { decodeText, looksBinary } from "./decode-text.ts";
 import { extractPdf } from "./extract-pdf.ts";
 import type { Extracted } from "./extracted.ts";
-
-export type Format = "pdf" | "html" | "text";
-
-/** By the first bytes where they say it, else by name and type; null when it is nothing that can be read. */
-export function formatOf(name: string, mediaType: string, bytes: Uint8Array): Format | null {
-  if (Buffer.from(bytes.subarray(0, 1024)).includes("%PDF-")) return "pdf";
-  if (looksBinary(bytes)) return null;
-  if (/\.pdf$/i.test(name) || mediaType === "application/pdf") return "pdf";
-  if (
-    /\.x?html?$/i.test(name) ||
-    mediaType === "text/html" ||
-    mediaType === "application/xhtml+xml"
-  )
-    return "html";
-  return "text";
-}
+import { extractCsv } from "./formats/csv.ts";
+import { extractDocx } from "./formats/docx.ts";
+import { extractEpub } from "./formats/epub.ts";
+import { extractHtml } from "./formats/html.ts";
+import { extractJson } from "./formats/json.ts";
+import { mainPart } from "./formats/office-package.ts";
+import { extractOpenDocument } from "./formats/opendocument.ts";
+import { extractPptx } from "./formats/pptx.ts";
+import { extractRtf } from "./formats/rtf.ts";
+import { extractXlsx } from "./formats/xlsx.ts";
+import { looksZipped, openZip, type Zip } from "./formats/zip.ts";
 
 /** @throws TarnError `document-…`, with what was kept and what to do */
 export async function extract(
@@ -30,44 +23,72 @@ export async function extract(
 ): Promise<Extracted> {
   if (bytes.byteLength === 0)
     throw new TarnError("document-empty", `"${name}" is empty. Nothing was added.`, { name });
-  const format = formatOf(name, mediaType, bytes);
-  switch (format) {
-    case "pdf":
-      return extractPdf(bytes, name);
-    case "html":
-      return notEmpty(extractHtml(bytes), name);
-    case "text":
-      return notEmpty({ ...decodeText(bytes), pages: null }, name);
-    case null:
-      throw new TarnError(
-        "document-unsupported",
-        `"${name}" is of a kind that Tarn cannot read yet. Nothing was added; it reads text, Markdown, HTML and PDF.`,
-        { name, mediaType },
-      );
-  }
+  // What the first bytes say counts more than the name.
+  if (Buffer.from(bytes.subarray(0, 1024)).includes("%PDF-")) return extractPdf(bytes, name);
+  if (looksZipped(bytes)) return notEmpty(extractZipped(openZip(bytes, name), name), name);
+  if (isCompoundFile(bytes)) throw compoundFile(bytes, name);
+  if (looksBinary(bytes)) throw unsupported(name, "");
+  return notEmpty(extractText(name, mediaType, bytes), name);
 }
 
-function extractHtml(bytes: Uint8Array): Extracted {
-  const head = Buffer.from(bytes.subarray(0, 2048)).toString("latin1");
-  const { text: html, notice } = decodeText(
-    bytes,
-    /<meta[^>]+charset\s*=\s*["']?([\w-]+)/i.exec(head)?.[1] ?? null,
+function extractText(name: string, mediaType: string, bytes: Uint8Array): Extracted {
+  const is = (pattern: RegExp, ...types: readonly string[]): boolean =>
+    pattern.test(name) || types.includes(mediaType);
+  if (is(/\.pdf$/i, "application/pdf"))
+    throw new TarnError(
+      "document-broken",
+      `"${name}" is damaged and could not be read as a PDF (it does not begin as one). Nothing was added.`,
+      { name },
+    );
+  if (Buffer.from(bytes.subarray(0, 5)).toString("latin1") === "{\\rtf")
+    return extractRtf(bytes, name);
+  if (is(/\.x?html?$/i, "text/html", "application/xhtml+xml")) return extractHtml(bytes, name);
+  if (is(/\.[ct]sv$/i, "text/csv", "text/tab-separated-values")) return extractCsv(bytes, name);
+  if (is(/\.json$/i, "application/json")) return extractJson(bytes);
+  return { ...decodeText(bytes), pages: null, pageUnit: null };
+}
+
+/** By what lies in the archive, whatever the file is called. */
+function extractZipped(zip: Zip, name: string): Extracted {
+  const type = zip.names.includes("mimetype") ? zip.read("mimetype") : null;
+  const mimetype = type === null ? "" : Buffer.from(type.subarray(0, 100)).toString("latin1");
+  if (mimetype.startsWith("application/epub+zip")) return extractEpub(zip, name);
+  if (mimetype.startsWith("application/vnd.oasis.opendocument."))
+    return extractOpenDocument(zip, name);
+  if (zip.names.includes("[Content_Types].xml")) {
+    const main = mainPart(zip, name) ?? "";
+    if (main.startsWith("word/")) return extractDocx(zip, name);
+    if (main.startsWith("ppt/")) return extractPptx(zip, name);
+    if (main.startsWith("xl/") && !main.endsWith(".bin")) return extractXlsx(zip, name);
+  }
+  if (zip.names.includes("META-INF/container.xml")) return extractEpub(zip, name);
+  throw unsupported(name, " It is an archive; unpack it and attach the files in it.");
+}
+
+/** The container of Microsoft's formats before 2007, and of its encrypted files since. */
+function isCompoundFile(bytes: Uint8Array): boolean {
+  return Buffer.from(bytes.subarray(0, 8)).toString("hex") === "d0cf11e0a1b11ae1";
+}
+
+function compoundFile(bytes: Uint8Array, name: string): TarnError {
+  if (Buffer.from(bytes).includes(Buffer.from("EncryptedPackage", "utf16le")))
+    return new TarnError(
+      "document-encrypted",
+      `"${name}" is locked with a password. Nothing was added; save a copy without the password and attach that.`,
+      { name },
+    );
+  return unsupported(
+    name,
+    " It is in an old format of Microsoft Office; save it as .docx, .xlsx or .pptx and attach that.",
   );
-  const heading = { options: { uppercase: false } };
-  const text = convert(html, {
-    wordwrap: false,
-    // The library would cut longer input short without a word.
-    limits: { maxInputLength: MAX_DOCUMENT_BYTES },
-    selectors: [
-      ...["h1", "h2", "h3", "h4", "h5", "h6"].map((selector) => ({ selector, ...heading })),
-      { selector: "a", options: { ignoreHref: true } },
-      ...["img", "svg", "nav", "form", "script", "style", "template"].map((selector) => ({
-        selector,
-        format: "skip",
-      })),
-    ],
-  });
-  return { text, pages: null, notice };
+}
+
+function unsupported(name: string, advice: string): TarnError {
+  return new TarnError(
+    "document-unsupported",
+    `"${name}" is of a kind that Tarn cannot read. Nothing was added.${advice} It reads text, Markdown, HTML, PDF, Word, OpenDocument, RTF, EPUB, PowerPoint, Excel, CSV, JSON and source code.`,
+    { name },
+  );
 }
 
 function notEmpty(extracted: Extracted, name: string): Extracted {

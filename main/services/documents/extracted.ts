@@ -1,11 +1,13 @@
 import type { ErrorDto } from "../../contract/errors.ts";
-import type { PageStart, PassageRecord } from "../../store/records.ts";
+import type { PageStart, PageUnit, PassageRecord } from "../../store/records.ts";
 
 /** What a file says. Offsets are UTF-16 units of `text`. */
 export interface Extracted {
   readonly text: string;
   /** Null where the format has no pages. */
   readonly pages: readonly PageStart[] | null;
+  /** What its pages are; null where it has none. */
+  readonly pageUnit: PageUnit | null;
   /** What had to be guessed, as a sentence for the user. */
   readonly notice: string | null;
 }

@@ -12,6 +12,7 @@ const program = new URL(
 /** What one file may cost. */
 export interface ExtractLimits {
   readonly ms: number;
+  /** Of the thread's memory; what archives unpack to has a limit of its own (formats/zip.ts). */
   readonly megabytes: number;
 }
 

@@ -5,6 +5,10 @@ import type { PageStart, PassageRecord } from "../../store/records.ts";
 const MIN_WORDS = 120;
 /** No passage has more words. */
 const MAX_WORDS = 180;
+/** A "word" of more units is cut: scripts without spaces, and data, have none. */
+const LONG_WORD = 40;
+/** Nor more units than this. */
+const MAX_UNITS = 2400;
 
 /** In document order. @param pages where pages begin; null for a text without pages */
 export function cutPassages(
@@ -37,7 +41,8 @@ function* cutSection(
   from: number,
   to: number,
 ): Generator<{ start: number; end: number }> {
-  const word = /\S+/g;
+  // Never between the two halves of a character beyond 16 bits.
+  const word = new RegExp(String.raw`\S{1,${LONG_WORD}}`, "gu");
   word.lastIndex = from;
   let start = -1;
   let end = from;
@@ -46,7 +51,8 @@ function* cutSection(
     // A new paragraph closes a long enough passage, so that a heading stays with what it heads.
     const paragraph = words >= MIN_WORDS && /\n\s*\n/.test(text.slice(end, match.index));
     const sentence = words >= MIN_WORDS && /[.!?…:]["'”’)\]]*$/.test(text.slice(start, end));
-    if (words >= MAX_WORDS || paragraph || sentence) {
+    const long = start >= 0 && match.index + match[0].length - start > MAX_UNITS;
+    if (words >= MAX_WORDS || paragraph || sentence || long) {
       yield { start, end };
       start = -1;
       words = 0;
