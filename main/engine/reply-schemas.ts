@@ -135,6 +135,10 @@ export const outputSchemas: { readonly [M in EngineMethod]: z.ZodType<EngineMeth
   }),
   score: z.object({ logProbs: z.instanceof(Float32Array), cancelled: z.boolean() }),
   scoreMany: z.object({ logProbs: z.array(z.instanceof(Float32Array)), cancelled: z.boolean() }),
+  memoryMap: z.object({
+    layers: z.array(z.object({ name: z.string(), shares: z.instanceof(Float32Array) })),
+    cancelled: z.boolean(),
+  }),
   prefill: z.object({ position: count, logits, cancelled: z.boolean(), prefilled: count }),
   generate: z.object({
     ids: z.instanceof(Int32Array),
@@ -151,8 +155,6 @@ export const outputSchemas: { readonly [M in EngineMethod]: z.ZodType<EngineMeth
   }),
   restore: z.object({ session: count, position: count }),
   memory: z.object({ weights: count, states: count, workspace: count }),
-  devices: z.object({ devices: z.array(device), notes: z.array(z.string()) }),
-};
   profile: z.object({
     rows: z
       .array(
@@ -167,3 +169,5 @@ export const outputSchemas: { readonly [M in EngineMethod]: z.ZodType<EngineMeth
       .nullable(),
     bytesPerSecond: z.number().nullable(),
   }),
+  devices: z.object({ devices: z.array(device), notes: z.array(z.string()) }),
+};

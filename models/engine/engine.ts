@@ -7,6 +7,7 @@ import { inspectModel } from "./inspect.ts";
 import { loadModel, type LoadedModel } from "./loader.ts";
 import type { EngineMethods, EngineRequest, SessionId } from "./protocol.ts";
 import { generate, prefill, type RequestContext } from "./run.ts";
+import { memoryMap } from "./memory-map.ts";
 import { generateMany, prefillMany, scoreMany } from "./run-many.ts";
 import type { Session } from "./sessions.ts";
 import { restoreSession, takeSnapshot } from "./snapshots.ts";
@@ -84,6 +85,8 @@ export function createEngine(host: EngineHost, candidates: readonly BackendCandi
         return await score(model(), request.input, context);
       case "scoreMany":
         return await scoreMany(model(), sessionsOf(request.input), request.input.ids, context);
+      case "memoryMap":
+        return await memoryMap(model(), request.input, context);
       case "snapshot":
         return await takeSnapshot(
           model(),
@@ -94,11 +97,11 @@ export function createEngine(host: EngineHost, candidates: readonly BackendCandi
         return await restoreSession(model(), request.input);
       case "memory":
         return loaded?.backend.memory() ?? { weights: 0, states: 0, workspace: 0 };
+      case "profile":
+        return await profile(model(), request.input);
       case "devices":
         return await listDevices(candidates);
     }
-      case "profile":
-        return await profile(model(), request.input);
   }
 
   return {
@@ -114,9 +117,6 @@ export function createEngine(host: EngineHost, candidates: readonly BackendCandi
   };
 }
 
-async function score(
-  model: LoadedModel,
-  { session, ids }: EngineMethods["score"]["in"],
 async function profile(
   { backend }: LoadedModel,
   { on }: EngineMethods["profile"]["in"],
@@ -126,6 +126,9 @@ async function profile(
   return { rows, bytesPerSecond };
 }
 
+async function score(
+  model: LoadedModel,
+  { session, ids }: EngineMethods["score"]["in"],
   context: RequestContext,
 ): Promise<EngineMethods["score"]["out"]> {
   const scored = await scoreMany(model, [model.sessions.get(session)], [ids], context);

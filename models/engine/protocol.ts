@@ -215,6 +215,27 @@ export interface EngineMethods {
     out: { readonly logProbs: readonly Float32Array[]; readonly cancelled: boolean };
   };
   /**
+   * How much of what each token wrote the model still holds behind the last one: for each recurrence the norm of the
+   * token's part of the state, as a share of what it wrote. Runs beside the sessions. Events: progress, over the tokens of
+   * both ways through the sequence.
+   */
+  memoryMap: {
+    in: {
+      /** The whole sequence, from its beginning. */
+      readonly ids: Int32Array;
+    };
+    out: {
+      /** In the model's order; [] after a cancel. */
+      readonly layers: readonly {
+        /** The state slot's: "layers.3.ssm". */
+        readonly name: string;
+        /** (T), in 0 … 1. */
+        readonly shares: Float32Array;
+      }[];
+      readonly cancelled: boolean;
+    };
+  };
+  /**
    * The sequence as bytes (models/state/snapshot.ts): a head of header, states, last logits and checksum, then pages of
    * what grew.
    */
@@ -252,6 +273,18 @@ export interface EngineMethods {
     in: Record<string, never>;
     out: { readonly weights: number; readonly states: number; readonly workspace: number };
   };
+  /**
+   * Times every kernel from now on, or no longer; gives what was measured since the last call. `rows` is null where the
+   * backend has no clock for its kernels.
+   */
+  profile: {
+    in: { readonly on: boolean };
+    out: {
+      readonly rows: readonly KernelTime[] | null;
+      /** What the device's memory copies, read and written bytes together, measured at the end of a profile; else null. */
+      readonly bytesPerSecond: number | null;
+    };
+  };
   /** What could run here, without loading a model: for `tarn doctor`. */
   devices: {
     in: Record<string, never>;
@@ -273,18 +306,6 @@ export type EngineRequest =
 
 export type EngineEvent =
   | { readonly type: "progress"; readonly done: number; readonly total: number }
-  /**
-   * Times every kernel from now on, or no longer; gives what was measured since the last call. `rows` is null where the
-   * backend has no clock for its kernels.
-   */
-  profile: {
-    in: { readonly on: boolean };
-    out: {
-      readonly rows: readonly KernelTime[] | null;
-      /** What the device's memory copies, read and written bytes together, measured at the end of a profile; else null. */
-      readonly bytesPerSecond: number | null;
-    };
-  };
   | {
       readonly type: "token";
       readonly token: number;

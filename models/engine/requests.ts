@@ -108,6 +108,8 @@ export function readRequest({ id, method, input }: RawRequest): EngineRequest {
           ids: field("ids", isIdLists, "a list of Int32Arrays"),
         },
       };
+    case "memoryMap":
+      return { id, method, input: { ids: field("ids", isIds, "an Int32Array") } };
     case "snapshot":
       return {
         id,
@@ -128,10 +130,10 @@ export function readRequest({ id, method, input }: RawRequest): EngineRequest {
           recent: field("recent", isIds, "an Int32Array"),
         },
       };
-    case "cancel":
-      return { id, method, input: { target: field("target", isCount, "the id of a request") } };
     case "profile":
       return { id, method, input: { on: field("on", isBoolean, "a switch") } };
+    case "cancel":
+      return { id, method, input: { target: field("target", isCount, "the id of a request") } };
     default:
       throw new EngineFault("bad-request", `The engine has no method "${method}".`, { method });
   }

@@ -1,12 +1,12 @@
 import { scaledAdd } from "../../kernels/ops/scaled-add/scaled-add.ts";
 import type { Operand, Operands, Recorder } from "../../kernels/spec/op.ts";
 import type { Tensor } from "../../kernels/spec/tensor.ts";
-import { gatedDeltaRetention } from "./gated-delta.ts";
-import type { OperandValues, RetentionRule } from "./retention.ts";
-import { rgLruRetention } from "./rg-lru.ts";
-import { selectiveScanRetention } from "./selective-scan.ts";
-import { ssdRetention } from "./ssd.ts";
-import { wkv7Retention } from "./wkv7.ts";
+import { gatedDeltaRetention } from "../../kernels/ops/gated-delta/gated-delta.retention.ts";
+import type { OperandValues, RetentionRule } from "../../kernels/spec/retention.ts";
+import { rgLruRetention } from "../../kernels/ops/rg-lru/rg-lru.retention.ts";
+import { selectiveScanRetention } from "../../kernels/ops/selective-scan/selective-scan.retention.ts";
+import { ssdRetention } from "../../kernels/ops/ssd/ssd.retention.ts";
+import { wkv7Retention } from "../../kernels/ops/wkv7/wkv7.retention.ts";
 
 /** The recurrences whose memory can be followed, by their op. Attention keeps every token, and has no share to tell. */
 const RULES: ReadonlyMap<string, RetentionRule> = new Map([
@@ -56,9 +56,11 @@ export function tracing(k: Recorder, calls: TracedCall[]): Recorder {
 /** The operands of a call out of the outputs of a run. */
 export function tracedValues(call: TracedCall, outputs: readonly Float32Array[]): OperandValues {
   return Object.fromEntries(
-    Object.entries(call.outputs).map(([name, index]) => [name, outputs[index]]),
+    Object.entries(call.outputs).map(([name, index]) => [name, outputs[index] ?? EMPTY]),
   );
 }
+
+const EMPTY = new Float32Array();
 
 function tensorOperand(value: Operand | undefined): Tensor {
   if (typeof value === "object" && value !== null && "buffer" in value) return value;

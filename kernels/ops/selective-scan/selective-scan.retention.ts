@@ -1,4 +1,4 @@
-import { softplus } from "../../kernels/spec/activations.ts";
+import { softplus } from "../../spec/activations.ts";
 import {
   columnsOf,
   norm,
@@ -6,7 +6,7 @@ import {
   requiredVector,
   vectorOperand,
   type RetentionRule,
-} from "./retention.ts";
+} from "../../spec/retention.ts";
 
 /** exp of less is nothing beside what f32 holds of a state. */
 const FORGOTTEN = -20;

@@ -1,5 +1,5 @@
-import { sigmoid } from "../../kernels/spec/activations.ts";
-import { requiredVector, type RetentionRule } from "./retention.ts";
+import { sigmoid } from "../../spec/activations.ts";
+import { requiredVector, type RetentionRule } from "../../spec/retention.ts";
 
 /**
  * Griffin's recurrent unit: a token writes √(1 − a²) σ(i) x into each channel, and every later one multiplies it by its a.

@@ -1,5 +1,5 @@
-import type { Operands } from "../../kernels/spec/op.ts";
-import type { Weight } from "../../kernels/spec/tensor.ts";
+import type { Operands } from "./op.ts";
+import type { Weight } from "./tensor.ts";
 
 /** The values of a recurrence's operands over T tokens of one sequence: each (T, cols), by the operand's name. */
 export type OperandValues = Readonly<Record<string, Float32Array>>;

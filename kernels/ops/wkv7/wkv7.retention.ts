@@ -1,4 +1,4 @@
-import { columnsOf, norm, numberOperand, type RetentionRule } from "./retention.ts";
+import { columnsOf, norm, numberOperand, type RetentionRule } from "../../spec/retention.ts";
 
 /**
  * RWKV-7: in each head a token writes vᵀ k̃, and every later one multiplies it from the right by diag(w) − κ̂ᵀ (a ⊙ κ̂).

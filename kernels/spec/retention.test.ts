@@ -1,20 +1,20 @@
 import { expect, test } from "vitest";
-import { createReferenceBackend } from "../../kernels/backends/reference/backend.ts";
-import { gatedDelta } from "../../kernels/ops/gated-delta/gated-delta.ts";
-import { rgLru } from "../../kernels/ops/rg-lru/rg-lru.ts";
-import { selectiveScan } from "../../kernels/ops/selective-scan/selective-scan.ts";
-import { ssd } from "../../kernels/ops/ssd/ssd.ts";
-import { wkv7 } from "../../kernels/ops/wkv7/wkv7.ts";
-import type { Operands, Recorder } from "../../kernels/spec/op.ts";
-import type { Weight } from "../../kernels/spec/tensor.ts";
-import { runOp, type OpTrial, type WeightArray } from "../../kernels/testing/op-runner.ts";
-import { seeded } from "../../kernels/testing/seeded.ts";
-import { gatedDeltaRetention } from "./gated-delta.ts";
+import { createReferenceBackend } from "../backends/reference/backend.ts";
+import { gatedDelta } from "../ops/gated-delta/gated-delta.ts";
+import { rgLru } from "../ops/rg-lru/rg-lru.ts";
+import { selectiveScan } from "../ops/selective-scan/selective-scan.ts";
+import { ssd } from "../ops/ssd/ssd.ts";
+import { wkv7 } from "../ops/wkv7/wkv7.ts";
+import type { Operands, Recorder } from "./op.ts";
+import type { Weight } from "./tensor.ts";
+import { runOp, type OpTrial, type WeightArray } from "../testing/op-runner.ts";
+import { seeded } from "../testing/seeded.ts";
+import { gatedDeltaRetention } from "../ops/gated-delta/gated-delta.retention.ts";
 import type { RetentionRule } from "./retention.ts";
-import { rgLruRetention } from "./rg-lru.ts";
-import { selectiveScanRetention } from "./selective-scan.ts";
-import { ssdRetention } from "./ssd.ts";
-import { wkv7Retention } from "./wkv7.ts";
+import { rgLruRetention } from "../ops/rg-lru/rg-lru.retention.ts";
+import { selectiveScanRetention } from "../ops/selective-scan/selective-scan.retention.ts";
+import { ssdRetention } from "../ops/ssd/ssd.retention.ts";
+import { wkv7Retention } from "../ops/wkv7/wkv7.retention.ts";
 
 const T = 9;
 

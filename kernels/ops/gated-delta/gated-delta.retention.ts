@@ -1,5 +1,11 @@
-import { sigmoid, softplus } from "../../kernels/spec/activations.ts";
-import { columnsOf, norm, numberOperand, requiredVector, type RetentionRule } from "./retention.ts";
+import { sigmoid, softplus } from "../../spec/activations.ts";
+import {
+  columnsOf,
+  norm,
+  numberOperand,
+  requiredVector,
+  type RetentionRule,
+} from "../../spec/retention.ts";
 
 /**
  * The gated delta rule: in each head a token writes β k vᵀ, and every later one multiplies it by (I − β k kᵀ) diag(α).

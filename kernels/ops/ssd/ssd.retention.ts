@@ -1,4 +1,4 @@
-import { softplus } from "../../kernels/spec/activations.ts";
+import { softplus } from "../../spec/activations.ts";
 import {
   columnsOf,
   norm,
@@ -6,7 +6,7 @@ import {
   requiredVector,
   vectorOperand,
   type RetentionRule,
-} from "./retention.ts";
+} from "../../spec/retention.ts";
 
 /**
  * Mamba-2: in each head a token writes dt x ⊗ B, and every later one multiplies it by exp(dt A).
