@@ -6,12 +6,13 @@ import { measureReadBandwidth } from "./bandwidth.ts";
 import { greedySampler } from "./greedy.ts";
 import { withModel } from "./model.ts";
 import { integer, integers, parse, readCommon } from "./options.ts";
+import { profileDecode, profilePrefill, profileTable, type Profile } from "./profile-table.ts";
 import { note, writeJson, writeResult } from "./output.ts";
 
-export const usage = `Usage: tarn bench --model M [--prompt 512,2048] [--decode 128] [--runs 5]
+export const usage = `Usage: tarn bench --model M [--prompt 512,2048] [--decode 128] [--runs 5] [--profile]
 
 Prefill and decode tokens/s: median, least and most of the timed runs after one untimed. Decode starts after 16 tokens
-and includes choosing the next one.`;
+and includes choosing the next one. --profile adds a table of every kernel's time, bytes and FLOP, taken in runs of its own.`;
 
 /** Tokens that a sequence holds before its decode is timed. */
 const TOKENS_BEFORE_DECODE = 16;
@@ -35,6 +36,7 @@ export async function run(args: readonly string[]): Promise<void> {
     prompt: { type: "string" },
     decode: { type: "string" },
     runs: { type: "string" },
+    profile: { type: "boolean" },
   });
   const common = readCommon(values);
   const prompts = integers("--prompt", values.prompt ?? "512,2048", 1, 1_000_000);
@@ -51,6 +53,12 @@ export async function run(args: readonly string[]): Promise<void> {
     note(`decode of ${decode} tokens …`);
     const decoded = await repeat(runs, async () => await timeDecode(engine, model, decode));
     const memory = await engine.call("memory", {});
+    const longest = someIds(Math.max(...prompts), model.vocabSize);
+    const before = someIds(TOKENS_BEFORE_DECODE, model.vocabSize);
+    const profile = values.profile === true && {
+      decode: await profileDecode(engine, model, before, decode),
+      prefill: await profilePrefill(engine, model, longest),
+    };
     return {
       model: model.name === "" ? basename(path) : model.name,
       path,
@@ -67,10 +75,11 @@ export async function run(args: readonly string[]): Promise<void> {
       weightBytes: model.weightBytes,
       stateBytes: model.stateBytes,
       limit: await measureLimit(model, decoded, threads),
+      ...(profile !== false && { profile }),
     };
   });
   if (common.json) writeJson(report);
-  else writeResult(table(report));
+  else writeResult([table(report), ...profileTables(report)].join("\n"));
 }
 
 async function repeat(runs: number, time: () => Promise<number>): Promise<Rate> {
@@ -154,6 +163,16 @@ interface Report {
   readonly stateBytes: number;
   readonly runs: number;
   readonly limit: Limit | null;
+  readonly profile?: { readonly decode: Profile | null; readonly prefill: Profile | null };
+}
+
+function profileTables({ profile }: Report): string[] {
+  if (profile === undefined) return [];
+  return Object.entries(profile).map(([phase, rows]) =>
+    rows === null
+      ? `${phase}: this backend has no clock for its kernels\n`
+      : profileTable(phase, rows),
+  );
 }
 
 function table(report: Report): string {
