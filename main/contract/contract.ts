@@ -7,7 +7,10 @@ import {
   chatCostsSchema,
   chatSchema,
   chatSummarySchema,
+  chatTreeSchema,
+  checkpointsSchema,
   documentPageSchema,
+  documentProgressSchema,
   documentSchema,
   engineStatusSchema,
   id,
@@ -36,6 +39,8 @@ export const calls = {
   "chats.list": { in: z.object({ query: z.string().max(1000) }), out: z.array(chatSummarySchema) },
   "chats.create": { in: nothing, out: chatSchema },
   "chats.get": { in: z.object({ chatId: id }), out: chatSchema },
+  /** Every message that the chat can show, on whichever branch. */
+  "chats.tree": { in: z.object({ chatId: id }), out: chatTreeSchema },
   "chats.rename": { in: z.object({ chatId: id, title: z.string().min(1).max(500) }), out: done },
   "chats.pin": { in: z.object({ chatId: id, pinned: z.boolean() }), out: done },
   /** Soft: `chats.restore` brings it back until the program ends; then its states are removed from the file. */
@@ -51,6 +56,7 @@ export const calls = {
    * The user's words are on disk when this resolves; the answer streams as events.
    * `parentId` null starts at the root; a parent that already has children makes a branch.
    * `reading`: how attached documents are used: "search" puts passages before the question, "whole" reads all of it.
+   * `asOf`: nothing behind this page of them is looked at.
    */
   "messages.send": {
     in: z.object({
@@ -59,6 +65,7 @@ export const calls = {
       text: z.string().min(1).max(1_000_000),
       documentIds: z.array(id).max(32),
       reading: z.enum(["search", "whole"]),
+      asOf: z.number().int().min(1).exactOptional(),
     }),
     out: z.object({ userMessageId: id, assistantMessageId: id }),
   },
@@ -66,6 +73,11 @@ export const calls = {
   "messages.regenerate": {
     in: z.object({ chatId: id, messageId: id }),
     out: z.object({ assistantMessageId: id }),
+  },
+  /** Several other answers in one batch, each with a seed of its own; all from the stored state, nothing is read. */
+  "messages.regenerateMany": {
+    in: z.object({ chatId: id, messageId: id, count: z.number().int().min(2).max(16) }),
+    out: z.object({ assistantMessageIds: z.array(id) }),
   },
   /** A changed user message beside the old one, from its parent's state. */
   "messages.edit": {
@@ -91,6 +103,25 @@ export const calls = {
     out: documentSchema,
   },
   "documents.remove": { in: z.object({ documentId: id }), out: done },
+  /** More pages, or a longer version of the same text: what was read is not read again. */
+  "documents.append": {
+    in: z.object({
+      documentId: id,
+      name: z.string().min(1).max(500),
+      mediaType: z.string().max(200),
+      bytes: z.instanceof(Uint8Array).refine((bytes) => bytes.byteLength <= MAX_DOCUMENT_BYTES, {
+        message: `This file is larger than the limit of ${MAX_DOCUMENT_BYTES / 2 ** 20} MB. Nothing was added; attach a smaller part of it.`,
+        params: { code: "document-too-large" },
+      }),
+    }),
+    out: documentSchema,
+  },
+  /** Reads it in the background, once for all chats, or goes on with it. Resolves at once; `document.progress` tells. */
+  "documents.read": { in: z.object({ documentId: id }), out: done },
+  /** What was read is kept. */
+  "documents.pause": { in: z.object({ documentId: id }), out: done },
+  /** What standing behind each page would cost. Null while no model is loaded, or before it was read. */
+  "documents.checkpoints": { in: z.object({ documentId: id }), out: checkpointsSchema.nullable() },
   "documents.page": {
     in: z.object({ documentId: id, page: z.number().int().min(1).nullable() }),
     out: documentPageSchema,
@@ -126,6 +157,7 @@ export const events = {
   /** The list or a title changed. */
   "chats.changed": z.object({}),
   "documents.changed": z.object({}),
+  "document.progress": documentProgressSchema,
   "settings.changed": settingsSchema,
   /** The desktop shell's menu was used. */
   "menu.command": z.object({ command: z.enum(["new-chat", "settings", "search"]) }),

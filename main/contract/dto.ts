@@ -39,7 +39,14 @@ export const messageSchema = z.object({
   /** Passages that were found for this turn; what an earlier turn put before the model is not read again. On the user's message. */
   passages: z.array(passageSchema),
   /** Documents attached with this message. */
-  documents: z.array(z.object({ id, name: z.string() })),
+  documents: z.array(
+    z.object({
+      id,
+      name: z.string(),
+      /** Read as of here: nothing behind this UTF-16 offset of its text. Null for all of it. */
+      until: z.number().int().nullable(),
+    }),
+  ),
   /** `queued`, `reading` (prefill) and `writing` are transient; the rest is final. */
   status: z.enum(["queued", "reading", "writing", "done", "stopped", "length", "failed"]),
   error: z.object({ code: z.string(), message: z.string() }).nullable(),
@@ -117,12 +124,84 @@ export const stateSizesSchema = z.object({
 });
 export type StateSizes = z.infer<typeof stateSizesSchema>;
 
+/** A message as a place in the tree of a chat's branches. */
+export const treeNodeSchema = z.object({
+  id,
+  parentId: id.nullable(),
+  role: messageSchema.shape.role,
+  /** The first words. */
+  excerpt: z.string(),
+  status: messageSchema.shape.status,
+  tokens: z.number().int(),
+  tokensPerSecond: z.number().nullable(),
+  /** That an answer was sampled with; null where none was. */
+  seed: z.number().nullable(),
+  /** Bytes of its stored state (compressed), of whichever model; 0 where none is stored. */
+  snapshotBytes: z.number().int(),
+});
+export type TreeNode = z.infer<typeof treeNodeSchema>;
+
+export const chatTreeSchema = z.object({
+  /** Oldest first; a parent stands before its children. */
+  nodes: z.array(treeNodeSchema),
+  tipId: id.nullable(),
+});
+export type ChatTree = z.infer<typeof chatTreeSchema>;
+
+/** How far a document has been read into the present model's state. */
+export const readingSchema = z.object({
+  /** `interrupted`: the program ended in the middle of it. */
+  status: z.enum(["waiting", "reading", "paused", "interrupted", "read", "failed"]),
+  /** Tokens: the whole, and each chunk by itself. */
+  done: z.number().int(),
+  total: z.number().int(),
+  tokensPerSecond: z.number().nullable(),
+  secondsLeft: z.number().nullable(),
+  /** That it took so far. */
+  seconds: z.number(),
+  /** Why it failed. */
+  error: z.string().nullable(),
+});
+export type DocumentReading = z.infer<typeof readingSchema>;
+
+export const documentProgressSchema = readingSchema
+  .pick({ done: true, total: true, tokensPerSecond: true, secondsLeft: true })
+  .extend({ documentId: id });
+export type DocumentProgress = z.infer<typeof documentProgressSchema>;
+
+/** Where a document's reading can be stood at again. */
+export const checkpointsSchema = z.object({
+  pages: z.array(
+    z.object({
+      page: z.number().int(),
+      title: z.string().nullable(),
+      /** From the beginning to the page's end. */
+      tokens: z.number().int(),
+      /** To read again to stand exactly there; 0 on a checkpoint. */
+      again: z.number().int(),
+    }),
+  ),
+  /** Of reading; null before anything was read. */
+  tokensPerSecond: z.number().nullable(),
+});
+export type DocumentCheckpoints = z.infer<typeof checkpointsSchema>;
+
 export const documentSchema = z.object({
   id,
   name: z.string(),
   mediaType: z.string(),
   bytes: z.number().int(),
   pages: z.number().int().nullable(),
+  pageUnit: z.enum(["page", "slide", "sheet", "chapter"]).nullable(),
+  /** What could not be read of the file. */
+  notice: z.string().nullable(),
+  /** By the present model; null where it never was. */
+  reading: readingSchema.nullable(),
+  /** Checkpoints of the whole, and the bytes on disk of all its states, by the present model. */
+  checkpoints: z.number().int(),
+  stateBytes: z.number().int(),
+  /** Chats that it was brought to. */
+  chats: z.number().int(),
   characters: z.number().int(),
   /** With the current model's tokenizer; null while unknown. */
   tokens: z.number().int().nullable(),
@@ -132,6 +211,7 @@ export type DocumentInfo = z.infer<typeof documentSchema>;
 
 export const documentPageSchema = z.object({
   page: z.number().int().nullable(),
+  title: z.string().nullable(),
   start: z.number().int(),
   text: z.string(),
 });

@@ -4,6 +4,7 @@ import type { ErrorDto } from "../contract/errors.ts";
 import * as chats from "./chats.ts";
 import * as documents from "./documents.ts";
 import * as messages from "./messages.ts";
+import * as readings from "./readings.ts";
 import * as settings from "./settings.ts";
 import * as states from "./states.ts";
 
@@ -41,6 +42,7 @@ export const operations = {
   dropState: states.dropState,
   pinState: states.pinState,
   stateSizes: states.stateSizes,
+  stateBytesOfMessages: states.stateBytesOfMessages,
   shrinkStates: states.shrinkStates,
   addDocument: documents.addDocument,
   listDocuments: documents.listDocuments,
@@ -48,8 +50,20 @@ export const operations = {
   findDocument: documents.findDocument,
   documentText: documents.documentText,
   removeDocument: documents.removeDocument,
+  extendDocument: documents.extendDocument,
+  chatsReading: documents.chatsReading,
+  saveDocumentIds: readings.saveDocumentIds,
+  documentIds: readings.documentIds,
+  saveChunks: readings.saveChunks,
+  chunksOf: readings.chunksOf,
+  saveReading: readings.saveReading,
+  listReadings: readings.listReadings,
+  interruptReadings: readings.interruptReadings,
   searchPassages: documents.searchPassages,
+  countPassages: documents.countPassages,
   passagesAt: documents.passagesAt,
+  passagePlaces: documents.passagePlaces,
+  documentStates: readings.documentStates,
   readSettings: settings.readSettings,
   writeSettings: settings.writeSettings,
 } as const;

@@ -263,6 +263,17 @@ export function pinState(
   );
 }
 
+/** Bytes of each message's stored state, compressed, of the largest where there are several; 0 where none is stored. */
+export function stateBytesOfMessages(
+  db: Database,
+  input: { readonly messageIds: readonly string[] },
+): number[] {
+  const largest = db.prepare<[string], { readonly bytes: number }>(
+    "SELECT coalesce(max(stored_bytes), 0) AS bytes FROM snapshots WHERE owner_kind = 'message' AND owner_id = ?",
+  );
+  return input.messageIds.map((id) => largest.get(id)?.bytes ?? 0);
+}
+
 /** Bytes of all snapshots on disk. */
 export function stateSizes(db: Database, _input: Record<string, never>): StateSizes {
   const sizes = db

@@ -1,5 +1,5 @@
 /** From the store's rows to what the UI shows: siblings, counts, documents of a path. */
-import type { Chat, Message } from "../../contract/dto.ts";
+import type { Chat, ChatTree, Message } from "../../contract/dto.ts";
 import { TarnError } from "../../contract/errors.ts";
 import type { ChatRecord, MessageRecord } from "../../store/records.ts";
 import type { Store } from "../../store/store.ts";
@@ -85,6 +85,32 @@ export async function viewChat(store: Store, chatId: string): Promise<Chat> {
       name,
       pages: known.get(id)?.pages?.length ?? null,
       tokens: null,
+    })),
+  };
+}
+
+/** Characters of a message that the tree shows. */
+const EXCERPT = 120;
+
+/** All branches of a chat. @throws TarnError `not-found` */
+export async function viewTree(store: Store, chatId: string): Promise<ChatTree> {
+  const chat = await requireChat(store, chatId);
+  const visible = await store.run("messagesOfChat", { chatId });
+  const bytes = await store.run("stateBytesOfMessages", {
+    messageIds: visible.map(({ id }) => id),
+  });
+  return {
+    tipId: chat.tipId,
+    nodes: visible.map((message, index) => ({
+      id: message.id,
+      parentId: message.parentId,
+      role: message.role,
+      excerpt: message.text.slice(0, EXCERPT).replaceAll(/\s+/g, " ").trim(),
+      status: message.status,
+      tokens: message.tokens,
+      tokensPerSecond: message.tokensPerSecond,
+      seed: message.sampler?.seed ?? null,
+      snapshotBytes: bytes[index] ?? 0,
     })),
   };
 }

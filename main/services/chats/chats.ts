@@ -4,7 +4,7 @@ import type { ChatSummary } from "../../contract/dto.ts";
 import { TarnError } from "../../contract/errors.ts";
 import type { Store } from "../../store/store.ts";
 import type { Events } from "../events.ts";
-import { viewChat } from "./chat-view.ts";
+import { viewChat, viewTree } from "./chat-view.ts";
 import type { Conversation } from "./conversation.ts";
 
 type ChatHandlers = Pick<
@@ -12,6 +12,7 @@ type ChatHandlers = Pick<
   | "chats.list"
   | "chats.create"
   | "chats.get"
+  | "chats.tree"
   | "chats.rename"
   | "chats.pin"
   | "chats.delete"
@@ -44,6 +45,7 @@ export function chatHandlers(
       return viewChat(store, chat.id);
     },
     "chats.get": ({ chatId }) => viewChat(store, chatId),
+    "chats.tree": ({ chatId }) => viewTree(store, chatId),
     async "chats.rename"({ chatId, title }) {
       return changed(await store.run("updateChat", { chatId, title }), chatId);
     },

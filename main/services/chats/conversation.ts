@@ -3,12 +3,12 @@ import { randomInt, randomUUID } from "node:crypto";
 import type { Handlers } from "../../contract/contract.ts";
 import type { SamplerSettings } from "../../contract/dto.ts";
 import { TarnError } from "../../contract/errors.ts";
-import type { MessageRecord } from "../../store/records.ts";
+import type { DocumentRecord, MessageRecord } from "../../store/records.ts";
 import { toTarnError } from "../dispatch.ts";
 import type { Queue } from "../engine/queue.ts";
 import { leafBelow, requireChat, requireMessage, titleFrom, viewChat } from "./chat-view.ts";
 import type { LiveSession } from "./read-path.ts";
-import { tellMessage, type Turn, type TurnContext } from "./turn-context.ts";
+import { tellMessage, type Answer, type Turn, type TurnContext } from "./turn-context.ts";
 import { runTurn } from "./turn.ts";
 
 /** A greedy answer would come out the same again, so another one is sampled at this temperature. */
@@ -18,6 +18,7 @@ export type ConversationHandlers = Pick<
   Handlers,
   | "messages.send"
   | "messages.regenerate"
+  | "messages.regenerateMany"
   | "messages.edit"
   | "messages.fork"
   | "messages.select"
@@ -32,15 +33,18 @@ export interface Conversation {
   stopAll(): Promise<void>;
 }
 
+interface RunningTurn {
+  readonly turn: Turn;
+  readonly abort: AbortController;
+  readonly finished: Promise<void>;
+}
+
 /** @param queue the engine's: one thing at a time */
 export function createConversation(context: TurnContext, queue: Queue): Conversation {
   const { store, events, settings } = context;
-  const running = new Map<
-    string,
-    { readonly chatId: string; readonly abort: AbortController; readonly finished: Promise<void> }
-  >();
+  const running = new Set<RunningTurn>();
   /** The one turn that is not waiting. */
-  let current: string | null = null;
+  let current: Turn | null = null;
   let live: LiveSession | null = null;
   const chosenSampler = (): SamplerSettings => seeded(settings.get().sampler);
 
@@ -50,22 +54,23 @@ export function createConversation(context: TurnContext, queue: Queue): Conversa
       .run(async () => {
         const before = live;
         live = null;
-        current = turn.assistantId;
+        current = turn;
         live = await runTurn(context, turn, before, abort.signal);
       })
       // runTurn puts what goes wrong on the message; what is left is a store that cannot even keep that.
       .catch((cause: unknown) =>
         events.emit("notice", { kind: "error", text: toTarnError(cause).message }),
       )
-      .finally(() => running.delete(turn.assistantId));
-    running.set(turn.assistantId, { chatId: turn.chatId, abort, finished });
+      .finally(() => running.delete(entry));
+    const entry: RunningTurn = { turn, abort, finished };
+    running.add(entry);
   }
 
-  /** Writes the messages below each other under `parentId`, then lets the last, an answer, be written by the engine. */
+  /** Writes the messages, then lets the answers among them be written by the engine in one turn. */
   async function addAndAnswer(
     chatId: string,
     messages: readonly MessageRecord[],
-    sampler: Turn["sampler"],
+    sampler: Answer["sampler"],
   ): Promise<void> {
     const chat = await requireChat(store, chatId);
     const words = messages.find((message) => message.role === "user")?.text;
@@ -78,25 +83,38 @@ export function createConversation(context: TurnContext, queue: Queue): Conversa
     });
     for (const message of messages) await tellMessage(context, chatId, message.id);
     events.emit("chats.changed", {});
-    const assistantId = messages.at(-1)?.id;
-    if (assistantId !== undefined) enqueue({ chatId, assistantId, sampler });
+    const [first, ...others] = messages
+      .filter(({ role }) => role === "assistant")
+      .map(({ id }): Answer => ({ messageId: id, sampler }));
+    if (first !== undefined) enqueue({ chatId, answers: [first, ...others] });
+  }
+
+  /** The user's message that an answer, or the message itself, stands for. @throws TarnError `bad-request`, `not-found` */
+  async function questionOf(chatId: string, messageId: string): Promise<string> {
+    const message = await requireMessage(store, chatId, messageId);
+    const userId = message.role === "assistant" ? message.parentId : message.id;
+    if (userId !== null) return userId;
+    throw new TarnError("bad-request", "There is no question before this answer.", { messageId });
   }
 
   async function stopChat(chatId: string): Promise<void> {
-    for (const [messageId, turn] of [...running].filter(([, one]) => one.chatId === chatId)) {
-      turn.abort.abort();
-      if (messageId === current) {
-        await turn.finished;
+    for (const { turn, abort, finished } of [...running]) {
+      if (turn.chatId !== chatId) continue;
+      abort.abort();
+      if (turn === current) {
+        await finished;
         continue;
       }
       // It still waits for other chats' turns: the user need not.
-      await store.run("updateMessage", { messageId, patch: { status: "stopped" }, ids: null });
-      await tellMessage(context, chatId, messageId);
+      for (const { messageId } of turn.answers) {
+        await store.run("updateMessage", { messageId, patch: { status: "stopped" }, ids: null });
+        await tellMessage(context, chatId, messageId);
+      }
     }
   }
 
   const handlers: ConversationHandlers = {
-    async "messages.send"({ chatId, parentId, text, documentIds, reading }) {
+    async "messages.send"({ chatId, parentId, text, documentIds, reading, asOf }) {
       if (parentId === null) await requireChat(store, chatId);
       else await requireMessage(store, chatId, parentId);
       const documents = await Promise.all(
@@ -108,7 +126,11 @@ export function createConversation(context: TurnContext, queue: Queue): Conversa
               "A document that is attached here was removed. Attach it again.",
               { documentId },
             );
-          return { id: document.id, name: document.name };
+          return {
+            id: document.id,
+            name: document.name,
+            until: asOf === undefined ? null : endOfPage(document, asOf),
+          };
         }),
       );
       const chain: MessageRecord[] = [];
@@ -129,13 +151,17 @@ export function createConversation(context: TurnContext, queue: Queue): Conversa
       return { userMessageId: user.id, assistantMessageId: assistant.id };
     },
 
+    async "messages.regenerateMany"({ chatId, messageId, count }) {
+      const userId = await questionOf(chatId, messageId);
+      const answers = Array.from({ length: count }, () =>
+        newMessage(chatId, userId, "assistant", "", []),
+      );
+      await addAndAnswer(chatId, answers, () => otherwise(settings.get().sampler));
+      return { assistantMessageIds: answers.map(({ id }) => id) };
+    },
+
     async "messages.regenerate"({ chatId, messageId }) {
-      const message = await requireMessage(store, chatId, messageId);
-      const userId = message.role === "assistant" ? message.parentId : message.id;
-      if (userId === null)
-        throw new TarnError("bad-request", "There is no question before this answer.", {
-          messageId,
-        });
+      const userId = await questionOf(chatId, messageId);
       const assistant = newMessage(chatId, userId, "assistant", "", []);
       await addAndAnswer(chatId, [assistant], () => otherwise(settings.get().sampler));
       return { assistantMessageId: assistant.id };
@@ -154,7 +180,7 @@ export function createConversation(context: TurnContext, queue: Queue): Conversa
     async "messages.fork"({ chatId, messageId }) {
       const chat = await requireChat(store, chatId);
       await requireMessage(store, chatId, messageId);
-      if (running.has(messageId))
+      if ([...running].some(({ turn }) => turn.answers.some((one) => one.messageId === messageId)))
         throw new TarnError(
           "busy",
           "This answer is still being written. Stop it or wait, then fork.",
@@ -187,7 +213,7 @@ export function createConversation(context: TurnContext, queue: Queue): Conversa
     handlers,
     stopChat,
     async stopAll() {
-      for (const one of running.values()) one.abort.abort();
+      for (const { abort } of running) abort.abort();
       await queue.idle();
     },
   };
@@ -216,6 +242,11 @@ function newMessage(
     sampler: null,
     createdAt: Date.now(),
   };
+}
+
+/** Where the next page begins; null behind the last one. */
+function endOfPage({ pages }: DocumentRecord, page: number): number | null {
+  return pages?.find((one) => one.page > page)?.start ?? null;
 }
 
 /** A sampler that gives another answer. */

@@ -9,6 +9,11 @@ import type { TurnMessage } from "../tokenizer/conversation.ts";
 import type { Step } from "./read-path.ts";
 import { tellMessage, type Turn, type TurnContext } from "./turn-context.ts";
 
+/** UTF-16 units of a document that stand for all of it where only its end counts. */
+const LAST_WORDS = 2000;
+/** Ids at the ends of two lists that say that what follows them is the same. */
+const SAME_END = 64;
+
 /**
  * The path down to the message that is answered, every message with its ids; those that are computed are stored.
  * `firstNew` is the index of the first message that this model's tokenizer had not read; the path's length when there is none.
@@ -19,7 +24,10 @@ export async function idsOfPath(
   model: LoadedModel,
   turn: Turn,
 ): Promise<{ readonly steps: Step[]; readonly firstNew: number }> {
-  const path = (await context.store.run("pathTo", { messageId: turn.assistantId })).slice(0, -1);
+  const path = (await context.store.run("pathTo", { messageId: turn.answers[0].messageId })).slice(
+    0,
+    -1,
+  );
   if (path.length === 0)
     throw new TarnError("not-found", "This message was deleted before its turn came.");
   const known = await knownIds(context, model, path);
@@ -91,7 +99,10 @@ async function idsOf(
     case "system":
       return wording.opening(before, [...parts, { role: "system", text: message.text }]);
     case "document":
-      return wording.opening(before, [...parts, ...(await wholeTexts(context, message))]);
+      return (
+        (await beginningWith(context, model, steps, message)) ??
+        wording.opening(before, [...parts, ...(await wholeTexts(context, message))])
+      );
     case "user": {
       const fresh = unread(message.passages, steps);
       if (fresh.length > 0)
@@ -102,6 +113,17 @@ async function idsOf(
       return behindDocument(context, wording, before, opened, parts, question);
     }
   }
+}
+
+/** Of a conversation that begins with one document its ids are kept with the document; null for any other. */
+async function beginningWith(
+  context: TurnContext,
+  model: LoadedModel,
+  steps: readonly Step[],
+  { documents: [document, ...others] }: MessageRecord,
+): Promise<Int32Array | null> {
+  if (steps.length > 0 || document === undefined || others.length > 0) return null;
+  return context.readings.idsOf(model, document.id, document.until);
 }
 
 /** Without those that an earlier turn put before the model: it remembers them. */
@@ -125,10 +147,12 @@ async function behindDocument(
 ): Promise<Int32Array> {
   const history = before.slice(0, -1);
   const texts = await storedTexts(context, opened.message);
-  for (const documents of [texts, [{ role: "document", text: "-" } as const]]) {
+  const last = lastWords(texts);
+  for (const documents of [last, texts, [{ role: "document", text: "-" } as const]]) {
     if (documents === null) continue;
     const read = [...parts, ...documents];
     const opening = documents === texts ? opened.ids : await wording.opening(history, read);
+    if (documents === last && !endAlike(opening, opened.ids)) continue;
     const turn = await wording.turn(history, [...read, question]);
     if (commonLength(opening, turn) === opening.length) return turn.slice(opening.length);
   }
@@ -136,6 +160,19 @@ async function behindDocument(
     "internal",
     "This question could not be put behind the document that was read. Nothing was lost; ask it in a new chat.",
   );
+}
+
+/** Of a long document: what stands behind it depends on no more, which spares counting its tokens again. */
+function lastWords(texts: readonly TurnMessage[] | null): readonly TurnMessage[] | null {
+  const [text, ...others] = texts ?? [];
+  if (text === undefined || others.length > 0 || text.text.length < 4 * LAST_WORDS) return null;
+  const words = text.text.trimEnd().slice(-LAST_WORDS);
+  return [{ ...text, text: words.slice(words.search(/\s/)).trimStart() }];
+}
+
+function endAlike(a: Int32Array, b: Int32Array): boolean {
+  const length = Math.min(SAME_END, a.length, b.length);
+  return a.subarray(a.length - length).join() === b.subarray(b.length - length).join();
 }
 
 async function wholeTexts(context: TurnContext, message: MessageRecord): Promise<TurnMessage[]> {
@@ -158,7 +195,7 @@ async function storedTexts(
   for (const document of message.documents) {
     const text = await context.store.run("documentText", { documentId: document.id });
     if (text === null) return null;
-    texts.push({ role: "document", text });
+    texts.push({ role: "document", text: text.slice(0, document.until ?? text.length) });
   }
   return texts;
 }

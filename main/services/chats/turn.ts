@@ -1,11 +1,18 @@
-/** One answer, from the queue to its last token: ids, reading, writing, and what is saved when. */
-import type { EngineEvent } from "../../../models/engine/protocol.ts";
-import type { Message } from "../../contract/dto.ts";
+/** One turn, its answer or several, from the queue to its last token: ids, reading, writing, and what is saved when. */
+import type { EngineEvent, SessionId } from "../../../models/engine/protocol.ts";
+import type { SamplerSettings } from "../../contract/dto.ts";
 import { TarnError } from "../../contract/errors.ts";
 import type { MessagePatch } from "../../store/records.ts";
 import { toTarnError } from "../dispatch.ts";
 import { fromEngine, isEngineError } from "../engine/engine-errors.ts";
 import type { LoadedModel } from "../engine/engine-service.ts";
+import {
+  changeMessage,
+  createAnswerWriter,
+  type AnswerWriter,
+  type EngineAnswer,
+  type WrittenAnswer,
+} from "./answer-writer.ts";
 import {
   findStart,
   keepState,
@@ -14,11 +21,9 @@ import {
   type Start,
   type Step,
 } from "./read-path.ts";
-import { tellMessage, type Turn, type TurnContext } from "./turn-context.ts";
+import type { Answer, Turn, TurnContext } from "./turn-context.ts";
 import { idsOfPath } from "./turn-ids.ts";
 
-/** Streamed words are on disk at least so often, in ms. */
-const SAVE_EVERY = 900;
 /** Failures after which an engine cannot be trusted to go on. */
 const LOST: ReadonlySet<string> = new Set(["device-lost", "out-of-memory", "internal"]);
 /** Progress is told at most so often, in ms. */
@@ -39,7 +44,7 @@ export async function runTurn(
     return await answer(context, turn, live, signal);
   } catch (cause) {
     const error = toTarnError(fromEngine(cause));
-    await change(context, turn, {
+    await changeAll(context, turn, {
       status: "failed",
       error: { code: error.code, message: error.message },
     });
@@ -66,7 +71,7 @@ async function answer(
   const { session } = start;
   try {
     const kept = await continueFrom(context, turn, model, steps, firstNew, start, signal);
-    if (kept) return { model, messageId: turn.assistantId, session };
+    if (kept !== null) return { model, messageId: kept, session };
   } catch (cause) {
     // The engine may be gone, and its sessions with it; what went wrong is what counts.
     await model.engine.call("free", { session }).catch(() => undefined);
@@ -76,7 +81,7 @@ async function answer(
   return null;
 }
 
-/** @returns whether the session stands right behind the answer, and may be continued */
+/** @returns the answer that the session stands right behind, and may be continued from; null where there is none */
 async function continueFrom(
   context: TurnContext,
   turn: Turn,
@@ -85,22 +90,45 @@ async function continueFrom(
   firstNew: number,
   start: Start,
   signal: AbortSignal,
-): Promise<boolean> {
-  const { store, states } = context;
+): Promise<string | null> {
   const { prefilled, cancelled } = await read(context, turn, model, steps, firstNew, start, signal);
   if (cancelled) {
-    await change(context, turn, { status: "stopped", prefilled });
-    return false;
+    await changeAll(context, turn, { status: "stopped", prefilled });
+    return null;
   }
-  const written = await write(context, turn, model, start.session, prefilled, signal);
-  const assistant = await store.run("getMessage", { messageId: turn.assistantId });
+  const { answers } = await write(context, turn, model, start.session, prefilled, signal);
+  let continued: string | null = null;
+  for (const answer of answers) {
+    const kept = await keepAnswer(context, turn, model, steps, answer);
+    if (answer.session !== start.session)
+      await model.engine.call("free", { session: answer.session });
+    else if (kept) continued = answer.messageId;
+  }
+  return continued;
+}
+
+/** An answer with the session that wrote it. */
+interface WrittenSession extends WrittenAnswer {
+  readonly messageId: string;
+  readonly session: SessionId;
+}
+
+/** Stores the state behind an answer, then says that it is complete. @returns whether the session may be continued */
+async function keepAnswer(
+  context: TurnContext,
+  turn: Turn,
+  model: LoadedModel,
+  steps: readonly Step[],
+  { messageId, session, ids, exact, patch }: WrittenSession,
+): Promise<boolean> {
+  const message = await context.store.run("getMessage", { messageId });
   // Deleted meanwhile: nothing is left to continue.
-  if (assistant === null) return false;
-  const behind = [...steps, { message: assistant, ids: written.ids }];
-  if (written.ids.length > 0) await keepState(states, model, behind, start.session);
+  if (message === null) return false;
+  if (exact && ids.length > 0)
+    await keepState(context.states, model, [...steps, { message, ids }], session);
   // Only now: who sees the answer complete can rely on its state.
-  await change(context, turn, written.patch);
-  return true;
+  await changeMessage(context, turn.chatId, messageId, patch);
+  return exact;
 }
 
 async function stopEarly(
@@ -108,7 +136,7 @@ async function stopEarly(
   turn: Turn,
   live: LiveSession | null,
 ): Promise<LiveSession | null> {
-  await change(context, turn, { status: "stopped" });
+  await changeAll(context, turn, { status: "stopped" });
   return live;
 }
 
@@ -142,7 +170,8 @@ async function read(
     .slice(start.index + 1, firstNew)
     .some((step) => step.message.role !== "assistant" || step.message.status !== "stopped");
   const phase = rebuilding ? "rebuilding" : "reading";
-  await change(context, turn, { status: "reading" });
+  const messageId = turn.answers[0].messageId;
+  await changeMessage(context, turn.chatId, messageId, { status: "reading" });
   if (rebuilding)
     events.emit("notice", {
       kind: "info",
@@ -158,7 +187,7 @@ async function read(
     const tokensPerSecond = done / Math.max((now - began) / 1000, 1e-3);
     events.emit("message.progress", {
       chatId: turn.chatId,
-      messageId: turn.assistantId,
+      messageId,
       done,
       total,
       tokensPerSecond,
@@ -171,126 +200,116 @@ async function read(
   return result;
 }
 
-interface Written {
-  readonly ids: Int32Array;
-  readonly patch: MessagePatch;
+/** An answer on its way: who writes it, and with which session. */
+interface Writing {
+  readonly answer: Answer;
+  readonly writer: AnswerWriter;
+  readonly session: SessionId;
 }
 
+/** Writes the turn's answers: several in one batch, each from a copy of the session. */
 async function write(
   context: TurnContext,
   turn: Turn,
   model: LoadedModel,
-  session: number,
+  session: SessionId,
   prefilled: number,
   signal: AbortSignal,
-): Promise<Written> {
-  const { store, events, engine } = context;
-  const { assistantId: messageId, chatId } = turn;
-  const sampler = turn.sampler();
-  const { tokenizerHash } = model.wording;
-  await change(context, turn, {
-    status: "writing",
-    prefilled,
-    sampler: { temperature: sampler.temperature, seed: sampler.seed },
-  });
-  engine.activity({ phase: "writing", tokensPerSecond: null });
-
-  const stream = model.wording.startStream();
+): Promise<{ readonly answers: readonly WrittenSession[] }> {
+  const { engine } = context;
   const stop = new AbortController();
-  const ids: number[] = [];
+  const ended = AbortSignal.any([signal, stop.signal]);
+  const writings: Writing[] = [];
   const began = performance.now();
-  let text = "";
-  let failure: unknown = null;
-  let work: Promise<void> = Promise.resolve();
-  let saved = { at: began, tokens: 0 };
-  let told = began;
-
-  const append = (piece: string): void => {
-    if (piece === "") return;
-    events.emit("message.delta", { chatId, messageId, at: text.length, text: piece });
-    text += piece;
-  };
-  const save = async (): Promise<void> => {
-    saved = { at: performance.now(), tokens: ids.length };
-    await store.run("updateMessage", {
-      messageId,
-      patch: { text, tokens: ids.length },
-      ids: { tokenizerHash, ids: Int32Array.from(ids) },
-    });
-  };
-  const take = async (id: number): Promise<void> => {
-    if (failure !== null || stream.stopped) return;
-    ids.push(id);
-    append(await stream.push(id));
-    if (stream.stopped) stop.abort();
-    const now = performance.now();
-    if (now - saved.at >= SAVE_EVERY) await save();
-    if (now - told < 500) return;
-    told = now;
-    engine.activity({ phase: "writing", tokensPerSecond: ids.length / ((now - began) / 1000) });
-  };
-  const onEvent = (event: EngineEvent): void => {
-    if (event.type !== "token") return;
-    work = work
-      .then(() => take(event.token))
-      .catch((cause: unknown) => {
-        failure ??= cause;
-        stop.abort();
-      });
-  };
-  // Between two tokens nothing would trigger a save: a slow model's words are kept by the clock.
-  const clock = setInterval(() => {
-    if (ids.length > saved.tokens && performance.now() - saved.at >= SAVE_EVERY) {
-      work = work.then(save).catch((cause: unknown) => {
-        failure ??= cause;
-        stop.abort();
-      });
+  try {
+    for (const answer of turn.answers) {
+      const own =
+        answer === turn.answers[0]
+          ? session
+          : (await model.engine.call("fork", { session })).session;
+      const { messageId } = answer;
+      const writer = createAnswerWriter(
+        context,
+        model,
+        { chatId: turn.chatId, messageId },
+        {
+          onComplete: () => {
+            if (writings.every((one) => one.writer.isComplete())) stop.abort();
+          },
+          onProblem: () => stop.abort(),
+        },
+      );
+      writings.push({ answer, writer, session: own });
     }
-  }, SAVE_EVERY);
-  try {
-    const { maxTokens, ...options } = sampler;
-    const result = await model.engine.call(
-      "generate",
-      { session, sampler: options, stopIds: model.wording.stopIds, maxTokens, keepLogits: false },
-      { signal: AbortSignal.any([signal, stop.signal]), onEvent },
-    );
-    await work;
-    if (failure !== null) throw failure;
-    if (!stream.stopped) append(await stream.end());
-    const status = finalStatus(result.reason, stream.stopped);
-    const tokensPerSecond =
-      result.ids.length > 0 ? result.ids.length / Math.max(result.decodeMs / 1000, 1e-3) : null;
-    await store.run("updateMessage", {
-      messageId,
-      patch: { text, tokens: result.ids.length },
-      ids: { tokenizerHash, ids: result.ids },
-    });
-    if (tokensPerSecond !== null) engine.activity({ phase: "writing", tokensPerSecond });
-    return {
-      ids: result.ids,
-      patch: { status, text, tokens: result.ids.length, prefilled, tokensPerSecond },
+    const samplers = writings.map(({ answer }) => answer.sampler());
+    for (const [index, { writer }] of writings.entries()) {
+      const { temperature, seed } = samplers[index] ?? { temperature: 0, seed: 0 };
+      const sampler = { temperature, seed };
+      const patch: MessagePatch = { status: "writing", prefilled, sampler };
+      await changeMessage(context, turn.chatId, writer.messageId, patch);
+    }
+    engine.activity({ phase: "writing", tokensPerSecond: null });
+    let told = began;
+    const onEvent = (event: EngineEvent): void => {
+      if (event.type !== "token") return;
+      writings[event.branch]?.writer.push(event.token);
+      const now = performance.now();
+      if (now - told < 500) return;
+      told = now;
+      const tokens = writings.reduce((sum, { writer }) => sum + writer.tokens(), 0);
+      engine.activity({ phase: "writing", tokensPerSecond: tokens / ((now - began) / 1000) });
     };
-  } finally {
-    clearInterval(clock);
-  }
-}
-
-function finalStatus(
-  reason: "stop" | "length" | "cancelled",
-  stopString: boolean,
-): Message["status"] {
-  if (reason === "stop" || stopString) return "done";
-  return reason === "length" ? "length" : "stopped";
-}
-
-/** Changes a message on disk and tells the UI. A disk that is full even for this is told as a notice. */
-async function change(context: TurnContext, turn: Turn, patch: MessagePatch): Promise<void> {
-  try {
-    await context.store.run("updateMessage", { messageId: turn.assistantId, patch, ids: null });
-    await tellMessage(context, turn.chatId, turn.assistantId, patch);
+    const results = await generateAll(model, writings, samplers, { signal: ended, onEvent });
+    const answers: WrittenSession[] = [];
+    for (const [index, { writer, session: own }] of writings.entries()) {
+      const result = results[index];
+      if (result === undefined)
+        throw new TarnError("internal", "The engine gave no end to an answer.");
+      const written = await writer.end(result, prefilled);
+      answers.push({ ...written, messageId: writer.messageId, session: own });
+    }
+    return { answers };
   } catch (cause) {
-    if (!(cause instanceof TarnError) || patch.status !== "failed") throw cause;
-    context.events.emit("notice", { kind: "error", text: cause.message });
-    await tellMessage(context, turn.chatId, turn.assistantId, patch);
+    for (const { session: own } of writings.slice(1))
+      await model.engine.call("free", { session: own }).catch(() => undefined);
+    throw cause;
+  } finally {
+    for (const { writer } of writings) writer.close();
   }
+}
+
+async function generateAll(
+  model: LoadedModel,
+  writings: readonly Writing[],
+  samplers: readonly SamplerSettings[],
+  options: { readonly signal: AbortSignal; onEvent(event: EngineEvent): void },
+): Promise<EngineAnswer[]> {
+  const { stopIds } = model.wording;
+  const [first] = writings;
+  const [sampler] = samplers;
+  if (first === undefined || sampler === undefined)
+    throw new TarnError("internal", "There is no answer to write.");
+  const { maxTokens, ...only } = sampler;
+  if (writings.length === 1) {
+    const { session } = first;
+    const input = { session, sampler: only, stopIds, maxTokens, keepLogits: false };
+    return [await model.engine.call("generate", input, options)];
+  }
+  const { branches, decodeMs } = await model.engine.call(
+    "generateMany",
+    {
+      sessions: writings.map(({ session }) => session),
+      samplers: samplers.map(({ maxTokens: _, ...options }) => options),
+      stopIds,
+      maxTokens,
+    },
+    options,
+  );
+  return branches.map(({ ids, reason }) => ({ ids, reason, decodeMs }));
+}
+
+/** The same change on all answers of a turn. */
+async function changeAll(context: TurnContext, turn: Turn, patch: MessagePatch): Promise<void> {
+  for (const { messageId } of turn.answers)
+    await changeMessage(context, turn.chatId, messageId, patch);
 }
