@@ -98,7 +98,7 @@ export function createConversation(context: TurnContext, queue: Queue): Conversa
   }
 
   async function stopChat(chatId: string): Promise<void> {
-    for (const { turn, abort, finished } of [...running]) {
+    for (const { turn, abort, finished } of running) {
       if (turn.chatId !== chatId) continue;
       abort.abort();
       if (turn === current) {

@@ -289,17 +289,17 @@ async function generateAll(
   const [sampler] = samplers;
   if (first === undefined || sampler === undefined)
     throw new TarnError("internal", "There is no answer to write.");
-  const { maxTokens, ...only } = sampler;
+  const { maxTokens } = sampler;
   if (writings.length === 1) {
     const { session } = first;
-    const input = { session, sampler: only, stopIds, maxTokens, keepLogits: false };
+    const input = { session, sampler, stopIds, maxTokens, keepLogits: false };
     return [await model.engine.call("generate", input, options)];
   }
   const { branches, decodeMs } = await model.engine.call(
     "generateMany",
     {
       sessions: writings.map(({ session }) => session),
-      samplers: samplers.map(({ maxTokens: _, ...options }) => options),
+      samplers,
       stopIds,
       maxTokens,
     },
