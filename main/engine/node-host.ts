@@ -6,10 +6,14 @@ import { createPortClient } from "./port-client.ts";
 /**
  * Starts the engine in a worker thread of this process: the bundle of node-worker.ts, which the build puts beside
  * this file's bundle. The thread does not keep the process alive; `close` ends it and its own threads.
+ *
+ * @param program that bundle, where this file itself was not bundled
  */
-export function startNodeEngine(): EngineClient {
+export function startNodeEngine(
+  program: URL = new URL("./node-worker.js", import.meta.url),
+): EngineClient {
   nameSoftwareDriver();
-  const worker = new Worker(new URL("./node-worker.js", import.meta.url), { name: "engine" });
+  const worker = new Worker(program, { name: "engine" });
   let calls = 0;
   const client = createPortClient({
     postMessage: (message) => worker.postMessage(message),
