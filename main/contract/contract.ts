@@ -133,7 +133,13 @@ export const calls = {
   /** What reading the whole document into a chat would cost. */
   "documents.cost": {
     in: z.object({ documentIds: z.array(id).max(32) }),
-    out: z.object({ tokens: z.number().int(), seconds: z.number().nullable() }),
+    out: z.object({
+      /** That are not read yet. */
+      tokens: z.number().int(),
+      seconds: z.number().nullable(),
+      /** Of the model's state behind it. */
+      bytes: z.number(),
+    }),
   },
 
   "models.list": { in: nothing, out: z.array(modelSchema) },

@@ -10,6 +10,8 @@ import { chatCosts } from "./chats/costs.ts";
 import { createConversation } from "./chats/conversation.ts";
 import { createRebuilder } from "./chats/rebuild.ts";
 import { dispatch } from "./dispatch.ts";
+import { createDigester } from "./documents/digest.ts";
+import { createDocumentReadings } from "./documents/document-readings.ts";
 import { documentHandlers } from "./documents/document-library.ts";
 import { createEngineService, type EngineService } from "./engine/engine-service.ts";
 import { createQueue } from "./engine/queue.ts";
@@ -58,6 +60,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
     maxPages: options.maxDatabasePages ?? null,
   });
   await store.run("stopInterrupted", {});
+  await store.run("interruptReadings", {});
   await store.run("purgeDeletedChats", { now: Date.now() });
   const events = createEvents();
   const settings = await openSettings(store, events);
@@ -69,15 +72,23 @@ export async function createServices(options: ServicesOptions): Promise<Services
   const engine = createEngineService(options.startEngine, loadTokenizer, library, settings, events);
   const queue = createQueue();
   const states = createStateService(store, events, settings);
-  const context = { store, events, engine, settings, states };
+  const readings = createDocumentReadings(store, states, settings);
+  const context = { store, events, engine, settings, states, readings };
+  const digester = createDigester(context, queue);
   const conversation = createConversation(context, queue);
   const rebuilder = createRebuilder(context, queue);
 
   /** Sessions end with the model that they are of, so what runs is stopped and saved first. */
   async function switchModel(): Promise<void> {
-    await Promise.all([rebuilder.stop(), conversation.stopAll()]);
+    await Promise.all([rebuilder.stop(), digester.stop(), conversation.stopAll()]);
     // Loading goes on behind the answer to the call; `engine.status` tells how it ends.
-    void engine.reload().then(rebuilder.rebuildOutdated);
+    void load();
+  }
+
+  async function load(): Promise<void> {
+    await engine.reload();
+    digester.start();
+    await rebuilder.rebuildOutdated();
   }
 
   const handlers: Handlers = {
@@ -86,7 +97,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
     },
     ...chatHandlers(store, events, conversation),
     ...conversation.handlers,
-    ...documentHandlers(store, events, engine),
+    ...documentHandlers(context, digester),
     "models.list": () => library.list(),
     "models.add": ({ path }) => library.add(path),
     async "models.use"({ modelId }) {
@@ -136,7 +147,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
     call: (name, input) => dispatch(handlers, name, input),
     complete: createComplete(engine, settings, queue),
     async close() {
-      await Promise.all([rebuilder.stop(), conversation.stopAll()]);
+      await Promise.all([rebuilder.stop(), digester.stop(), conversation.stopAll()]);
       await engine.close();
       // What was deleted could be restored until now.
       await store.run("purgeDeletedChats", { now: Date.now() });

@@ -5,10 +5,11 @@ import { basename, dirname, join } from "node:path";
 import { TarnError } from "../contract/errors.ts";
 import { chatsAndDocuments } from "./migrations/0001-chats-and-documents.ts";
 import { snapshots } from "./migrations/0002-snapshots.ts";
+import { readings } from "./migrations/0003-readings.ts";
 import type { Migration } from "./migrations/migration.ts";
 
 /** In order; append only. */
-export const migrations: readonly Migration[] = [chatsAndDocuments, snapshots];
+export const migrations: readonly Migration[] = [chatsAndDocuments, snapshots, readings];
 
 /** Where the database is, and how large it may become. */
 export interface StoreOptions {

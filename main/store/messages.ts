@@ -2,7 +2,8 @@ import type { Database } from "better-sqlite3";
 import { z } from "zod";
 import { errorCodes } from "../contract/errors.ts";
 import { messageSchema, passageSchema } from "../contract/dto.ts";
-import type { MessageIds, MessagePatch, MessageRecord } from "./records.ts";
+import { fromBlob, toBlob } from "./id-blob.ts";
+import type { AttachedDocument, MessageIds, MessagePatch, MessageRecord } from "./records.ts";
 
 interface MessageRow {
   readonly id: string;
@@ -82,10 +83,10 @@ function insertMessage(db: Database, message: MessageRecord): void {
     createdAt: message.createdAt,
   });
   const attach = db.prepare(
-    "INSERT INTO message_documents (message_id, ordinal, document_id, name) VALUES (?, ?, ?, ?)",
+    "INSERT INTO message_documents (message_id, ordinal, document_id, name, until) VALUES (?, ?, ?, ?, ?)",
   );
   for (const [ordinal, document] of message.documents.entries())
-    attach.run(message.id, ordinal, document.id, document.name);
+    attach.run(message.id, ordinal, document.id, document.name, document.until);
 }
 
 /** Changes what is given, and replaces the ids where given, in one transaction. False when the message is gone. */
@@ -205,8 +206,8 @@ function toMessage(db: Database, row: MessageRow): MessageRecord {
         : { code: z.enum(errorCodes).parse(row.error_code), message: row.error_message ?? "" },
     passages: z.array(passageSchema).parse(JSON.parse(row.passages)),
     documents: db
-      .prepare<[string], { readonly id: string; readonly name: string }>(
-        "SELECT document_id AS id, name FROM message_documents WHERE message_id = ? ORDER BY ordinal",
+      .prepare<[string], AttachedDocument>(
+        "SELECT document_id AS id, name, until FROM message_documents WHERE message_id = ? ORDER BY ordinal",
       )
       .all(row.id),
     tokens: row.tokens,
@@ -218,16 +219,4 @@ function toMessage(db: Database, row: MessageRow): MessageRecord {
         : { temperature: row.temperature, seed: row.seed },
     createdAt: row.created_at,
   };
-}
-
-/** Every platform that Tarn runs on is little-endian, as is the blob. */
-function toBlob(ids: Int32Array): Buffer {
-  return Buffer.from(ids.buffer, ids.byteOffset, ids.byteLength);
-}
-
-/** Copied, because SQLite's bytes need not begin at a multiple of four. */
-function fromBlob(blob: Buffer): Int32Array {
-  const ids = new Int32Array(blob.byteLength / 4);
-  new Uint8Array(ids.buffer).set(blob);
-  return ids;
 }

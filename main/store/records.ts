@@ -23,13 +23,21 @@ export interface MessageRecord {
   readonly status: Message["status"];
   readonly error: { readonly code: ErrorCode; readonly message: string } | null;
   readonly passages: readonly Passage[];
-  readonly documents: readonly { readonly id: string; readonly name: string }[];
+  readonly documents: readonly AttachedDocument[];
   /** Count of its token ids with the tokenizer that read it last. */
   readonly tokens: number;
   readonly prefilled: number | null;
   readonly tokensPerSecond: number | null;
   readonly sampler: { readonly temperature: number; readonly seed: number } | null;
   readonly createdAt: number;
+}
+
+/** A document that a message brought along. */
+export interface AttachedDocument {
+  readonly id: string;
+  readonly name: string;
+  /** Read as of here: nothing behind this UTF-16 offset was looked at. Null for all of it. */
+  readonly until: number | null;
 }
 
 /** What may change on a message. */
@@ -108,6 +116,54 @@ export interface PageStart {
 /** What a document's pages are. */
 export type PageUnit = "page" | "slide" | "sheet" | "chapter";
 
+/** So many token ids hold exactly the document's text up to this UTF-16 offset. */
+export interface TokenMark {
+  readonly tokens: number;
+  readonly offset: number;
+}
+
+/** A whole document with one tokenizer, as a conversation begins that reads it. */
+export interface DocumentIds {
+  readonly ids: Int32Array;
+  /** In order; empty where the tokenizer does not give its text back exactly. */
+  readonly marks: readonly TokenMark[];
+}
+
+/** A part of a document that is read by itself. */
+export interface ChunkRecord {
+  readonly ordinal: number;
+  /** That it begins on. */
+  readonly page: number | null;
+  /** UTF-16 offsets of the document's text. */
+  readonly start: number;
+  readonly end: number;
+  /** As a conversation begins that reads this part alone. */
+  readonly ids: Int32Array;
+}
+
+/** Which reading of a document is meant. */
+export interface ReadingKey {
+  readonly documentId: string;
+  readonly modelHash: string;
+  readonly tokenizerHash: string;
+  /** Hash of what stands before the document. */
+  readonly lead: string;
+}
+
+/** How far a reading has come. */
+export interface ReadingRecord extends ReadingKey {
+  /** `interrupted`: the program ended in the middle of it. */
+  readonly status: "waiting" | "reading" | "paused" | "interrupted" | "read" | "failed";
+  /** Tokens, of the whole and of the chunks together. */
+  readonly done: number;
+  readonly total: number;
+  /** Spent reading. */
+  readonly ms: number;
+  /** A sentence for the user where it failed. */
+  readonly error: string | null;
+  readonly queuedAt: number;
+}
+
 /** A document without its text. */
 export interface DocumentRecord {
   readonly id: string;
@@ -119,6 +175,9 @@ export interface DocumentRecord {
   readonly characters: number;
   /** Null where the format has no pages. */
   readonly pages: readonly PageStart[] | null;
+  readonly pageUnit: PageUnit | null;
+  /** What could not be read of it, as a sentence for the user. */
+  readonly notice: string | null;
   readonly createdAt: number;
 }
 
@@ -130,6 +189,12 @@ export interface PassageRecord {
   readonly start: number;
   readonly end: number;
   readonly text: string;
+}
+
+/** A document, or its beginning: what lies behind `until`, a UTF-16 offset, is not looked at. Null is all of it. */
+export interface DocumentReach {
+  readonly documentId: string;
+  readonly until: number | null;
 }
 
 /** A passage with its BM25 score; higher is better. */

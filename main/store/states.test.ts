@@ -76,6 +76,8 @@ function aDocument(id: string): void {
     sha256: id,
     characters: 1,
     pages: null,
+    pageUnit: null,
+    notice: null,
     createdAt: 1,
   };
   addDocument(db, { document, text: "x", content: Uint8Array.of(120), passages: [] });

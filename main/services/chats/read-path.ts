@@ -5,6 +5,8 @@
 import { createHash } from "node:crypto";
 import type { SessionId } from "../../../models/engine/protocol.ts";
 import type { MessageRecord } from "../../store/records.ts";
+import { hashOfIds, type DocumentReadings } from "../documents/document-readings.ts";
+import { readByCuts } from "../documents/read-by-cuts.ts";
 import type { LoadedModel } from "../engine/engine-service.ts";
 import { fits, type StatePlace, type StateService } from "../states/state-service.ts";
 
@@ -26,6 +28,14 @@ export interface Start {
   readonly session: SessionId;
   /** Index of the step that the session is right behind; -1 at the beginning. */
   readonly index: number;
+  /** Ids of the step after it that the session has read, too. */
+  readonly ahead: number;
+}
+
+/** What states are found by. */
+interface ReadContext {
+  readonly states: StateService;
+  readonly readings: DocumentReadings;
 }
 
 /** SHA-256 (hex) over the ids of all steps, little-endian i32. */
@@ -50,7 +60,7 @@ export function placeOf(steps: readonly Step[]): StatePlace {
  * A state that turns out to be damaged is left out, removed and told.
  */
 export async function findStart(
-  states: StateService,
+  { states, readings }: ReadContext,
   model: LoadedModel,
   steps: readonly Step[],
   live: LiveSession | null,
@@ -66,11 +76,37 @@ export async function findStart(
     const prefix = steps.slice(0, index + 1);
     if (!fits(state, model, placeOf(prefix))) continue;
     const session = await states.load(model, state, lastIds(prefix));
-    if (session !== null) return { session, index };
+    if (session !== null) return { session, index, ahead: 0 };
   }
-  if (live !== null && liveIndex >= 0) return { session: live.session, index: liveIndex };
+  if (live !== null && liveIndex >= 0) return { session: live.session, index: liveIndex, ahead: 0 };
+  const begun = await startInDocument({ states, readings }, model, steps[0]);
+  if (begun !== null) return begun;
   const { session } = await model.engine.call("create", {});
-  return { session, index: -1 };
+  return { session, index: -1, ahead: 0 };
+}
+
+/** The document that a conversation begins with, where it is one alone: what anyone has read of it is kept with it. */
+function firstDocument(step: Step | undefined): string | null {
+  const [document, ...others] = step?.message.documents ?? [];
+  return step?.message.role === "document" && others.length === 0 ? (document?.id ?? null) : null;
+}
+
+async function startInDocument(
+  { states, readings }: ReadContext,
+  model: LoadedModel,
+  step: Step | undefined,
+): Promise<Start | null> {
+  const documentId = firstDocument(step);
+  if (step === undefined || documentId === null) return null;
+  const state = await readings.nearest(model, documentId, step.ids);
+  if (state === null) return null;
+  const { position } = state;
+  const recent = step.ids.slice(Math.max(position - RECENT_IDS, 0), position);
+  const session = await states.load(model, state, recent);
+  if (session === null) return null;
+  return position === step.ids.length
+    ? { session, index: 0, ahead: 0 }
+    : { session, index: -1, ahead: position };
 }
 
 /** Ids that a repetition penalty may look back on; the contract allows it no more. */
@@ -94,36 +130,67 @@ export type OnProgress = (done: number, total: number) => void;
  * @returns tokens run, and whether it was cancelled on the way (the session then stands between messages)
  */
 export async function readSteps(
-  states: StateService,
+  context: ReadContext,
   model: LoadedModel,
   steps: readonly Step[],
   start: Start,
   signal: AbortSignal,
   onProgress: OnProgress,
 ): Promise<{ readonly prefilled: number; readonly cancelled: boolean }> {
-  const total = positionOf(steps.slice(start.index + 1));
+  const { states } = context;
+  const total = positionOf(steps.slice(start.index + 1)) - start.ahead;
   let prefilled = 0;
   for (let index = start.index + 1; index < steps.length; index++) {
     const step = steps[index];
     if (step === undefined || step.ids.length === 0) continue;
-    const before = prefilled;
-    const result = await model.engine.call(
-      "prefill",
-      { session: start.session, ids: step.ids, chunk: null, logits: "none" },
-      {
-        signal,
-        onEvent: (event) =>
-          void (event.type === "progress" && onProgress(before + event.done, total)),
-      },
-    );
-    prefilled += result.prefilled;
-    if (result.cancelled || signal.aborted) return { prefilled, cancelled: true };
+    const ahead = index === start.index + 1 ? start.ahead : 0;
+    const before = prefilled - ahead;
+    const feed = async (from: number, to: number): Promise<number> => {
+      const result = await model.engine.call(
+        "prefill",
+        { session: start.session, ids: step.ids.slice(from, to), chunk: null, logits: "none" },
+        {
+          signal,
+          onEvent: (event) =>
+            void (event.type === "progress" && onProgress(before + from + event.done, total)),
+        },
+      );
+      return from + result.prefilled;
+    };
+    const kept = await readInDocument(context, model, steps, index, ahead, start.session, feed);
+    const read = kept ?? (await feed(ahead, step.ids.length));
+    prefilled = before + read;
+    if (read < step.ids.length || signal.aborted) return { prefilled, cancelled: true };
     onProgress(prefilled, total);
     const isLast = index === steps.length - 1;
-    if (isLast || step.message.role === "document")
+    if (kept === null && (isLast || step.message.role === "document"))
       await keepState(states, model, steps.slice(0, index + 1), start.session);
   }
   return { prefilled, cancelled: false };
+}
+
+/**
+ * Reads the document that the conversation begins with as everyone reads it, so that others need not.
+ * @returns how much of it is read; null where this step is something else
+ */
+async function readInDocument(
+  { states, readings }: ReadContext,
+  model: LoadedModel,
+  steps: readonly Step[],
+  index: number,
+  ahead: number,
+  session: SessionId,
+  feed: (from: number, to: number) => Promise<number>,
+): Promise<number | null> {
+  const documentId = index === 0 ? firstDocument(steps[0]) : null;
+  const isWhole = steps[0]?.message.documents[0]?.until === null;
+  if (documentId === null || !isWhole) return null;
+  const plan = await readings.planIfThere(model, documentId);
+  // Removed, or changed since this conversation began: it goes on as it began.
+  if (plan === null || hashOfIds(plan.ids) !== hashOfIds(steps[0]?.ids ?? new Int32Array()))
+    return null;
+  const exclusively = <T>(job: () => Promise<T>): Promise<T> => job();
+  return readByCuts({ states, readings }, model, session, plan, ahead, { feed, exclusively });
 }
 
 /** Stores the state behind the last of these steps. */

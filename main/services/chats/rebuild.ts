@@ -54,7 +54,7 @@ export function createRebuilder(context: TurnContext, queue: Queue): Rebuilder {
         .filter((state) => !belongsTo(state, model))
         .map((state) => state.owner.id),
     );
-    const begin = await queue.run(() => findStart(states, model, steps, null));
+    const begin = await queue.run(() => findStart(context, model, steps, null));
     try {
       for (let index = begin.index + 1; index < steps.length; index++) {
         const read = await readStep(model, begin.session, steps[index], signal);

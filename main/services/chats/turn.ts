@@ -61,11 +61,11 @@ async function answer(
   live: LiveSession | null,
   signal: AbortSignal,
 ): Promise<LiveSession | null> {
-  const { states, engine } = context;
+  const { engine } = context;
   const model = await untilAborted(engine.model(), signal);
   if (model === null) return stopEarly(context, turn, live);
   const { steps, firstNew } = await idsOfPath(context, model, turn);
-  const start = await findStart(states, model, steps, live);
+  const start = await findStart(context, model, steps, live);
   if (live !== null && start.session !== live.session && live.model === model)
     await model.engine.call("free", { session: live.session });
   const { session } = start;
@@ -164,7 +164,7 @@ async function read(
   start: Start,
   signal: AbortSignal,
 ) {
-  const { states, events, engine } = context;
+  const { events, engine } = context;
   // An answer that a crash cut off has no state yet: reading its few tokens again is nothing to tell.
   const rebuilding = steps
     .slice(start.index + 1, firstNew)
@@ -180,7 +180,7 @@ async function read(
   engine.activity({ phase, tokensPerSecond: null });
   const began = performance.now();
   let told = began;
-  const result = await readSteps(states, model, steps, start, signal, (done, total) => {
+  const result = await readSteps(context, model, steps, start, signal, (done, total) => {
     const now = performance.now();
     if (now - told < TELL_EVERY && done < total) return;
     told = now;

@@ -192,6 +192,8 @@ describe("search", () => {
       sha256: "x",
       characters: text.length,
       pages: starts,
+      pageUnit: "page" as const,
+      notice: null,
       createdAt: 1,
     };
     await store.run("addDocument", {

@@ -19,6 +19,8 @@ export interface Wording {
   /** Token ids that end an answer: by the model's configuration, its tokenizer and its chat template. */
   readonly stopIds: readonly number[];
   countTokens(text: string): Promise<number>;
+  /** The text that ids stand for, control tokens left out. */
+  decode(ids: Int32Array): Promise<string>;
   /** The ids to append so that the model answers next. @param before the ids read so far, in pieces */
   turn(before: readonly Int32Array[], messages: readonly TurnMessage[]): Promise<Int32Array>;
   /** The beginning of such a turn that is the same whatever the user will say behind these messages: read once, asked often. */
@@ -54,6 +56,7 @@ export function createWording(
     tokenizerHash: tokenizer.hash,
     stopIds,
     countTokens: async (text) => (await tokenizer.encodeText(text, { first: false })).length,
+    decode: (ids) => tokenizer.decode(ids, { skipSpecial: true }),
     turn,
     async opening(before, messages) {
       const [one, other] = await Promise.all(
