@@ -1,0 +1,20 @@
+/** How a session came to stand where it stands: what an uninterrupted run would have to do. */
+import type { SamplerOptions } from "../../models/engine/protocol.ts";
+
+export type Step =
+  | { readonly kind: "read"; readonly ids: readonly number[] }
+  | {
+      readonly kind: "write";
+      readonly sampler: SamplerOptions;
+      readonly ids: readonly number[];
+      /** SHA-256 (hex) of the logits after each token. */
+      readonly logits: string;
+    };
+
+/** From an empty session on. */
+export type Derivation = readonly Step[];
+
+/** The ids that the session was fed. */
+export function idsOf(derivation: Derivation): number[] {
+  return derivation.flatMap(({ ids }) => ids);
+}

@@ -1,0 +1,142 @@
+/**
+ * The product's services with the real engine, as a process that is made to be killed. Calls of the contract come over the channel.
+ * Around the engine a recorder writes down how each session, and each snapshot of one, came about.
+ */
+import { createHash } from "node:crypto";
+import { appendFileSync, existsSync, readFileSync } from "node:fs";
+import type { EngineClient } from "../../main/engine/client.ts";
+import { openNodeFile } from "../../main/engine/node-file.ts";
+import { startNodeEngine } from "../../main/engine/node-host.ts";
+import { createServices } from "../../main/services/app.ts";
+import { toTarnError } from "../../main/services/dispatch.ts";
+import type { EngineMethod, EngineMethods } from "../../models/engine/protocol.ts";
+import type { Derivation, Step } from "./derivation.ts";
+
+const [dataFolder = "", resourcesFolder = "", journal = ""] = process.argv.slice(2);
+const send = (message: unknown): void => void process.send?.(message);
+
+const sha256 = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex");
+const hashOf = (logits: Float32Array): string =>
+  sha256(new Uint8Array(logits.buffer, logits.byteOffset, logits.byteLength));
+
+/** By the hash of a snapshot's head; what earlier processes took, too. */
+const snapshots = new Map<string, Derivation>();
+if (existsSync(journal)) {
+  for (const line of readFileSync(journal, "utf8").split("\n").slice(0, -1)) {
+    const [head, derivation]: [string, Derivation] = JSON.parse(line);
+    snapshots.set(head, derivation);
+  }
+}
+const sessions = new Map<number, Derivation>();
+/** What was written by this process, oldest first. */
+const written: Derivation[] = [];
+
+const derivationOf = (session: number): Derivation => {
+  const found = sessions.get(session);
+  if (found === undefined) throw new Error(`nothing is known of session ${session}`);
+  return found;
+};
+const goOn = (session: number, step: Step): void => {
+  if (step.ids.length > 0) sessions.set(session, [...derivationOf(session), step]);
+};
+/** Of the second format. */
+const headOf = (bytes: Uint8Array): Uint8Array => {
+  const view = new DataView(bytes.buffer, bytes.byteOffset);
+  return bytes.subarray(0, Number(view.getBigUint64(16, true)));
+};
+
+type Handlers = {
+  readonly [M in EngineMethod]?: (
+    input: EngineMethods[M]["in"],
+    ask: (input: EngineMethods[M]["in"]) => Promise<EngineMethods[M]["out"]>,
+  ) => Promise<EngineMethods[M]["out"]>;
+};
+
+const recording: Handlers = {
+  load: (input, ask) => ask({ ...input, backend: "wasm", threads: 1 }),
+  unload: (input, ask) => ask(input),
+  inspect: (input, ask) => ask(input),
+  memory: (input, ask) => ask(input),
+  devices: (input, ask) => ask(input),
+  async create(input, ask) {
+    const made = await ask(input);
+    sessions.set(made.session, []);
+    return made;
+  },
+  async fork(input, ask) {
+    const made = await ask(input);
+    sessions.set(made.session, derivationOf(input.session));
+    return made;
+  },
+  free: (input, ask) => ask(input),
+  async prefill(input, ask) {
+    const ids = [...input.ids];
+    const result = await ask(input);
+    goOn(input.session, { kind: "read", ids: ids.slice(0, result.prefilled) });
+    return result;
+  },
+  async generate(input, ask) {
+    // Random weights would stop by chance; the length of an answer is the history's to choose.
+    const result = await ask({ ...input, stopIds: [], keepLogits: true });
+    goOn(input.session, {
+      kind: "write",
+      sampler: input.sampler,
+      ids: [...result.ids],
+      logits: hashOf(result.logits ?? new Float32Array()),
+    });
+    written.push(derivationOf(input.session));
+    return { ...result, logits: null };
+  },
+  async snapshot(input, ask) {
+    const taken = await ask(input);
+    const head = sha256(taken.bytes.subarray(0, taken.headBytes));
+    // On disk before the services know of it: the next process may find the snapshot.
+    appendFileSync(journal, `${JSON.stringify([head, derivationOf(input.session)])}\n`);
+    snapshots.set(head, derivationOf(input.session));
+    return taken;
+  },
+  async restore(input, ask) {
+    const derivation = snapshots.get(sha256(headOf(input.bytes)));
+    const made = await ask(input);
+    if (derivation === undefined) throw new Error("a state was restored that nobody took");
+    sessions.set(made.session, derivation);
+    return made;
+  },
+};
+
+function recorded(client: EngineClient): EngineClient {
+  return {
+    close: () => client.close(),
+    async call(method, input, options) {
+      const record = recording[method];
+      if (record === undefined) throw new Error(`the soak does not follow "${method}"`);
+      return await record(input, (changed) => client.call(method, changed, options));
+    },
+  };
+}
+
+const services = await createServices({
+  dataFolder,
+  resourcesFolder,
+  version: "soak",
+  shell: "browser",
+  startEngine: () => recorded(startNodeEngine()),
+  openFile: openNodeFile,
+  openLink: async () => undefined,
+});
+services.events.subscribe((name, data) => {
+  if (name === "notice") send({ notice: data });
+});
+await services.engine.model();
+
+process.on("message", (request: { id: number; call: string; input: unknown }) => {
+  const answer =
+    request.call === "soak.written"
+      ? Promise.resolve(written)
+      : services.call(request.call, request.input);
+  answer.then(
+    (output) => send({ id: request.id, output }),
+    (error: unknown) => send({ id: request.id, error: toTarnError(error).message }),
+  );
+});
+send({ ready: true });

@@ -1,0 +1,51 @@
+/** The uninterrupted run: an engine that does what a derivation says, from an empty session on, and never saves anything. */
+import { createHash } from "node:crypto";
+import { startNodeEngine } from "../../main/engine/node-host.ts";
+import type { ModelFile } from "../../models/engine/protocol.ts";
+import type { Derivation } from "./derivation.ts";
+
+const files: ModelFile[] = JSON.parse(process.argv[2] ?? "[]");
+const engine = startNodeEngine();
+await engine.call("load", {
+  files,
+  backend: "wasm",
+  quantise: null,
+  kvDtype: "f32",
+  threads: 1,
+});
+
+/** Null where every answer of the derivation comes out with the same ids and the same bits in its logits; else where it differs. */
+async function differs(derivation: Derivation): Promise<string | null> {
+  const { session } = await engine.call("create", {});
+  try {
+    for (const [index, step] of derivation.entries()) {
+      if (step.kind === "read") {
+        const ids = Int32Array.from(step.ids);
+        await engine.call("prefill", { session, ids, chunk: null, logits: "none" });
+        continue;
+      }
+      const { ids, logits } = await engine.call("generate", {
+        session,
+        sampler: step.sampler,
+        stopIds: [],
+        maxTokens: step.ids.length,
+        keepLogits: true,
+      });
+      const bytes = new Uint8Array((logits ?? new Float32Array()).buffer);
+      const hash = createHash("sha256").update(bytes).digest("hex");
+      if (JSON.stringify([...ids]) !== JSON.stringify(step.ids)) return `ids of step ${index}`;
+      if (hash !== step.logits) return `logits of step ${index}`;
+    }
+    return null;
+  } finally {
+    await engine.call("free", { session });
+  }
+}
+
+process.on("message", (request: { id: number; derivation: Derivation }) => {
+  differs(request.derivation).then(
+    (output) => process.send?.({ id: request.id, output }),
+    (error: unknown) => process.send?.({ id: request.id, error: String(error) }),
+  );
+});
+process.send?.({ ready: true });
