@@ -25,7 +25,7 @@ export const DEFAULT_SETTINGS: Settings = {
     maxTokens: 1024,
   },
   announce: "paragraphs",
-  statesBudget: 4 * 2 ** 30,
+  statesBudget: 4e9,
 };
 
 /** What is given changes; the rest stays. */

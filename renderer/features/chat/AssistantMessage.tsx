@@ -8,6 +8,7 @@ import { isTransient } from "./chat-state.ts";
 import { Markdown } from "./Markdown.tsx";
 import type { MessageActions } from "./message-actions.ts";
 import { Passages } from "./Passages.tsx";
+import { formatCost, type MessageCosts } from "./use-costs.ts";
 import { Versions } from "./Versions.tsx";
 
 /** Fewer tokens than this are read without a progress bar. */
@@ -21,6 +22,8 @@ interface AssistantMessageProps {
   readonly progress: ReadingProgress | null;
   readonly last: boolean;
   readonly busy: boolean;
+  /** Undefined while they are not known. */
+  readonly costs: MessageCosts | undefined;
   readonly actions: MessageActions;
 }
 
@@ -32,12 +35,11 @@ export const AssistantMessage = memo(function AssistantMessage({
   progress,
   last,
   busy,
+  costs,
   actions,
 }: AssistantMessageProps) {
   const { siblings, status } = message;
   const writing = status === "writing";
-  // Stopped before its turn was read to the end: there is no state behind the question yet.
-  const neverRead = message.prefilled === null || (status === "stopped" && message.tokens === 0);
   return (
     <article
       className={`msg-frame ${last ? "last" : ""}`}
@@ -83,7 +85,7 @@ export const AssistantMessage = memo(function AssistantMessage({
             <Button
               kind="ghost"
               icon={<RotateCw className="i s" />}
-              cost={neverRead ? "reads the turn again" : "0 tokens"}
+              {...(costs === undefined ? {} : { cost: formatCost(costs.before) })}
               disabled={busy}
               onClick={() => actions.regenerate(message)}
             >
@@ -93,7 +95,7 @@ export const AssistantMessage = memo(function AssistantMessage({
           <Button
             kind="ghost"
             icon={<GitBranch className="i s" />}
-            cost="0 tokens"
+            {...(costs === undefined ? {} : { cost: formatCost(costs.behind) })}
             onClick={() => actions.fork(message)}
           >
             Fork from here

@@ -18,7 +18,9 @@ import { AssistantMessage } from "./AssistantMessage.tsx";
 import { isTransient } from "./chat-state.ts";
 import { Composer, type Reading } from "./Composer.tsx";
 import type { MessageActions } from "./message-actions.ts";
+import { ReadAgain } from "./ReadAgain.tsx";
 import { useChat } from "./use-chat.ts";
+import { useCosts } from "./use-costs.ts";
 import { UserMessage } from "./UserMessage.tsx";
 import { WaterLevel } from "./WaterLevel.tsx";
 import { Welcome } from "./Welcome.tsx";
@@ -54,6 +56,7 @@ export function ChatView({
     [tell],
   );
   const { chat, progress, reload, show } = useChat(chatId, fail);
+  const costs = useCosts(chat, status);
   const [suggestion, setSuggestion] = useState<{ readonly text: string } | null>(null);
   const log = useRef<HTMLDivElement>(null);
   const follows = useRef(true);
@@ -212,6 +215,7 @@ export function ChatView({
                 message={message}
                 last={message.id === lastUser?.id}
                 busy={busy}
+                costs={costs.of(message.id)}
                 actions={actions}
               />
             ) : (
@@ -223,6 +227,7 @@ export function ChatView({
                 progress={progress?.messageId === message.id ? progress : null}
                 last={message.id === tip?.id}
                 busy={busy}
+                costs={costs.of(message.id)}
                 actions={actions}
               />
             ),
@@ -237,6 +242,12 @@ export function ChatView({
         </div>
       )}
       <Announcer answer={tip?.role === "assistant" ? tip : undefined} announce={announce} />
+      <ReadAgain
+        reason={costs.reason}
+        cost={costs.end}
+        busy={busy || status?.phase === "rebuilding"}
+        onRead={() => chatId !== null && void api.call("chats.rebuild", { chatId }).catch(fail)}
+      />
       <Composer
         modelName={status?.modelName ?? null}
         busy={busy}

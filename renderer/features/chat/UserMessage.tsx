@@ -3,6 +3,7 @@ import { Copy, FileText, GitBranch, Pencil } from "lucide-react";
 import type { Message } from "../../../main/contract/dto.ts";
 import { Button } from "../../ui/Button.tsx";
 import type { MessageActions } from "./message-actions.ts";
+import { formatCost, type MessageCosts } from "./use-costs.ts";
 import { Versions } from "./Versions.tsx";
 
 interface UserMessageProps {
@@ -11,6 +12,8 @@ interface UserMessageProps {
   readonly last: boolean;
   /** An answer is being written: what would change the chat waits. */
   readonly busy: boolean;
+  /** Undefined while they are not known. */
+  readonly costs: MessageCosts | undefined;
   readonly actions: MessageActions;
 }
 
@@ -19,6 +22,7 @@ export const UserMessage = memo(function UserMessage({
   message,
   last,
   busy,
+  costs,
   actions,
 }: UserMessageProps) {
   const [draft, setDraft] = useState<string | null>(null);
@@ -80,7 +84,9 @@ export const UserMessage = memo(function UserMessage({
             }}
           />
           <div className="row">
-            <span className="small q grow">The old version stays as another branch.</span>
+            <span className="small q grow">
+              {`The old version stays as another branch.${costs === undefined || costs.before.tokens === 0 ? "" : ` ${formatCost(costs.before)} to read again first.`}`}
+            </span>
             <Button kind="ghost" onClick={() => setDraft(null)}>
               Cancel
             </Button>
@@ -113,7 +119,7 @@ export const UserMessage = memo(function UserMessage({
             <Button
               kind="ghost"
               icon={<GitBranch className="i s" />}
-              cost="0 tokens"
+              {...(costs === undefined ? {} : { cost: formatCost(costs.behind) })}
               onClick={() => actions.fork(message)}
             >
               Fork from here

@@ -2,6 +2,7 @@ import { useEffect, useId, useState } from "react";
 import { ShieldCheck } from "lucide-react";
 import type { SamplerSettings, Settings } from "../../../main/contract/dto.ts";
 import { Segmented } from "../../ui/Segmented.tsx";
+import { StatesSetting } from "./StatesSetting.tsx";
 
 interface SettingsViewProps {
   readonly settings: Settings;
@@ -109,6 +110,10 @@ export function SettingsView({ settings, dataFolder, onChange }: SettingsViewPro
                 wasm: "CPU (WebAssembly)",
                 reference: "Reference (slow)",
               }}
+            />
+            <StatesSetting
+              budget={settings.statesBudget}
+              onChange={(statesBudget) => onChange({ statesBudget })}
             />
             <h2>Privacy</h2>
             <div className="privacy">
