@@ -87,7 +87,20 @@ export const calls = {
   /** A new chat that begins with everything up to this message: a row, no tokens. */
   "messages.fork": { in: z.object({ chatId: id, messageId: id }), out: z.object({ chatId: id }) },
   /** Shows the branch that this message is on. */
-  "messages.select": { in: z.object({ chatId: id, messageId: id }), out: chatSchema },
+  "messages.select": {
+    in: z.object({
+      chatId: id,
+      messageId: id,
+      /** Stands right at this message, to go on from it; else at the newest end of its branch. */
+      exact: z.boolean().optional(),
+    }),
+    out: chatSchema,
+  },
+  /** These messages of the chat, whichever branch they are on; what is not there any more is left out. */
+  "messages.get": {
+    in: z.object({ chatId: id, messageIds: z.array(id).max(64) }),
+    out: z.array(messageSchema),
+  },
   "messages.stop": { in: z.object({ chatId: id }), out: done },
 
   "documents.list": { in: nothing, out: z.array(documentSchema) },

@@ -5,6 +5,7 @@ import { toTarnError } from "../client/check.ts";
 import type { Client } from "../client/connect.ts";
 import { useApi, useApiEvent, useApiValue } from "../client/context.tsx";
 import { importDocument } from "../client/import-document.ts";
+import { BranchesView } from "../features/branches/BranchesView.tsx";
 import { ChatHeader } from "../features/chat/ChatHeader.tsx";
 import { ChatView } from "../features/chat/ChatView.tsx";
 import { DocumentPanel, type OpenPlace } from "../features/documents/DocumentPanel.tsx";
@@ -34,6 +35,7 @@ export function App({ client }: { readonly client: Client }) {
   );
   const [place, setPlace] = useState<Place>("chat");
   const [chatId, setChatId] = useState<string | null>(null);
+  const [view, setView] = useState<"chat" | "branches">("chat");
   const [query, setQuery] = useState("");
   /** Where there is little room the sidebar is a drawer, closed at first; elsewhere it is shown until it is hidden. */
   const [sidebar, setSidebar] = useState<"usual" | "open" | "folded">("usual");
@@ -95,6 +97,7 @@ export function App({ client }: { readonly client: Client }) {
   const openChat = useCallback(
     (id: string | null) => {
       setChatId(id);
+      setView("chat");
       setAttached(null);
       setOpenPlace(null);
       go("chat");
@@ -238,6 +241,8 @@ export function App({ client }: { readonly client: Client }) {
             <ChatHeader
               chat={chat}
               title={title}
+              view={view}
+              onView={setView}
               onRename={(next) => chat !== undefined && void renameChat(chat, next)}
               onPin={() => chat !== undefined && void pinChat(chat)}
               onDelete={() => chat !== undefined && void deleteChat(chat)}
@@ -246,7 +251,7 @@ export function App({ client }: { readonly client: Client }) {
         </header>
         <div className="main-columns">
           {/* Hidden, not gone, while one looks elsewhere: what is being written in it stays. */}
-          <div className={place === "chat" ? "contents" : "hidden"}>
+          <div className={place === "chat" && view === "chat" ? "contents" : "hidden"}>
             <ChatView
               chatId={chatId}
               status={status}
@@ -256,6 +261,9 @@ export function App({ client }: { readonly client: Client }) {
               openDocument={openDocument}
             />
           </div>
+          {place === "chat" && view === "branches" && chatId !== null && (
+            <BranchesView chatId={chatId} onOpen={() => setView("chat")} />
+          )}
           {place === "documents" && (
             <DocumentsView
               documents={documents ?? []}

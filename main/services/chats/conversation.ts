@@ -6,7 +6,14 @@ import { TarnError } from "../../contract/errors.ts";
 import type { DocumentRecord, MessageRecord } from "../../store/records.ts";
 import { toTarnError } from "../dispatch.ts";
 import type { Queue } from "../engine/queue.ts";
-import { leafBelow, requireChat, requireMessage, titleFrom, viewChat } from "./chat-view.ts";
+import {
+  leafBelow,
+  requireChat,
+  requireMessage,
+  titleFrom,
+  viewChat,
+  viewMessage,
+} from "./chat-view.ts";
 import type { LiveSession } from "./read-path.ts";
 import { tellMessage, type Answer, type Turn, type TurnContext } from "./turn-context.ts";
 import { runTurn } from "./turn.ts";
@@ -22,6 +29,7 @@ export type ConversationHandlers = Pick<
   | "messages.edit"
   | "messages.fork"
   | "messages.select"
+  | "messages.get"
   | "messages.stop"
 >;
 
@@ -196,9 +204,19 @@ export function createConversation(context: TurnContext, queue: Queue): Conversa
       return { chatId: fork.id };
     },
 
-    async "messages.select"({ chatId, messageId }) {
+    async "messages.get"({ chatId, messageIds }) {
+      await requireChat(store, chatId);
+      const visible = await store.run("messagesOfChat", { chatId });
+      const wanted = new Set(messageIds);
+      return visible
+        .filter((message) => wanted.has(message.id))
+        .map((message) => viewMessage(message, visible));
+    },
+
+    async "messages.select"({ chatId, messageId, exact }) {
       await requireMessage(store, chatId, messageId);
-      const tipId = leafBelow(await store.run("messagesOfChat", { chatId }), messageId);
+      const visible = await store.run("messagesOfChat", { chatId });
+      const tipId = exact === true ? messageId : leafBelow(visible, messageId);
       await store.run("updateChat", { chatId, tipId });
       return viewChat(store, chatId);
     },
@@ -235,6 +253,7 @@ function newMessage(
     status: role === "assistant" ? "queued" : "done",
     error: null,
     passages: [],
+    grounds: null,
     documents,
     tokens: 0,
     prefilled: null,

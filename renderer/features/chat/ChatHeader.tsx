@@ -3,18 +3,29 @@ import { Ellipsis, Pencil, Pin, PinOff, Trash2 } from "lucide-react";
 import type { ChatSummary } from "../../../main/contract/dto.ts";
 import { IconButton } from "../../ui/IconButton.tsx";
 import { Menu } from "../../ui/Menu.tsx";
+import { Segmented } from "../../ui/Segmented.tsx";
 
 interface ChatHeaderProps {
   /** Undefined for a new chat that has no row yet. */
   readonly chat: ChatSummary | undefined;
   readonly title: string;
+  readonly view: "chat" | "branches";
+  onView(view: "chat" | "branches"): void;
   onRename(title: string): void;
   onPin(): void;
   onDelete(): void;
 }
 
 /** The chat's title and what can be done with the chat as a whole. */
-export function ChatHeader({ chat, title, onRename, onPin, onDelete }: ChatHeaderProps) {
+export function ChatHeader({
+  chat,
+  title,
+  view,
+  onView,
+  onRename,
+  onPin,
+  onDelete,
+}: ChatHeaderProps) {
   const [draft, setDraft] = useState<{ readonly chatId: string; readonly title: string } | null>(
     null,
   );
@@ -48,6 +59,14 @@ export function ChatHeader({ chat, title, onRename, onPin, onDelete }: ChatHeade
         <h1 className="strong cut grow" style={{ fontSize: "var(--fs-body)" }} dir="auto">
           {title}
         </h1>
+      )}
+      {chat !== undefined && !renaming && (
+        <Segmented
+          label="View"
+          value={view}
+          options={{ chat: "Chat", branches: "Branches" }}
+          onChange={onView}
+        />
       )}
       {chat !== undefined && !renaming && (
         <Menu
