@@ -21,8 +21,10 @@ export interface FakeEngine {
   readonly prefills: Int32Array[];
   /** Tokens of the next answers, in turn; the last one repeats. */
   answers: readonly (readonly number[])[];
-  /** ms a token. */
+  /** ms a token; a chunk in prefill. */
   pace: number;
+  /** Tokens a chunk of prefill: a cancel takes effect behind one. */
+  chunk: number;
   /** Makes the next call of this method fail. */
   failNext: { readonly method: EngineMethod; readonly code: EngineErrorCode } | null;
   /** What the loaded model says of its sampling. */
@@ -60,6 +62,7 @@ export function createFakeEngine(modelHash = "fake-model", stopId = 5): FakeEngi
     prefills: [],
     answers: [[stopId]],
     pace: 0,
+    chunk: 1,
     failNext: null,
     samplerHints: {},
     numericVersions: [1],
@@ -116,11 +119,12 @@ export function createFakeEngine(modelHash = "fake-model", stopId = 5): FakeEngi
     async prefill(input, options) {
       const ids = session(input.session);
       let prefilled = 0;
-      for (const id of input.ids) {
+      while (prefilled < input.ids.length) {
         if (fake.pace > 0) await wait(fake.pace);
         if (options?.signal?.aborted === true) break;
-        ids.push(id);
-        prefilled++;
+        const piece = input.ids.subarray(prefilled, prefilled + fake.chunk);
+        ids.push(...piece);
+        prefilled += piece.length;
         options?.onEvent?.({ type: "progress", done: prefilled, total: input.ids.length });
       }
       fake.prefills.push(input.ids.slice(0, prefilled));

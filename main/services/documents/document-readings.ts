@@ -118,9 +118,10 @@ export function createDocumentReadings(
     const text = await requireText(document.id);
     const ids = await opening(model, text);
     const passages = await store.run("passagePlaces", { documentId: document.id });
+    // Where words end, not where the next begin: a text that ends there has the same ids up to it.
     const offsets = new Set([
-      ...(document.pages ?? []).map(({ start }) => start),
-      ...passages.map(({ start }) => start),
+      ...(document.pages ?? []).map(({ start }) => text.slice(0, start).trimEnd().length),
+      ...passages.map(({ end }) => end),
     ]);
     const wanted = [...offsets].toSorted((a, b) => a - b);
     const marks = await findMarks(model.wording.decode, ids, text, wanted);
@@ -162,7 +163,8 @@ export function createDocumentReadings(
   return {
     keyOf,
     async idsOf(model, documentId, until) {
-      if (until !== null) return opening(model, (await requireText(documentId)).slice(0, until));
+      if (until !== null)
+        return opening(model, (await requireText(documentId)).slice(0, until).trimEnd());
       return (await readIds(model, await requireDocument(documentId))).ids;
     },
     plan: async (model, documentId) => planOf(model, await requireDocument(documentId)),

@@ -9,7 +9,7 @@ export interface ZipPart {
 }
 
 /** An archive of deflated parts. */
-export function writeZip(parts: readonly ZipPart[]): Uint8Array {
+export function writeZip(parts: readonly ZipPart[]): Uint8Array<ArrayBuffer> {
   const local: Buffer[] = [];
   const central: Buffer[] = [];
   let offset = 0;
