@@ -7,7 +7,6 @@ import { mkdir, readFile, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import { openPages } from "./chromium.ts";
 import { cudaLibraries, hasNvcc } from "./cuda.ts";
 import { promptIds, TOKENS_BEFORE_DECODE, type BenchEngine } from "./engine.ts";
 import { gapOf } from "./gate.ts";
@@ -76,6 +75,8 @@ async function onCpu(machine: string, model: ModelName, format: Format, file: st
 
 async function inChromium(machine: string, model: ModelName, format: Format, file: string) {
   const gap = await peerGap(model, format, cpuPeer(file));
+  // Loaded where it is wanted: it brings a browser's driver and a bundler.
+  const { openPages } = await import("./chromium.ts");
   const pages = await openPages(file);
   try {
     const ours = await pages.openTarn(options.threads);

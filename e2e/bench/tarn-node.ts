@@ -1,8 +1,6 @@
 /** Tarn's engine under Node, bundled for the benchmark alone: whatever else is being worked on need not build. */
 import path from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
-import { build } from "vite";
-import { wasmKernels } from "../../kernels/backends/wasm/compile.ts";
 import { startNodeEngine } from "../../main/engine/node-host.ts";
 import type { BackendChoice } from "../../models/engine/protocol.ts";
 import { withModel, type TarnEngine } from "./tarn.ts";
@@ -17,6 +15,8 @@ const outDir = path.join(root, "out/bench/engine");
 export async function buildEngine(): Promise<string> {
   const given = process.env["TARN_BENCH_ENGINE"];
   if (given !== undefined) return path.resolve(given);
+  const { build } = await import("vite");
+  const { wasmKernels } = await import("../../kernels/backends/wasm/compile.ts");
   await build({
     configFile: false,
     root,

@@ -12,7 +12,9 @@ import { note, writeJson, writeResult } from "./output.ts";
 export const usage = `Usage: tarn bench --model M [--prompt 512,2048] [--decode 128] [--runs 5] [--profile]
 
 Prefill and decode tokens/s: median, least and most of the timed runs after one untimed. Decode starts after 16 tokens
-and includes choosing the next one. --profile adds a table of every kernel's time, bytes and FLOP, taken in runs of its own.`;
+and includes choosing the next one; both are timed from outside the engine. The device's limit is what its memory gives,
+measured: a decoder reads all its weights for every token. On the CPU --threads N threads compute, as many as cores where
+that is not said. --profile adds a table of every kernel's time, bytes and FLOP, taken in runs of its own.`;
 
 /** Tokens that a sequence holds before its decode is timed. */
 const TOKENS_BEFORE_DECODE = 16;
@@ -74,7 +76,7 @@ export async function run(args: readonly string[]): Promise<void> {
       workspaceBytes: memory.workspace,
       weightBytes: model.weightBytes,
       stateBytes: model.stateBytes,
-      limit: await measureLimit(model, decoded, threads),
+      limit: await measureLimit(engine, model, decoded, threads),
       ...(profile !== false && { profile }),
     };
   });
@@ -137,18 +139,31 @@ function someIds(length: number, vocab: number): Int32Array {
   });
 }
 
-/** Only for the CPU: how fast a GPU reads is not measured yet. */
+/** On the CPU what the threads read together; on a GPU what it copies, read and written bytes; null where neither is known. */
 async function measureLimit(
+  engine: EngineClient,
   model: ModelInfo,
   decode: Rate,
   threads: number,
 ): Promise<Limit | null> {
-  if (model.device.backend !== "wasm") return null;
-  const bytesPerSecond = await measureReadBandwidth(model.weightBytes, threads);
+  const bytesPerSecond = await measureBandwidth(engine, model, threads);
+  if (bytesPerSecond === null) return null;
   return {
     bytesPerSecond,
     decodeShare: (decode.tokensPerSecond * model.weightBytes) / bytesPerSecond,
   };
+}
+
+async function measureBandwidth(
+  engine: EngineClient,
+  { device, weightBytes }: ModelInfo,
+  threads: number,
+): Promise<number | null> {
+  if (device.backend === "wasm") return await measureReadBandwidth(weightBytes, threads);
+  if (device.backend === "reference") return null;
+  // The engine measures it at the end of a profile, here one of nothing.
+  await engine.call("profile", { on: true });
+  return (await engine.call("profile", { on: false })).bytesPerSecond;
 }
 
 interface Report {
@@ -188,9 +203,10 @@ function table(report: Report): string {
   const limit =
     report.limit === null
       ? "not measured"
-      : `decode reads ${(100 * report.limit.decodeShare).toFixed(0)}% of ${(report.limit.bytesPerSecond / 1e9).toFixed(1)} GB/s`;
+      : `decode reads weights at ${(100 * report.limit.decodeShare).toFixed(0)}% of ${(report.limit.bytesPerSecond / 1e9).toFixed(1)} GB/s`;
   return [
-    `${report.model} on ${report.backend} (${report.device}), ${report.runs} runs`,
+    `${report.model} on ${report.backend} (${report.device})`,
+    `median, least and most of ${report.runs} runs; decode after ${TOKENS_BEFORE_DECODE} tokens, the choice of the next included`,
     "",
     `${"tokens/s".padEnd(14)}${"median".padStart(10)}${"min".padStart(10)}${"max".padStart(10)}`,
     ...rows.map(
