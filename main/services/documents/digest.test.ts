@@ -128,7 +128,7 @@ test("a document is read once; every chat begins behind it and reads its own wor
     ],
   );
   expect(whole).toBe(ids.length);
-  expect([...(engine.prefills.at(-1) ?? [])]).toEqual([...ids.slice(-(first.prefilled ?? 0))]);
+  expect([...(engine.prefills.at(-1) ?? [])]).toEqual([...ids.subarray(-(first.prefilled ?? 0))]);
 });
 
 test("a pause keeps what was read, also across a restart; going on reads only the rest", async () => {
@@ -298,7 +298,7 @@ test("removed, it leaves no state, no token and no word behind in the file", asy
 });
 
 test("killed at 50 random moments it ends in the states of a reading that was left alone", async () => {
-  const program = fileURLToPath(new URL("digest.testing.ts", import.meta.url));
+  const program = fileURLToPath(new URL("../../cli/digest.testing.ts", import.meta.url));
   const text = book(60);
   const folders = ["alone", "killed"].map((name) => join(folder, name));
   for (const one of folders) {

@@ -2,9 +2,9 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { openNodeFile } from "../../engine/node-file.ts";
-import { createServices } from "../app.ts";
-import { createFakeEngine } from "../fake-engine.ts";
+import { openNodeFile } from "../engine/node-file.ts";
+import { createServices } from "../services/app.ts";
+import { createFakeEngine } from "../services/fake-engine.ts";
 
 const [, , dataFolder = ""] = process.argv;
 const engine = createFakeEngine();
@@ -13,7 +13,7 @@ engine.chunk = 64;
 engine.pace = 1;
 const services = await createServices({
   dataFolder,
-  resourcesFolder: fileURLToPath(new URL("../../../resources", import.meta.url)),
+  resourcesFolder: fileURLToPath(new URL("../../resources", import.meta.url)),
   version: "0",
   shell: "browser",
   startEngine: () => engine.client,
