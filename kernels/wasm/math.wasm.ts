@@ -36,6 +36,24 @@ let p2: v128 = i32x4.splat(0);
 let p1: v128 = i32x4.splat(0);
 let p0: v128 = i32x4.splat(0);
 let one: v128 = i32x4.splat(0);
+let leastPower: v128 = i32x4.splat(0);
+let mostPower: v128 = i32x4.splat(0);
+let q4: v128 = i32x4.splat(0);
+let q3: v128 = i32x4.splat(0);
+let q2: v128 = i32x4.splat(0);
+let q1: v128 = i32x4.splat(0);
+let q0: v128 = i32x4.splat(0);
+let zero: v128 = i32x4.splat(0);
+let two: v128 = i32x4.splat(0);
+let s6: v128 = i32x4.splat(0);
+let s5: v128 = i32x4.splat(0);
+let s4: v128 = i32x4.splat(0);
+let s3: v128 = i32x4.splat(0);
+let s2: v128 = i32x4.splat(0);
+let s1: v128 = i32x4.splat(0);
+let s0: v128 = i32x4.splat(0);
+
+@inline export const LOG2_E: f32 = 1.44269504088896341;
 
 /** Sets the constants; every thread calls it once, before all else. */
 export function prepareMath(): void {
@@ -52,6 +70,21 @@ export function prepareMath(): void {
   p1 = f32x4.splat(1.6666665459e-1);
   p0 = f32x4.splat(5.0000001201e-1);
   one = f32x4.splat(1);
+  leastPower = f32x4.splat(-126);
+  mostPower = f32x4.splat(128);
+  q4 = f32x4.splat(1.3264727e-3);
+  q3 = f32x4.splat(9.671513e-3);
+  q2 = f32x4.splat(5.5507336e-2);
+  q1 = f32x4.splat(2.4022242e-1);
+  q0 = f32x4.splat(6.931470e-1);
+  two = f32x4.splat(2);
+  s6 = f32x4.splat(2.0 / 15.0);
+  s5 = f32x4.splat(2.0 / 13.0);
+  s4 = f32x4.splat(2.0 / 11.0);
+  s3 = f32x4.splat(2.0 / 9.0);
+  s2 = f32x4.splat(2.0 / 7.0);
+  s1 = f32x4.splat(2.0 / 5.0);
+  s0 = f32x4.splat(2.0 / 3.0);
 }
 
 /**
@@ -77,6 +110,23 @@ export function exp(x: v128): v128 {
   return v128.andnot(f32x4.mul(p, power), f32x4.lt(x, lowest));
 }
 
+/**
+ * 2^x within 1.4 ulp; 2^−126 below −126, Infinity from 128 on, NaN stays NaN. x = n + f with |f| ≤ 1/2, and 1 + f q(f) with
+ * a minimax q of degree 4: exact at 0, as decays near 1 are multiplied thousands of times. A third fewer steps than `exp`.
+ */
+@inline
+export function exp2(x: v128): v128 {
+  const clamped = f32x4.pmin(f32x4.pmax(x, leastPower), mostPower);
+  const shifted = f32x4.add(clamped, magic);
+  const f = f32x4.sub(clamped, f32x4.sub(shifted, magic));
+  let p = madd(q4, f, q3);
+  p = madd(p, f, q2);
+  p = madd(p, f, q1);
+  p = madd(p, f, q0);
+  p = madd(p, f, one);
+  return i32x4.add(p, i32x4.shl(shifted, 23));
+}
+
 /** x · σ(x) */
 @inline
 export function silu(x: v128): v128 {
@@ -87,16 +137,16 @@ export function silu(x: v128): v128 {
 @inline
 export function softplus(x: v128): v128 {
   const u = exp(f32x4.neg(f32x4.abs(x)));
-  const s = f32x4.div(u, f32x4.add(u, f32x4.splat(2)));
+  const s = f32x4.div(u, f32x4.add(u, two));
   const z = f32x4.mul(s, s);
-  let p = madd(f32x4.splat(2.0 / 15.0), z, f32x4.splat(2.0 / 13.0));
-  p = madd(p, z, f32x4.splat(2.0 / 11.0));
-  p = madd(p, z, f32x4.splat(2.0 / 9.0));
-  p = madd(p, z, f32x4.splat(2.0 / 7.0));
-  p = madd(p, z, f32x4.splat(2.0 / 5.0));
-  p = madd(p, z, f32x4.splat(2.0 / 3.0));
-  p = madd(p, z, f32x4.splat(2.0));
-  return madd(p, s, f32x4.pmax(x, f32x4.splat(0)));
+  let p = madd(s6, z, s5);
+  p = madd(p, z, s4);
+  p = madd(p, z, s3);
+  p = madd(p, z, s2);
+  p = madd(p, z, s1);
+  p = madd(p, z, s0);
+  p = madd(p, z, two);
+  return madd(p, s, f32x4.pmax(x, zero));
 }
 
 /** The same functions for the odd values that do not fill a vector. */

@@ -255,7 +255,9 @@ function selectiveScan(operands: SelectiveScanOperands, batch: number): Part {
     ...tensorWords(state),
     ...tensorWords(y),
   ];
-  return { instructions: [{ opcode: "selectiveScan", words }] };
+  // See selective-scan.wasm.ts: time steps and inputs of 32 tokens, states and A of 16 channels.
+  const scratch = 4 * 16 * (2 * 32 + 2 * A.cols);
+  return { instructions: [{ opcode: "selectiveScan", words }], scratch };
 }
 
 function ssd(operands: SsdOperands, batch: number, threads: number): Part {
