@@ -14,7 +14,7 @@ export const STATES: Tolerance = { absolute: 1e-4, relative: 1e-4 };
 /**
  * A product with weights in blocks on a backend that rounds activations in blocks of 32, to 8 bits ("int8-activations") or
  * 16 ("int16-activations"): each product is off by at most 1/254 (1/65534) of the block's largest activation, and the
- * errors of K products add like a random walk.
+ * errors of K products add like a random walk. One that rounds both factors to f16 ("f16-products") is off by 2⁻¹⁰.
  * @param inputs the activations; @param weights the dequantised weights of all rows; @param K values summed up
  */
 export function roundedActivationTolerance(
@@ -27,7 +27,9 @@ export function roundedActivationTolerance(
     ? 254
     : features.includes("int16-activations")
       ? 65534
-      : null;
+      : features.includes("f16-products")
+        ? 1024
+        : null;
   if (steps === null) return undefined;
   return {
     absolute: Math.max(1e-5, (largest(inputs) / steps) * largest(weights) * Math.sqrt(K) * 2),

@@ -11,6 +11,7 @@ const WANTED_LIMITS = [
   "maxComputeWorkgroupStorageSize",
   "maxComputeInvocationsPerWorkgroup",
   "maxComputeWorkgroupSizeX",
+  "maxStorageBuffersPerShaderStage",
 ] as const;
 
 /** Features that kernels have a faster way with; each does without. The last is Dawn's own, and no part of WebGPU yet. */
@@ -77,18 +78,22 @@ export async function requestGpuDevice(
       ? (subgroupMinSize ?? null)
       : null;
   const f16 = device.features.has("shader-f16");
+  const subgroupMatrix =
+    f16 && oneSubgroupSize !== null && (await speaksMatrices(device))
+      ? subgroupMatrixOf(device, adapter.info)
+      : null;
   return watch(device, {
     gpu,
     info: {
       backend: "webgpu",
       name: nameOf(adapter.info),
       software,
-      features,
+      features: subgroupMatrix === null ? features : [...features, "f16-products"],
       limits: Object.fromEntries(WANTED_LIMITS.map((name) => [name, device.limits[name]])),
     },
     subgroupSize: oneSubgroupSize,
     f16,
-    subgroupMatrix: f16 && oneSubgroupSize !== null ? subgroupMatrixOf(device, adapter.info) : null,
+    subgroupMatrix,
     // An adapter may have less than the default that its device then reports; never go beyond either.
     maxBindingBytes: Math.min(
       ...BINDING_LIMITS.flatMap((name) => [adapter.limits[name], device.limits[name]]),
@@ -121,7 +126,10 @@ declare global {
 
 /** The largest of the adapter's f16 products with f32 sums whose sides divide the kernels' tiles. */
 function subgroupMatrixOf(device: GPUDevice, info: GPUAdapterInfo): SubgroupMatrixShape | null {
-  if (!device.features.has("chromium-experimental-subgroup-matrix")) return null;
+  // What the largest tile of linear-matrix.wgsl takes.
+  const { maxComputeWorkgroupStorageSize, maxComputeInvocationsPerWorkgroup } = device.limits;
+  if (maxComputeWorkgroupStorageSize < 40960 || maxComputeInvocationsPerWorkgroup < 256)
+    return null;
   const shapes = (info.subgroupMatrixConfigs ?? [])
     .filter(
       ({ componentType, resultComponentType, M, N, K }) =>
@@ -131,6 +139,31 @@ function subgroupMatrixOf(device: GPUDevice, info: GPUAdapterInfo): SubgroupMatr
     )
     .map(({ M, N, K }) => ({ m: M, n: N, k: K }));
   return shapes.toSorted((a, b) => b.m * b.n * b.k - a.m * a.n * a.k)[0] ?? null;
+}
+
+/** The extension is no standard yet, and its words have changed before: whether this WGSL compiler knows ours. */
+async function speaksMatrices(device: GPUDevice): Promise<boolean> {
+  if (!device.features.has("chromium-experimental-subgroup-matrix")) return false;
+  device.pushErrorScope("validation");
+  device.createShaderModule({
+    label: "subgroup matrices",
+    code: `
+      enable subgroups;
+      enable f16;
+      enable chromium_experimental_subgroup_matrix;
+      alias Left = subgroup_matrix_left<f16, 16, 16>;
+      alias Right = subgroup_matrix_right<f16, 16, 16>;
+      alias Sums = subgroup_matrix_result<f32, 16, 16>;
+      var<workgroup> factors: array<f16, 256>;
+      var<workgroup> sums: array<f32, 256>;
+      @compute @workgroup_size(32)
+      fn main(@builtin(subgroup_id) subgroup: u32) {
+        let left = subgroupMatrixLoad<Left, row_major>(&factors, subgroup, 16u);
+        let right = subgroupMatrixLoad<Right, col_major>(&factors, 0u, 16u);
+        subgroupMatrixStore<row_major>(&sums, 0u, subgroupMatrixMultiplyAccumulate(left, right, Sums()), 16u);
+      }`,
+  });
+  return (await device.popErrorScope()) === null;
 }
 
 function nameOf(info: GPUAdapterInfo): string {

@@ -16,7 +16,10 @@ import source from "./causal-conv1d.wgsl?raw";
 
 const shader: Shader = { name: "causal-conv1d", parts: [grid, softplus, source] };
 
-/** The convolution, then (T > 1) the new state; see causal-conv1d.wgsl. */
+/** Tokens that a thread takes one after the other: they share most of their inputs. */
+const TOKENS = 8;
+
+/** The convolution, and the new state; see causal-conv1d.wgsl. */
 export function describeCausalConv1d(operands: Operands, context: DispatchContext): Dispatch[] {
   const x = tensorOf(operands, "x");
   const y = tensorOf(operands, "y");
@@ -25,7 +28,7 @@ export function describeCausalConv1d(operands: Operands, context: DispatchContex
   const bias = optionalWeightOf(operands, "bias");
   const length = numberOf(operands, "length");
   const batch = x.rows / length;
-  const pieces = Math.ceil(x.cols / 64);
+  const tokens = Math.max(TOKENS, weight.cols - 1);
   const convolution: Dispatch = {
     shader,
     entryPoint: "causal_conv1d",
@@ -34,6 +37,7 @@ export function describeCausalConv1d(operands: Operands, context: DispatchContex
       D_CONV: weight.cols,
       HAS_BIAS: bias === null ? 0 : 1,
       SILU: flagOf(operands, "silu"),
+      TOKENS: tokens,
     },
     params: [
       batch,
@@ -50,11 +54,7 @@ export function describeCausalConv1d(operands: Operands, context: DispatchContex
       { kind: "vector", weight: bias },
     ],
     state,
-    workgroups: fold(x.rows * pieces),
+    workgroups: fold(batch * Math.ceil(length / tokens) * Math.ceil(x.cols / 64)),
   };
-  if (length === 1) return [convolution];
-  return [
-    convolution,
-    { ...convolution, entryPoint: "causal_conv1d_state", workgroups: fold(batch * pieces) },
-  ];
+  return [convolution];
 }

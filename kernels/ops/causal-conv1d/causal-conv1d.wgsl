@@ -1,12 +1,13 @@
 // causal_conv1d: y[t, c] = act(bias[c] + Σ_k weight[c, k] · x[t − (dConv − 1) + k, c]); the state is the last dConv − 1 x.
 // Source:   Mamba (arXiv:2312.00752) §3.4.
-// Grid:     causal_conv1d: a thread a (b, t, c), 64 channels a workgroup. T = 1 also moves the state on; for T > 1
-//           causal_conv1d_state does, a thread a (b, c), in a dispatch of its own, as other threads read the old state.
+// Grid:     a thread a (b, run of TOKENS tokens, c), 64 channels a workgroup. Only the first run of a sequence reads the
+//           state, so it also moves it on: TOKENS ≥ dConv − 1.
 // Numerics: f32, taps oldest first.
 override CHANNELS: u32;
 override D_CONV: u32;
 override HAS_BIAS: u32;
 override SILU: u32;
+override TOKENS: u32;
 
 struct Params {
   batch: u32,
@@ -51,41 +52,30 @@ fn causal_conv1d(
   @builtin(local_invocation_index) thread: u32,
 ) {
   let pieces = (CHANNELS + 63u) / 64u;
+  let runs = (params.length + TOKENS - 1u) / TOKENS;
   let index = workgroup_index(workgroup, grid);
-  let row = index / pieces;
   let c = (index % pieces) * 64u + thread;
-  if (row >= params.batch * params.length || c >= CHANNELS) {
+  let run = index / pieces % runs;
+  let b = index / (pieces * runs);
+  if (b >= params.batch || c >= CHANNELS) {
     return;
   }
-  let b = row / params.length;
-  let t = row % params.length;
-  var sum = 0.0;
+  var first = 0.0;
   if (HAS_BIAS == 1u) {
-    sum = bias[c];
+    first = bias[c];
   }
-  for (var k = 0u; k < D_CONV; k += 1u) {
-    sum += weight[c * D_CONV + k] * input(b, c, t + k);
+  let t_end = min((run + 1u) * TOKENS, params.length);
+  for (var t = run * TOKENS; t < t_end; t += 1u) {
+    var sum = first;
+    for (var k = 0u; k < D_CONV; k += 1u) {
+      sum += weight[c * D_CONV + k] * input(b, c, t + k);
+    }
+    if (SILU == 1u) {
+      sum = silu(sum);
+    }
+    arena[params.y_offset + (b * params.length + t) * params.y_stride + c] = sum;
   }
-  if (SILU == 1u) {
-    sum = silu(sum);
-  }
-  arena[params.y_offset + row * params.y_stride + c] = sum;
-  if (params.length == 1u) {
-    move_state(b, c);
-  }
-}
-
-@compute @workgroup_size(64)
-fn causal_conv1d_state(
-  @builtin(workgroup_id) workgroup: vec3<u32>,
-  @builtin(num_workgroups) grid: vec3<u32>,
-  @builtin(local_invocation_index) thread: u32,
-) {
-  let pieces = (CHANNELS + 63u) / 64u;
-  let index = workgroup_index(workgroup, grid);
-  let b = index / pieces;
-  let c = (index % pieces) * 64u + thread;
-  if (b < params.batch && c < CHANNELS) {
+  if (run == 0u) {
     move_state(b, c);
   }
 }

@@ -16,6 +16,7 @@ import tile from "../../wgsl/tile.wgsl?raw";
 import unpack from "../../wgsl/unpack.wgsl?raw";
 import type { Operands } from "../../spec/op.ts";
 import type { Weight } from "../../spec/tensor.ts";
+import { describeMatrixProduct, matrixUnitFor } from "./linear-matrix.webgpu.ts";
 import source from "./linear.wgsl?raw";
 import tiledSource from "./linear-tiled.wgsl?raw";
 
@@ -29,13 +30,20 @@ const TEAMS = 4;
 
 const tiled: Shader = { name: "linear-tiled", parts: [grid, unpack, tile, tiledSource] };
 
-/** One dispatch a part of W: linear.wgsl for few rows of x, linear-tiled.wgsl for many. */
+/**
+ * One dispatch a part of W: linear.wgsl for few rows of x, linear-tiled.wgsl for many, or linear-matrix.wgsl on devices
+ * with matrix units.
+ */
 export function describeLinear(operands: Operands, context: DispatchContext): Dispatch[] {
   const x = tensorOf(operands, "x");
   const weight = weightOf(operands, "weight");
   const bias = optionalWeightOf(operands, "bias");
   const residual = optionalTensorOf(operands, "residual");
   const y = tensorOf(operands, "y");
+  const matrixUnit = x.rows < TILED_FROM_ROWS ? null : matrixUnitFor(weight, context);
+  if (matrixUnit !== null) {
+    return describeMatrixProduct({ x, weight, bias, residual, y }, matrixUnit, context);
+  }
   const constants = {
     DTYPE: dtypeCodes[weight.dtype],
   };

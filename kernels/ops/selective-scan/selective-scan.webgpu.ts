@@ -33,6 +33,7 @@ export function describeSelectiveScan(operands: Operands, context: DispatchConte
   const state = tensorOf(operands, "state");
   const y = tensorOf(operands, "y");
   const length = numberOf(operands, "length");
+  const nGroup = numberOf(operands, "nGroup");
   const batch = x.rows / length;
   const dInner = A.rows;
   const dState = A.cols;
@@ -45,16 +46,17 @@ export function describeSelectiveScan(operands: Operands, context: DispatchConte
     shader: {
       name: "selective-scan",
       parts: [grid, softplus, source],
-      consts: { D_STATE: dState },
+      consts: { D_STATE: dState, STAGE: dState <= 64 ? 16 : 4 },
     },
     entryPoint: "selective_scan",
     constants: {
       D_INNER: dInner,
-      GROUPS: numberOf(operands, "nGroup"),
+      GROUPS: nGroup,
       HAS_DT_BIAS: dtBias === null ? 0 : 1,
       DT_SOFTPLUS: flagOf(operands, "dtSoftplus"),
       HAS_D: D === null ? 0 : 1,
       HAS_Z: z === null ? 0 : 1,
+      STAGED: (dInner / nGroup) % 64 === 0 || nGroup === 1 ? 1 : 0,
     },
     params: [
       batch,

@@ -2,27 +2,42 @@
 // Source:   Mamba-2 (arXiv:2405.21060) §6, listing 1, steps "A_cumsum" and 3.
 // Numerics: f32; both walk in the order of the tokens.
 
+var<workgroup> partial_sums: array<f32, 64>;
+
 // ssd_decay: dt of each token, and Σ dt A from the chunk's start up to it.
-// Grid: a thread a (b, chunk, head).
+// Grid: a workgroup a (b, chunk, head); a thread sums up neighbouring tokens, then goes on from where those before it end.
 @compute @workgroup_size(64)
 fn ssd_decay(
   @builtin(workgroup_id) workgroup: vec3<u32>,
   @builtin(num_workgroups) grid: vec3<u32>,
   @builtin(local_invocation_index) thread: u32,
 ) {
-  let index = workgroup_index(workgroup, grid) * 64u + thread;
+  let index = workgroup_index(workgroup, grid);
   if (index >= params.batch * params.chunks * params.heads) {
     return;
   }
   let head = index % params.heads;
   let chunk = chunk_at(index / params.heads);
-  var sum = 0.0;
-  for (var t = 0u; t < chunk.tokens; t += 1u) {
+  let each = (chunk.tokens + 63u) / 64u;
+  let first = min(thread * each, chunk.tokens);
+  let end = min(first + each, chunk.tokens);
+  var own = 0.0;
+  for (var t = first; t < end; t += 1u) {
     let row = chunk.first_row + t;
     let dt = dt_at(row, head);
-    sum += dt * A[head];
+    own += dt * A[head];
     arena[params.dts + row * params.heads + head] = dt;
-    arena[params.sums + row * params.heads + head] = sum;
+  }
+  partial_sums[thread] = own;
+  workgroupBarrier();
+  var sum = 0.0;
+  for (var before = 0u; before < thread; before += 1u) {
+    sum += partial_sums[before];
+  }
+  for (var t = first; t < end; t += 1u) {
+    let at = (chunk.first_row + t) * params.heads + head;
+    sum += arena[params.dts + at] * A[head];
+    arena[params.sums + at] = sum;
   }
 }
 

@@ -115,7 +115,7 @@ export function describeSsd(operands: Operands, context: DispatchContext): Dispa
     workgroups: fold(workgroups),
   });
   return [
-    step(chunksShader, "ssd_decay", Math.ceil((batch * nChunk * nHead) / 64)),
+    step(chunksShader, "ssd_decay", batch * nChunk * nHead),
     step(scoresShader, "ssd_scores", batch * nChunk * nGroup * tilesQ * tilesQ),
     // x and B have the channel, not the token, as fast axis.
     step(endsShader, "ssd_ends", batch * nChunk * nHead * tilesP * tilesN, {

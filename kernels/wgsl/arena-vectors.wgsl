@@ -1,0 +1,15 @@
+// The arena in 16-byte vectors, for kernels whose operands all lie on multiples of four values.
+@group(0) @binding(1) var<storage, read_write> arena: array<vec4<u32>>;
+
+fn arena_one(at: u32) -> f32 {
+  return bitcast<f32>(arena[at / 4u][at % 4u]);
+}
+
+fn arena_four(at: u32) -> vec4<u32> {
+  return arena[at / 4u];
+}
+
+// `count` is 4: rows that lie on multiples of four have a multiple of four values.
+fn keep_four(at: u32, four: vec4<f32>, count: u32) {
+  arena[at / 4u] = bitcast<vec4<u32>>(four);
+}
