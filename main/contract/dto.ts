@@ -31,13 +31,32 @@ export const passageSchema = z.object({
 });
 export type Passage = z.infer<typeof passageSchema>;
 
+/** How an answer about documents came about. */
+export const groundsSchema = z.object({
+  /**
+   * `whole`: from the memory of the document, which was read before. `look-up`: sentences were found by the question's words and read
+   * for it. `chunks`: no sentence had its words; the memories of all parts were asked, and the surest one named the place.
+   */
+  way: z.enum(["whole", "chunks", "look-up"]),
+  /** Whose words the answer is: the model's; a sentence of the document in their place, which it did not keep to; or that there is none. */
+  origin: z.enum(["model", "quote", "refusal"]),
+  /** Whether a sentence of the documents says so; it is the message's passage. */
+  isFound: z.boolean(),
+});
+export type Grounds = z.infer<typeof groundsSchema>;
+
 export const messageSchema = z.object({
   id,
   parentId: id.nullable(),
   role: z.enum(["system", "document", "user", "assistant"]),
   text: z.string(),
-  /** Passages that were found for this turn; what an earlier turn put before the model is not read again. On the user's message. */
+  /**
+   * On the user's message: passages that were found for this turn; what an earlier turn put before the model is not read again.
+   * On an answer: the sentences that say so.
+   */
   passages: z.array(passageSchema),
+  /** Of an answer about documents; else null. */
+  grounds: groundsSchema.nullable(),
   /** Documents attached with this message. */
   documents: z.array(
     z.object({

@@ -182,19 +182,19 @@ const WITHIN = `EXISTS (SELECT 1 FROM json_each(@reach) AS r WHERE p.document_id
 export function searchPassages(
   db: Database,
   input: {
-    readonly documentIds: readonly string[];
+    readonly reach: readonly DocumentReach[];
     readonly match: string;
     readonly limit: number;
   },
 ): PassageHit[] {
   return db
-    .prepare<[{ match: string; ids: string; limit: number }], PassageHit>(
+    .prepare<[{ match: string; reach: string; limit: number }], PassageHit>(
       `SELECT p.document_id AS documentId, p.ordinal, p.page, p.start, p."end", p.text, -bm25(passages_fts) AS score
        FROM passages_fts JOIN passages p ON p.id = passages_fts.rowid
-       WHERE passages_fts MATCH @match AND p.document_id IN (SELECT value FROM json_each(@ids))
+       WHERE passages_fts MATCH @match AND ${WITHIN}
        ORDER BY bm25(passages_fts), p.id LIMIT @limit`,
     )
-    .all({ match: input.match, ids: JSON.stringify(input.documentIds), limit: input.limit });
+    .all({ match: input.match, reach: JSON.stringify(input.reach), limit: input.limit });
 }
 
 /** How many passages there are, and how many of them match each expression. */

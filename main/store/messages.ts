@@ -1,7 +1,7 @@
 import type { Database } from "better-sqlite3";
 import { z } from "zod";
 import { errorCodes } from "../contract/errors.ts";
-import { messageSchema, passageSchema } from "../contract/dto.ts";
+import { groundsSchema, messageSchema, passageSchema } from "../contract/dto.ts";
 import { fromBlob, toBlob } from "./id-blob.ts";
 import type { AttachedDocument, MessageIds, MessagePatch, MessageRecord } from "./records.ts";
 
@@ -15,6 +15,7 @@ interface MessageRow {
   readonly error_code: string | null;
   readonly error_message: string | null;
   readonly passages: string;
+  readonly grounds: string | null;
   readonly tokens: number;
   readonly prefilled: number | null;
   readonly tokens_per_second: number | null;
@@ -61,9 +62,9 @@ export function addMessages(
 
 function insertMessage(db: Database, message: MessageRecord): void {
   db.prepare(
-    `INSERT INTO messages (id, chat_id, parent_id, role, text, status, error_code, error_message, passages, tokens, prefilled,
+    `INSERT INTO messages (id, chat_id, parent_id, role, text, status, error_code, error_message, passages, grounds, tokens, prefilled,
        tokens_per_second, temperature, seed, created_at)
-     VALUES (@id, @chatId, @parentId, @role, @text, @status, @errorCode, @errorMessage, @passages, @tokens, @prefilled,
+     VALUES (@id, @chatId, @parentId, @role, @text, @status, @errorCode, @errorMessage, @passages, @grounds, @tokens, @prefilled,
        @tokensPerSecond, @temperature, @seed, @createdAt)`,
   ).run({
     id: message.id,
@@ -75,6 +76,7 @@ function insertMessage(db: Database, message: MessageRecord): void {
     errorCode: message.error?.code ?? null,
     errorMessage: message.error?.message ?? null,
     passages: JSON.stringify(message.passages),
+    grounds: message.grounds === null ? null : JSON.stringify(message.grounds),
     tokens: message.tokens,
     prefilled: message.prefilled,
     tokensPerSecond: message.tokensPerSecond,
@@ -103,7 +105,7 @@ export function updateMessage(
     if (before === null) return false;
     const after = { ...before, ...input.patch };
     db.prepare(
-      `UPDATE messages SET text = @text, status = @status, error_code = @errorCode, error_message = @errorMessage, passages = @passages,
+      `UPDATE messages SET text = @text, status = @status, error_code = @errorCode, error_message = @errorMessage, passages = @passages, grounds = @grounds,
          tokens = @tokens, prefilled = @prefilled, tokens_per_second = @tokensPerSecond, temperature = @temperature, seed = @seed
        WHERE id = @id`,
     ).run({
@@ -113,6 +115,7 @@ export function updateMessage(
       errorCode: after.error?.code ?? null,
       errorMessage: after.error?.message ?? null,
       passages: JSON.stringify(after.passages),
+      grounds: after.grounds === null ? null : JSON.stringify(after.grounds),
       tokens: after.tokens,
       prefilled: after.prefilled,
       tokensPerSecond: after.tokensPerSecond,
@@ -205,6 +208,7 @@ function toMessage(db: Database, row: MessageRow): MessageRecord {
         ? null
         : { code: z.enum(errorCodes).parse(row.error_code), message: row.error_message ?? "" },
     passages: z.array(passageSchema).parse(JSON.parse(row.passages)),
+    grounds: row.grounds === null ? null : groundsSchema.parse(JSON.parse(row.grounds)),
     documents: db
       .prepare<[string], AttachedDocument>(
         "SELECT document_id AS id, name, until FROM message_documents WHERE message_id = ? ORDER BY ordinal",

@@ -1,6 +1,6 @@
 /** What the store keeps, as plain values. Times are ms since 1970. */
 import type { ErrorCode } from "../contract/errors.ts";
-import type { Message, Passage } from "../contract/dto.ts";
+import type { Grounds, Message, Passage } from "../contract/dto.ts";
 
 /** A chat. `baseId` is the message of another chat that this one was forked at. */
 export interface ChatRecord {
@@ -23,6 +23,7 @@ export interface MessageRecord {
   readonly status: Message["status"];
   readonly error: { readonly code: ErrorCode; readonly message: string } | null;
   readonly passages: readonly Passage[];
+  readonly grounds: Grounds | null;
   readonly documents: readonly AttachedDocument[];
   /** Count of its token ids with the tokenizer that read it last. */
   readonly tokens: number;
@@ -48,6 +49,7 @@ export type MessagePatch = Partial<
     | "status"
     | "error"
     | "passages"
+    | "grounds"
     | "tokens"
     | "prefilled"
     | "tokensPerSecond"

@@ -54,6 +54,7 @@ function chatOf(chatId: string, count: number): void {
         status: "done",
         error: null,
         passages: [],
+        grounds: null,
         documents: [],
         tokens: 0,
         prefilled: null,

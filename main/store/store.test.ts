@@ -42,6 +42,7 @@ function message(
     status: "done",
     error: null,
     passages: [],
+    grounds: null,
     documents: [],
     tokens: 2,
     prefilled: null,

@@ -41,6 +41,7 @@ export function viewMessage(message: MessageRecord, visible: readonly MessageRec
     role: message.role,
     text: message.text,
     passages: [...message.passages],
+    grounds: message.grounds,
     documents: [...message.documents],
     status: message.status,
     error: message.error,

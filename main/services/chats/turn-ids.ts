@@ -1,11 +1,11 @@
 /** The token ids of a turn: kept where this tokenizer has read a message, appended where it is new. */
 import type { Passage } from "../../contract/dto.ts";
 import type { MessageRecord } from "../../store/records.ts";
-import { findPassages, PASSAGE_TOKENS } from "../documents/search.ts";
 import { TarnError } from "../../contract/errors.ts";
 import type { LoadedModel } from "../engine/engine-service.ts";
 import { commonLength, type Wording } from "../engine/wording.ts";
 import type { TurnMessage } from "../tokenizer/conversation.ts";
+import { groundingOf } from "./grounding.ts";
 import type { Step } from "./read-path.ts";
 import { tellMessage, type Turn, type TurnContext } from "./turn-context.ts";
 
@@ -128,8 +128,9 @@ async function beginningWith(
 
 /** Without those that an earlier turn put before the model: it remembers them. */
 function unread(passages: readonly Passage[], steps: readonly Step[]): Passage[] {
-  const key = ({ documentId, start }: Passage): string => `${documentId}:${start}`;
-  const read = new Set(steps.flatMap((step) => step.message.passages.map(key)));
+  const key = ({ documentId, start, end }: Passage): string => `${documentId}:${start}:${end}`;
+  const asked = steps.filter((step) => step.message.role === "user");
+  const read = new Set(asked.flatMap((step) => step.message.passages.map(key)));
   return passages.filter((passage) => !read.has(key(passage)));
 }
 
@@ -200,10 +201,7 @@ async function storedTexts(
   return texts;
 }
 
-/**
- * Found passages for a user's message: from every document of the chat so far that was not read as a whole. None right behind a
- * document that was just read: its question belongs to it.
- */
+/** Found passages for a user's message; what was found when the message was first read stays. */
 async function passagesFor(
   context: TurnContext,
   model: LoadedModel,
@@ -212,34 +210,5 @@ async function passagesFor(
   const message = path.at(-1);
   if (message === undefined || message.role !== "user" || message.passages.length > 0)
     return message?.passages ?? [];
-  if (path.at(-2)?.role === "document") return [];
-  const whole = new Set(
-    path
-      .filter((one) => one.role === "document")
-      .flatMap((one) => one.documents.map((document) => document.id)),
-  );
-  const names = new Map(
-    path.flatMap((one) => one.documents.map((document) => [document.id, document.name] as const)),
-  );
-  const searched = [...names.keys()].filter((documentId) => !whole.has(documentId));
-  if (searched.length === 0) return [];
-  const found = await findPassages(
-    context.store,
-    searched,
-    message.text,
-    model.wording.countTokens,
-    {
-      budget: PASSAGE_TOKENS,
-      // A question that comes with a document is about it even where no word of it is found; a later "thank you" is not.
-      orBeginning: message.documents.length > 0,
-    },
-  );
-  return found.map(({ documentId, page, start, end, text }) => ({
-    documentId,
-    file: names.get(documentId) ?? "",
-    page,
-    start,
-    end,
-    text,
-  }));
+  return (await groundingOf(context.store, model, path))?.passages ?? [];
 }

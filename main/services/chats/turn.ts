@@ -11,7 +11,6 @@ import {
   createAnswerWriter,
   type AnswerWriter,
   type EngineAnswer,
-  type WrittenAnswer,
 } from "./answer-writer.ts";
 import {
   findStart,
@@ -22,6 +21,8 @@ import {
   type Step,
 } from "./read-path.ts";
 import type { Answer, Turn, TurnContext } from "./turn-context.ts";
+import { ground, mayBeReplaced, refuse, type WrittenSession } from "./grounded-writing.ts";
+import { groundingOf, type Grounding } from "./grounding.ts";
 import { idsOfPath } from "./turn-ids.ts";
 
 /** Failures after which an engine cannot be trusted to go on. */
@@ -71,17 +72,19 @@ async function answer(
   const { session } = start;
   try {
     const kept = await continueFrom(context, turn, model, steps, firstNew, start, signal);
-    if (kept !== null) return { model, messageId: kept, session };
+    return kept === null ? null : { model, messageId: kept.messageId, session: kept.session };
   } catch (cause) {
     // The engine may be gone, and its sessions with it; what went wrong is what counts.
     await model.engine.call("free", { session }).catch(() => undefined);
     throw cause;
   }
-  await model.engine.call("free", { session });
-  return null;
 }
 
-/** @returns the answer that the session stands right behind, and may be continued from; null where there is none */
+/**
+ * Reads, writes, keeps. The start's session is freed, or is the one that stands behind the answer.
+ *
+ * @returns the first answer with the session right behind it, where that may be continued
+ */
 async function continueFrom(
   context: TurnContext,
   turn: Turn,
@@ -90,27 +93,27 @@ async function continueFrom(
   firstNew: number,
   start: Start,
   signal: AbortSignal,
-): Promise<string | null> {
+): Promise<WrittenSession | null> {
   const { prefilled, cancelled } = await read(context, turn, model, steps, firstNew, start, signal);
   if (cancelled) {
     await changeAll(context, turn, { status: "stopped", prefilled });
+    await model.engine.call("free", { session: start.session });
     return null;
   }
-  const { answers } = await write(context, turn, model, start.session, prefilled, signal);
-  let continued: string | null = null;
-  for (const answer of answers) {
+  const path = steps.map((step) => step.message);
+  const grounding = await groundingOf(context.store, model, path);
+  const { session } = start;
+  const answers =
+    grounding === null || grounding.refusal === null
+      ? await write(context, turn, model, session, grounding, prefilled, signal)
+      : await refuseAll(context, turn, model, session, grounding, prefilled);
+  let continued: WrittenSession | null = null;
+  for (const [index, answer] of answers.entries()) {
     const kept = await keepAnswer(context, turn, model, steps, answer);
-    if (answer.session !== start.session)
-      await model.engine.call("free", { session: answer.session });
-    else if (kept) continued = answer.messageId;
+    if (kept && index === 0) continued = answer;
+    else await model.engine.call("free", { session: answer.session });
   }
   return continued;
-}
-
-/** An answer with the session that wrote it. */
-interface WrittenSession extends WrittenAnswer {
-  readonly messageId: string;
-  readonly session: SessionId;
 }
 
 /** Stores the state behind an answer, then says that it is complete. @returns whether the session may be continued */
@@ -207,22 +210,45 @@ interface Writing {
   readonly session: SessionId;
 }
 
+/** Says in every answer of the turn that the documents do not say. */
+async function refuseAll(
+  context: TurnContext,
+  turn: Turn,
+  model: LoadedModel,
+  session: SessionId,
+  grounding: Grounding,
+  prefilled: number,
+): Promise<readonly WrittenSession[]> {
+  const answers: WrittenSession[] = [];
+  for (const { messageId } of turn.answers) {
+    const isLast = answers.length === turn.answers.length - 1;
+    const own = isLast ? session : (await model.engine.call("fork", { session })).session;
+    answers.push(await refuse(context, model, grounding, { messageId, session: own }, prefilled));
+  }
+  return answers;
+}
+
 /** Writes the turn's answers: several in one batch, each from a copy of the session. */
 async function write(
   context: TurnContext,
   turn: Turn,
   model: LoadedModel,
   session: SessionId,
+  grounding: Grounding | null,
   prefilled: number,
   signal: AbortSignal,
-): Promise<{ readonly answers: readonly WrittenSession[] }> {
+): Promise<readonly WrittenSession[]> {
   const { engine } = context;
   const stop = new AbortController();
   const ended = AbortSignal.any([signal, stop.signal]);
   const writings: Writing[] = [];
+  /** Copies that stand before the answers, one for each that may be replaced. */
+  const before: SessionId[] = [];
   const began = performance.now();
   try {
     for (const answer of turn.answers) {
+      if (mayBeReplaced(grounding))
+        before.push((await model.engine.call("fork", { session })).session);
       const own =
         answer === turn.answers[0]
           ? session
@@ -266,12 +292,13 @@ async function write(
       if (result === undefined)
         throw new TarnError("internal", "The engine gave no end to an answer.");
       const written = await writer.end(result, prefilled);
-      answers.push({ ...written, messageId: writer.messageId, session: own });
+      const answer = { ...written, messageId: writer.messageId, session: own };
+      answers.push(await ground(context, model, grounding, before.shift() ?? null, answer));
     }
-    return { answers };
+    return answers;
   } catch (cause) {
-    for (const { session: own } of writings.slice(1))
-      await model.engine.call("free", { session: own }).catch(() => undefined);
+    for (const left of [...writings.slice(1).map((one) => one.session), ...before])
+      await model.engine.call("free", { session: left }).catch(() => undefined);
     throw cause;
   } finally {
     for (const { writer } of writings) writer.close();

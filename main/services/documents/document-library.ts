@@ -263,7 +263,7 @@ export function documentHandlers(context: DigestContext, digester: Digester): Do
 
     async "documents.search"({ documentId, query }) {
       const { name } = await requireDocument(documentId);
-      const hits = await search(store, [documentId], query, SEARCH_LIMIT);
+      const hits = await search(store, [{ documentId, until: null }], query, SEARCH_LIMIT);
       return hits.map(({ page, start, end, text }) => ({
         documentId,
         file: name,

@@ -1,14 +1,9 @@
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { PDFDocument, PDFHexString, PDFName, StandardFonts } from "pdf-lib";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { openStore, type Store } from "../../store/store.ts";
+import { describe, expect, test } from "vitest";
 import { decodeText } from "./decode-text.ts";
 import { joinLines } from "./extract-pdf.ts";
 import { extractInThread } from "./extractor.ts";
 import { cutPassages, pageAt } from "./passages.ts";
-import { findPassages, matchExpression } from "./search.ts";
 
 async function pdfOf(pages: readonly (readonly string[])[]): Promise<PDFDocument> {
   const pdf = await PDFDocument.create();
@@ -160,92 +155,5 @@ describe("passages", () => {
       { page: 1, text: "First page." },
       { page: 2, text: "Second page." },
     ]);
-  });
-});
-
-describe("search", () => {
-  let folder: string;
-  let store: Store;
-  const length = (text: string): number => Math.ceil(text.length / 4);
-  const count = async (text: string): Promise<number> => length(text);
-
-  beforeAll(async () => {
-    folder = mkdtempSync(join(tmpdir(), "tarn-search-"));
-    store = await openStore({ file: join(folder, "tarn.sqlite"), maxPages: null });
-    const pages = Array.from(
-      { length: 30 },
-      (_, index) =>
-        `Page ${index + 1} tells of ordinary things and the weather in the valley. ${"Rain fell on the roofs. ".repeat(20)}`,
-    );
-    pages[16] = `The access code for the archive is 4821. ${"Nobody wrote it down. ".repeat(20)}`;
-    let text = "";
-    const starts = pages.map((page, index) => {
-      const start = text.length;
-      text += `${page}\n\n`;
-      return { page: index + 1, start };
-    });
-    const document = {
-      id: "d",
-      name: "book.pdf",
-      mediaType: "application/pdf",
-      bytes: 1,
-      sha256: "x",
-      characters: text.length,
-      pages: starts,
-      pageUnit: "page" as const,
-      notice: null,
-      createdAt: 1,
-    };
-    await store.run("addDocument", {
-      document,
-      text,
-      content: new Uint8Array([1]),
-      passages: cutPassages(text, starts),
-    });
-  });
-  afterAll(async () => {
-    await store.close();
-    rmSync(folder, { recursive: true, force: true });
-  });
-
-  test("the passage with the answer is found, with its page, in document order, within the budget", async () => {
-    const found = await findPassages(
-      store,
-      ["d"],
-      "What is the access code for the archive?",
-      count,
-      { budget: 400, orBeginning: true },
-    );
-    expect(found.map((passage) => passage.page)).toContain(17);
-    expect(found.map((passage) => passage.ordinal)).toEqual(
-      found.map((passage) => passage.ordinal).toSorted((a, b) => a - b),
-    );
-    expect(found.reduce((sum, passage) => sum + length(passage.text), 0)).toBeLessThanOrEqual(400);
-  });
-
-  test("operators, quotes and brackets of a question are only words", async () => {
-    for (const question of [
-      '"',
-      "NEAR(archive, 5) AND NOT code*",
-      "text:archive -code ^a",
-      "((",
-      "') OR 1=1 --",
-    ]) {
-      await expect(
-        findPassages(store, ["d"], question, count, { budget: 1000, orBeginning: true }),
-      ).resolves.toBeDefined();
-    }
-    expect(matchExpression('Who has "the" code?')).toBe('"code"');
-  });
-
-  test("a question that finds nothing gets the beginning", async () => {
-    const found = await findPassages(store, ["d"], "What is this document about?", count, {
-      budget: 1000,
-      orBeginning: true,
-    });
-    expect(found[0]?.page).toBe(1);
-    expect(
-      await findPassages(store, ["d"], "Thank you.", count, { budget: 1000, orBeginning: false }),
-    ).toEqual([]);
   });
 });

@@ -1,81 +1,212 @@
-/** From a question to the passages that the model reads: FTS5 with BM25, then as many of the best as its comfort allows. */
-import type { PassageHit, PassageRecord } from "../../store/records.ts";
+/**
+ * From a question to what the model reads before it: FTS5 with BM25 finds passages, their sentences are ranked by the question's
+ * words, and the best are read: as sentences by a small model, as whole passages by one that is at ease with more.
+ */
+import type { DocumentReach, PassageHit, PassageRecord } from "../../store/records.ts";
 import type { Store } from "../../store/store.ts";
-import { STOP_WORDS } from "./stop-words.ts";
+import { inverseFrequency, rankSentences, type RankedSentence } from "./ranking.ts";
+import { joinPassages, partOf } from "./runs.ts";
+import { namesOf, termsOf, type Term } from "./terms.ts";
 
-/** Tokens of passages before a question: the default model is at ease up to 1,500 with question and answer. */
-export const PASSAGE_TOKENS = 1100;
-/** A hit below this share of the best score is more likely to mislead a small model than to help it. */
-const WEAK = 0.45;
-/** With more hits than this the best one's neighbours are left out: every token more makes a small model less sure. */
+/** How much text before a question a model is at ease with. */
+export interface ReadingComfort {
+  readonly tokens: number;
+  /** What is read: single sentences, or the passages that they stand in. */
+  readonly unit: "sentence" | "passage";
+}
+
+export interface Finding {
+  /** What to read, in document order: whole passages, or parts of them. Empty where nothing was found. */
+  readonly passages: readonly PassageRecord[];
+  /** The sentence that fits best; null where no word of the question was found. */
+  readonly best: RankedSentence | null;
+  /** Names and numbers of the question that do not stand there, nor close by. */
+  readonly missing: readonly Term[];
+  /** Whether the question has words that can be looked for. */
+  readonly searchable: boolean;
+}
+
+/** Below so many parameters a model mixes up what it reads: more sentences, fewer right answers (docs/quality.md). */
+const SMALL = 100_000_000;
+/** A sentence or passage below this share of the best score is more likely to mislead than to help. */
+const WEAK = { sentence: 0.92, passage: 0.45 } as const;
+/** With more passages than this the best one's neighbours are left out: every token more makes a model less sure. */
 const FEW = 2;
-/** Hits that are weighed at all. */
-const CANDIDATES = 12;
+/** Scripts that write no spaces between words: the index has their sentences as one word, so nothing found says nothing. */
+const UNSPACED =
+  /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}\p{Script=Lao}\p{Script=Khmer}\p{Script=Myanmar}]/u;
+/** Passages that are weighed at all. */
+const CANDIDATES = 24;
+/** Of those, the best whose neighbours are looked at too. */
+const NEIGHBOURED = 8;
+
+/** @param parameters of the model that is to read */
+export function comfortOf(parameters: number): ReadingComfort {
+  return parameters < SMALL ? { tokens: 256, unit: "sentence" } : { tokens: 1100, unit: "passage" };
+}
 
 /**
  * The FTS5 expression for a question: its words, quoted so that none is read as an operator, any of them.
  * Null when no word is left that could find anything.
  */
 export function matchExpression(question: string): string | null {
-  const words = question.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? [];
-  const telling = words.filter(
-    (word) => !STOP_WORDS.has(word) && (word.length > 1 || /\p{N}/u.test(word)),
-  );
-  const chosen = [...new Set(telling)].slice(0, 64);
-  return chosen.length === 0 ? null : chosen.map((word) => `"${word}"`).join(" OR ");
+  const words = termsOf(question).map(({ word }) => `"${word}"`);
+  return words.length === 0 ? null : words.join(" OR ");
 }
 
 /**
- * The passages to put before the question, in document order, within `budget` tokens: the best hits, and the neighbours of the
- * best one where hits are few. Where nothing is found: the beginning of each document if `orBeginning`, else none.
+ * What to put before the question, within `comfort`, from no more of the documents than `reach` says. Where nothing is found:
+ * the beginning of each document if `orBeginning`, else nothing.
  */
 export async function findPassages(
   store: Store,
-  documentIds: readonly string[],
+  reach: readonly DocumentReach[],
   question: string,
   countTokens: (text: string) => Promise<number>,
-  { budget, orBeginning }: { readonly budget: number; readonly orBeginning: boolean },
-): Promise<PassageRecord[]> {
-  const hits = await search(store, documentIds, question, CANDIDATES);
-  const best = hits[0];
-  const wanted: PassageRecord[] = [];
+  { comfort, orBeginning }: { readonly comfort: ReadingComfort; readonly orBeginning: boolean },
+): Promise<Finding> {
+  const terms = termsOf(question);
+  const ranked = await rank(store, reach, question);
+  const best = ranked[0];
   if (best === undefined) {
-    if (!orBeginning) return [];
-    for (const documentId of documentIds)
-      wanted.push(...(await store.run("passagesAt", { documentId, ordinals: [0, 1] })));
-  } else {
-    wanted.push(...hits.filter((hit) => hit.score >= WEAK * best.score));
-    if (wanted.length <= FEW) {
-      const around = [best.ordinal + 1, best.ordinal - 1];
-      wanted.push(
-        ...(await store.run("passagesAt", { documentId: best.documentId, ordinals: around })),
-      );
-    }
+    const passages = orBeginning ? await beginnings(store, reach, comfort, countTokens) : [];
+    const searchable = terms.length > 0 && !UNSPACED.test(question);
+    return { passages, best: null, missing: namesOf(terms).flat(), searchable };
   }
-  const chosen = new Map<string, PassageRecord>();
-  let left = budget;
-  for (const passage of wanted) {
-    const key = `${passage.documentId}:${passage.ordinal}`;
-    const cost = (await countTokens(passage.text)) + 2;
-    if (chosen.has(key) || cost > left) continue;
-    chosen.set(key, passage);
-    left -= cost;
-  }
-  const order = new Map(documentIds.map((documentId, index) => [documentId, index]));
-  return [...chosen.values()].toSorted(
-    (a, b) =>
-      (order.get(a.documentId) ?? 0) - (order.get(b.documentId) ?? 0) || a.ordinal - b.ordinal,
-  );
+  const wanted =
+    comfort.unit === "sentence"
+      ? ranked
+          .filter(({ score }) => score >= WEAK.sentence * best.score)
+          .map(({ run, excerpt }) => partOf(run, excerpt.start, excerpt.end))
+      : await wholePassages(store, reach, ranked);
+  const passages = inOrder(await withinBudget(wanted, comfort.tokens, countTokens), reach);
+  return { passages, best, missing: best.missing, searchable: true };
 }
 
-/** Best first; empty when nothing matches. */
+/** Passages for the eye, best first; empty when nothing matches. */
 export async function search(
   store: Store,
-  documentIds: readonly string[],
+  reach: readonly DocumentReach[],
   query: string,
   limit: number,
 ): Promise<PassageHit[]> {
   const match = matchExpression(query);
-  if (match === null || documentIds.length === 0) return [];
-  return store.run("searchPassages", { documentIds, match, limit });
+  if (match === null || reach.length === 0) return [];
+  return store.run("searchPassages", { reach, match, limit });
+}
+
+/** The sentences of the candidate passages, best first. */
+export async function rank(
+  store: Store,
+  reach: readonly DocumentReach[],
+  question: string,
+): Promise<RankedSentence[]> {
+  const terms = termsOf(question);
+  const hits = await search(store, reach, question, CANDIDATES);
+  if (hits.length === 0) return [];
+  const names = namesOf(terms);
+  const { all, matching } = await store.run("countPassages", {
+    reach,
+    matches: [...terms.map((term) => [term]), ...names].map(
+      (words) => `"${words.map(({ word }) => word).join(" ")}"`,
+    ),
+  });
+  const weights = new Map(
+    terms.map(({ stem }, index) => [stem, inverseFrequency(all, matching[index] ?? 0)]),
+  );
+  const known = new Set(names.filter((_, index) => (matching[terms.length + index] ?? 0) > 0));
+  return rankSentences(
+    terms,
+    (stem) => weights.get(stem) ?? 0,
+    (name) => [...known].some((one) => one[0]?.stem === name[0]?.stem),
+    joinPassages(await withNeighbours(store, reach, hits)),
+  );
+}
+
+/** The candidates, and the passages before and behind the best of them: a sentence may be about the one before it. */
+async function withNeighbours(
+  store: Store,
+  reach: readonly DocumentReach[],
+  hits: readonly PassageRecord[],
+): Promise<PassageRecord[]> {
+  const around = new Map<string, number[]>();
+  for (const { documentId, ordinal } of hits.slice(0, NEIGHBOURED))
+    around.set(documentId, [...(around.get(documentId) ?? []), ordinal - 1, ordinal + 1]);
+  const passages = [...hits];
+  for (const [documentId, ordinals] of around)
+    passages.push(...within(await store.run("passagesAt", { documentId, ordinals }), reach));
+  return passages;
+}
+
+/** The passages of the best sentences, and the neighbours of the best one where they are few. */
+async function wholePassages(
+  store: Store,
+  reach: readonly DocumentReach[],
+  ranked: readonly RankedSentence[],
+): Promise<PassageRecord[]> {
+  const [best] = ranked;
+  if (best === undefined) return [];
+  const passageOf = ({ run, sentence }: RankedSentence): PassageRecord[] =>
+    run.passages.filter(({ start, end }) => start < sentence.end && sentence.start < end);
+  const good = ranked.filter(({ score }) => score >= WEAK.passage * best.score);
+  const chosen = new Set(good.flatMap(passageOf));
+  const first = passageOf(best)[0];
+  if (chosen.size > FEW || first === undefined) return [...chosen];
+  const ordinals = [first.ordinal + 1, first.ordinal - 1];
+  const around = await store.run("passagesAt", { documentId: first.documentId, ordinals });
+  return [...chosen, ...within(around, reach)];
+}
+
+async function beginnings(
+  store: Store,
+  reach: readonly DocumentReach[],
+  comfort: ReadingComfort,
+  countTokens: (text: string) => Promise<number>,
+): Promise<PassageRecord[]> {
+  const first: PassageRecord[] = [];
+  for (const { documentId } of reach)
+    first.push(...(await store.run("passagesAt", { documentId, ordinals: [0, 1] })));
+  // What a document is about needs more than a sentence.
+  const tokens = Math.max(comfort.tokens, 600);
+  return inOrder(await withinBudget(within(first, reach), tokens, countTokens), reach);
+}
+
+async function withinBudget(
+  wanted: readonly PassageRecord[],
+  budget: number,
+  countTokens: (text: string) => Promise<number>,
+): Promise<PassageRecord[]> {
+  const chosen: PassageRecord[] = [];
+  let left = budget;
+  for (const passage of wanted) {
+    const covered = chosen.some(
+      (one) =>
+        one.documentId === passage.documentId && one.start < passage.end && passage.start < one.end,
+    );
+    if (covered) continue;
+    const cost = (await countTokens(passage.text)) + 2;
+    // The best one is read whatever it costs: one sentence never is much.
+    if (cost > left && chosen.length > 0) continue;
+    chosen.push(passage);
+    left -= cost;
+  }
+  return chosen;
+}
+
+function within(
+  passages: readonly PassageRecord[],
+  reach: readonly DocumentReach[],
+): PassageRecord[] {
+  const until = new Map(reach.map((one) => [one.documentId, one.until ?? Infinity]));
+  return passages.filter(({ documentId, end }) => end <= (until.get(documentId) ?? 0));
+}
+
+function inOrder(
+  passages: readonly PassageRecord[],
+  reach: readonly DocumentReach[],
+): PassageRecord[] {
+  const order = new Map(reach.map(({ documentId }, index) => [documentId, index]));
+  return passages.toSorted(
+    (a, b) => (order.get(a.documentId) ?? 0) - (order.get(b.documentId) ?? 0) || a.start - b.start,
+  );
 }

@@ -8,6 +8,7 @@ const answer: Message = {
   role: "assistant",
   text: "The lamp",
   passages: [],
+  grounds: null,
   documents: [],
   status: "writing",
   error: null,

@@ -1,0 +1,94 @@
+/** What is made of a model's answer about found passages: it stands, a sentence is quoted in its place, or there is none. */
+import type { PassageRecord } from "../../store/records.ts";
+import { joinPassages, partOf } from "./runs.ts";
+import type { Finding, ReadingComfort } from "./search.ts";
+import { isRefusal, isSupported, supportOf } from "./support.ts";
+import type { Term } from "./terms.ts";
+
+export type Verdict =
+  /** The model's words stand. `cited` is the sentence that says the same; null where none does, and that is to be told. */
+  | { readonly origin: "model"; readonly cited: PassageRecord | null }
+  /** The model's words are not in what it read, and this sentence answers the question by its words. */
+  | { readonly origin: "quote"; readonly cited: PassageRecord; readonly text: string }
+  /** Nothing in the documents answers. */
+  | { readonly origin: "refusal"; readonly text: string };
+
+/** What holds less of the question's weight is about something else. */
+const ABOUT_IT = 0.42;
+/** A quoted sentence holds at least this much of it. */
+const QUOTABLE = 0.5;
+/** And this much where the model says that there is no answer. */
+const CONTRADICTED = 0.8;
+
+/** Whether the documents have a sentence that the question may be about. */
+export function isFound({ best }: Pick<Finding, "best">): boolean {
+  return best !== null && best.missing.length === 0 && best.coverage >= ABOUT_IT;
+}
+
+/**
+ * The words that say so where there is nothing to answer from: the question asks for names or numbers that stand nowhere near
+ * each other, or for words that are nowhere. Null where the model is to be asked.
+ */
+export function refuseBefore(
+  { best, missing, searchable }: Finding,
+  { unit }: ReadingComfort,
+): string | null {
+  // A large model may know that what is asked for has another name.
+  if (unit === "passage" || !searchable) return null;
+  return isFound({ best }) ? null : refusal(missing);
+}
+
+/** @param finding what the model read */
+export function judgeAnswer(
+  answer: string,
+  question: string,
+  { passages, best }: Finding,
+  { unit }: ReadingComfort,
+): Verdict {
+  const quote: Verdict | null =
+    best === null
+      ? null
+      : {
+          origin: "quote",
+          cited: partOf(best.run, best.sentence.start, best.sentence.end),
+          text: partOf(best.run, best.excerpt.start, best.excerpt.end).text.replaceAll(/\s+/g, " "),
+        };
+  const coverage = best?.coverage ?? 0;
+  // A large model says things in its own words, and is right more often when it says that there is nothing.
+  const trusted = unit === "passage";
+  if (isRefusal(answer)) {
+    if (trusted || quote === null || coverage < CONTRADICTED)
+      return { origin: "model", cited: null };
+    return quote;
+  }
+  const cited = citationFor(answer, question, passages);
+  if (cited !== null || trusted) return { origin: "model", cited };
+  return quote !== null && coverage >= QUOTABLE ? quote : { origin: "refusal", text: refusal([]) };
+}
+
+/** The sentence that says what the answer says; null where the answer does not stand in what was read. */
+function citationFor(
+  answer: string,
+  question: string,
+  passages: readonly PassageRecord[],
+): PassageRecord | null {
+  const text = passages.map((passage) => passage.text).join("\n\n");
+  if (!isSupported(supportOf(answer, question, text))) return null;
+  let best: { readonly passage: PassageRecord; readonly share: number } | null = null;
+  for (const passage of passages) {
+    const { share, sentence } = supportOf(answer, question, passage.text);
+    if (sentence === null || (best !== null && share <= best.share)) continue;
+    const [run] = joinPassages([passage]);
+    if (run === undefined) continue;
+    const [start, end] = [passage.start + sentence.start, passage.start + sentence.end];
+    best = { passage: partOf(run, start, end), share };
+  }
+  return best?.passage ?? null;
+}
+
+/** Words that follow each other in the question are one name. */
+function refusal(missing: readonly Term[]): string {
+  return missing.length === 0
+    ? "The document does not say."
+    : `The document does not mention ${missing.map(({ written }) => written).join(" ")}.`;
+}
