@@ -7,10 +7,17 @@ import { chatsAndDocuments } from "./migrations/0001-chats-and-documents.ts";
 import { snapshots } from "./migrations/0002-snapshots.ts";
 import { readings } from "./migrations/0003-readings.ts";
 import { grounds } from "./migrations/0004-grounds.ts";
+import { listing } from "./migrations/0005-listing.ts";
 import type { Migration } from "./migrations/migration.ts";
 
 /** In order; append only. */
-export const migrations: readonly Migration[] = [chatsAndDocuments, snapshots, readings, grounds];
+export const migrations: readonly Migration[] = [
+  chatsAndDocuments,
+  snapshots,
+  readings,
+  grounds,
+  listing,
+];
 
 /** Where the database is, and how large it may become. */
 export interface StoreOptions {

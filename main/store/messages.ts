@@ -152,7 +152,7 @@ export function getMessage(
 export function pathTo(db: Database, input: { readonly messageId: string }): MessageRecord[] {
   return db
     .prepare<[{ id: string }], MessageRow>(
-      `${ancestors} SELECT m.* FROM path JOIN messages m ON m.id = path.id ORDER BY path.depth DESC`,
+      `${ancestors} SELECT m.* FROM path CROSS JOIN messages m ON m.id = path.id ORDER BY path.depth DESC`,
     )
     .all({ id: input.messageId })
     .map((row) => toMessage(db, row));
