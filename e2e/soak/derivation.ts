@@ -7,8 +7,8 @@ export type Step =
       readonly kind: "write";
       readonly sampler: SamplerOptions;
       readonly ids: readonly number[];
-      /** SHA-256 (hex) of the logits after each token. */
-      readonly logits: string;
+      /** SHA-256 (hex) of the logits after each token; null where the engine does not give them. */
+      readonly logits: string | null;
     };
 
 /** From an empty session on. */

@@ -10,7 +10,7 @@ import { startNodeEngine } from "../../main/engine/node-host.ts";
 import { createServices } from "../../main/services/app.ts";
 import { toTarnError } from "../../main/services/dispatch.ts";
 import type { EngineMethod, EngineMethods } from "../../models/engine/protocol.ts";
-import type { Derivation, Step } from "./derivation.ts";
+import { idsOf, type Derivation, type Step } from "./derivation.ts";
 
 const [dataFolder = "", resourcesFolder = "", journal = ""] = process.argv.slice(2);
 const send = (message: unknown): void => void process.send?.(message);
@@ -87,6 +87,28 @@ const recording: Handlers = {
     written.push(derivationOf(input.session));
     return { ...result, logits: null };
   },
+  async prefillMany(input, ask) {
+    const ids = input.ids.map((one) => [...one]);
+    const result = await ask(input);
+    for (const [index, session] of input.sessions.entries()) {
+      const read = (result.positions[index] ?? 0) - idsOf(derivationOf(session)).length;
+      goOn(session, { kind: "read", ids: (ids[index] ?? []).slice(0, read) });
+    }
+    return result;
+  },
+  async generateMany(input, ask) {
+    const result = await ask({ ...input, stopIds: [] });
+    for (const [index, session] of input.sessions.entries()) {
+      const [sampler, branch] = [input.samplers[index], result.branches[index]];
+      if (sampler === undefined || branch === undefined) throw new Error("a branch is missing");
+      goOn(session, { kind: "write", sampler, ids: [...branch.ids], logits: null });
+      written.push(derivationOf(session));
+    }
+    return result;
+  },
+  score: (input, ask) => ask(input),
+  scoreMany: (input, ask) => ask(input),
+  memoryMap: (input, ask) => ask(input),
   async snapshot(input, ask) {
     const taken = await ask(input);
     const head = sha256(taken.bytes.subarray(0, taken.headBytes));
