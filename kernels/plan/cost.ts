@@ -15,6 +15,7 @@ export interface CallCost {
 const RECURRENCE_FLOP: Readonly<Record<string, number>> = {
   // Decay, dt x B, C h.
   "selective-scan": 6,
+  "fused-selective-scan": 6,
   ssd: 6,
   "mamba3-scan": 8,
   "gated-delta": 8,
@@ -49,7 +50,7 @@ function productFlop(op: string, operands: OpCall["operands"], rows: number): nu
   const { weight, nExpert, experts } = operands;
   if (!isWeight(weight)) return 0;
   const { rows: R, cols: K } = weight;
-  if (op === "linear" || op === "block-linear") return 2 * rows * R * K;
+  if (op === "linear" || op === "fused-linear" || op === "block-linear") return 2 * rows * R * K;
   if (op === "expert-linear" && typeof nExpert === "number" && isTensor(experts))
     return (2 * experts.rows * experts.cols * R * K) / nExpert;
   return 0;

@@ -3,10 +3,15 @@ import { linear } from "../ops/linear/linear.ts";
 import { rmsNorm } from "../ops/rms-norm/rms-norm.ts";
 import type { Plan } from "../spec/op.ts";
 import type { Weight } from "../spec/tensor.ts";
-import { isTensor, recordPlan } from "./recorder.ts";
+import { isTensor, recordPlan as recordDistinct } from "./recorder.ts";
+import { shareTemporaries } from "./share.ts";
 
 const SHAPE = { batch: 1, length: 1 };
 const weight = (rows: number, cols: number): Weight => ({ id: 0, dtype: "f32", rows, cols });
+
+function recordPlan(...given: Parameters<typeof recordDistinct>): Plan {
+  return shareTemporaries(recordDistinct(...given));
+}
 
 /** The temporaries that each call names, by buffer. */
 function temporaries({ calls }: Plan): number[][] {
@@ -17,6 +22,18 @@ function temporaries({ calls }: Plan): number[][] {
       .map(({ buffer }) => buffer.index),
   );
 }
+
+test("gives every temporary a buffer of its own", () => {
+  const plan = recordDistinct(SHAPE, [], (k) => {
+    let x = k.temporary(1, 8);
+    for (let i = 0; i < 3; i++) x = linear(k, x, weight(8, 8));
+  });
+  expect(temporaries(plan)).toEqual([
+    [0, 1],
+    [1, 2],
+    [2, 3],
+  ]);
+});
 
 test("a chain of calls takes turns in two buffers", () => {
   const plan = recordPlan(SHAPE, [], (k) => {

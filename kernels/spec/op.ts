@@ -44,7 +44,7 @@ export interface Plan {
   /** Of the states that a run takes. */
   readonly layout: StateLayout;
   readonly calls: readonly OpCall[];
-  /** Values of each `temporary` buffer after reuse, by index. */
+  /** Values of each `temporary` buffer, by index; as recorded, no two tensors share one but views of the same. */
   readonly temporaries: readonly number[];
   /** Values of each `output` buffer, by index. */
   readonly outputs: readonly number[];

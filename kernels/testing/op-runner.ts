@@ -43,6 +43,11 @@ export interface OpTrial<Input extends string, State extends string, WeightName 
   /** Before the run, (B, size) each, or one that grows. */
   readonly states: Readonly<Record<State, Float32Array | GrowingState>>;
   readonly weights: Readonly<Record<WeightName, WeightArray>>;
+  /**
+   * Whether `record` calls several ops whose temporaries are to stay such, as in a model: it then gives an output of its own.
+   * Left out, all temporaries are outputs, and nothing can be fused.
+   */
+  readonly chain?: boolean;
   /** Calls the op's binding once or more; the last tensor that it made is the output. */
   record(
     k: Recorder,
@@ -95,7 +100,8 @@ export async function runOp<Input extends string, State extends string, WeightNa
       ),
       weights,
     };
-    y = trial.record({ ...k, temporary: (rows, cols) => k.output(rows, cols) }, given);
+    const temporary = trial.chain === true ? k.temporary : k.output;
+    y = trial.record({ ...k, temporary }, given);
   });
   if (y === undefined) throw new Error("the trial recorded no output");
 

@@ -1,3 +1,4 @@
+import { shareTemporaries } from "../../plan/share.ts";
 import { isOpName, ops } from "../../ops/index.ts";
 import type { Backend, Executable, StateBuffers } from "../../spec/backend.ts";
 import { dequantiseRow } from "../../spec/dequantise.ts";
@@ -69,7 +70,8 @@ export function createReferenceBackend(): Backend {
       return new Float32Array(packed.slice().buffer);
     },
 
-    async compile(plan: Plan): Promise<Executable> {
+    async compile(recorded: Plan): Promise<Executable> {
+      const plan = shareTemporaries(recorded);
       for (const { op } of plan.calls) {
         if (!isOpName(op))
           throw new KernelError("unsupported", `the reference backend has no op "${op}"`, { op });

@@ -10,6 +10,7 @@ import { isWholeBlocks, packedRowBytes } from "../../spec/dtype.ts";
 import { KernelError } from "../../spec/errors.ts";
 import type { Plan } from "../../spec/op.ts";
 import type { KernelTime } from "../../spec/profile.ts";
+import { shareTemporaries } from "../../plan/share.ts";
 import { checkCopy, checkRun } from "../../spec/state-values.ts";
 import type { ReadRows, StateLayout, Weight, WeightSpec } from "../../spec/tensor.ts";
 import { encodePlan } from "./encode.ts";
@@ -185,8 +186,9 @@ class Wasm implements Backend {
     }
   }
 
-  async compile(plan: Plan): Promise<Executable> {
+  async compile(recorded: Plan): Promise<Executable> {
     this.#expectUsable();
+    const plan = shareTemporaries(recorded);
     const encoded = encodePlan(plan, this.device.limits["threads"] ?? 1);
     this.#reserveScratch(encoded.scratchBytes);
     const held: number[] = [];

@@ -8,6 +8,7 @@ import { describeGate } from "../../ops/gate/gate.webgpu.ts";
 import { describeGatedDelta } from "../../ops/gated-delta/gated-delta.webgpu.ts";
 import { describeGatedRmsNorm } from "../../ops/gated-rms-norm/gated-rms-norm.webgpu.ts";
 import { describeLayerNorm } from "../../ops/layer-norm/layer-norm.webgpu.ts";
+import { describeFusedLinear } from "../../ops/linear/few-rows.webgpu.ts";
 import { describeLinear } from "../../ops/linear/linear.webgpu.ts";
 import { describeMamba3Scan } from "../../ops/mamba3-scan/mamba3-scan.webgpu.ts";
 import { describeMlstm } from "../../ops/mlstm/mlstm.webgpu.ts";
@@ -16,6 +17,7 @@ import { describeRmsNorm } from "../../ops/rms-norm/rms-norm.webgpu.ts";
 import { describeRoute } from "../../ops/route/route.webgpu.ts";
 import { describeScaledAdd } from "../../ops/scaled-add/scaled-add.webgpu.ts";
 import { describeRope } from "../../ops/rope/rope.webgpu.ts";
+import { describeFusedSelectiveScan } from "../../ops/selective-scan/selective-scan-step.webgpu.ts";
 import { describeSelectiveScan } from "../../ops/selective-scan/selective-scan.webgpu.ts";
 import { describeSsd } from "../../ops/ssd/ssd.webgpu.ts";
 import { describeTokenShift } from "../../ops/token-shift/token-shift.webgpu.ts";
@@ -34,6 +36,8 @@ const describers: ReadonlyMap<string, Describe> = new Map<string, Describe>([
   ["causal-conv1d", describeCausalConv1d],
   ["embedding", describeEmbedding],
   ["expert-linear", describeExpertLinear],
+  ["fused-linear", describeFusedLinear],
+  ["fused-selective-scan", describeFusedSelectiveScan],
   ["gate", describeGate],
   ["gated-delta", describeGatedDelta],
   ["gated-rms-norm", describeGatedRmsNorm],

@@ -1,5 +1,6 @@
 import { costOf } from "../../plan/cost.ts";
 import { isTensor } from "../../plan/recorder.ts";
+import { shareTemporaries } from "../../plan/share.ts";
 import type { StateBuffers } from "../../spec/backend.ts";
 import { KernelError } from "../../spec/errors.ts";
 import type { OpCall, Plan } from "../../spec/op.ts";
@@ -8,6 +9,7 @@ import { slotsOf, type Dispatch, type Read } from "../../wgsl/dispatch.ts";
 import { layOutArena, type ArenaLayout, type StateCopy } from "./arena.ts";
 import type { Allocation } from "./buffers.ts";
 import { describe } from "./describe.ts";
+import { fusePlan } from "./fuse.ts";
 import type { ProfiledStep, RunClock } from "./profiler.ts";
 import type { Stretch } from "./readback.ts";
 import type { Resources } from "./resources.ts";
@@ -50,9 +52,12 @@ export async function prepareProgram(
   last: (layout: ArenaLayout) => readonly Dispatch[] = () => [],
 ): Promise<Program> {
   const { gpu, allocator, pipelines } = resources;
-  const layout = layOutArena(plan);
+  const shared = shareTemporaries(
+    fusePlan(plan, { storageBuffers: gpu.device.limits.maxStorageBuffersPerShaderStage }),
+  );
+  const layout = layOutArena(shared);
   const described = [
-    ...plan.calls.flatMap((call) => describeCall(call, plan, layout, resources)),
+    ...shared.calls.flatMap((call) => describeCall(call, shared, layout, resources)),
     ...last(layout).map((dispatch) => ({
       dispatch,
       copies: [],

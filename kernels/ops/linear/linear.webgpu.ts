@@ -7,26 +7,20 @@ import {
   type Dispatch,
   type DispatchContext,
   type Shader,
-  type WeightPart,
 } from "../../wgsl/dispatch.ts";
 import grid from "../../wgsl/grid.wgsl?raw";
-import { dtypeCodes, rowWords, scaleWords, valuesInVector } from "../../wgsl/packed.ts";
-import { reductionFor } from "../../wgsl/reduce.ts";
+import { dtypeCodes, rowWords, scaleWords } from "../../wgsl/packed.ts";
 import tile from "../../wgsl/tile.wgsl?raw";
 import unpack from "../../wgsl/unpack.wgsl?raw";
 import type { Operands } from "../../spec/op.ts";
-import type { Weight } from "../../spec/tensor.ts";
+import { describeFewRows } from "./few-rows.webgpu.ts";
 import { describeMatrixProduct, matrixUnitFor } from "./linear-matrix.webgpu.ts";
-import source from "./linear.wgsl?raw";
 import tiledSource from "./linear-tiled.wgsl?raw";
 
 /** From so many rows of x on, the tiled product is used; a 64-row tile wastes less than it saves. */
-const TILED_FROM_ROWS = 24;
+export const TILED_FROM_ROWS = 24;
 /** Side of a tile, as in tile.wgsl. */
 const TILE = 64;
-/** Rows of W that a team of linear.wgsl computes. */
-const TEAM_ROWS = 4;
-const TEAMS = 4;
 
 const tiled: Shader = { name: "linear-tiled", parts: [grid, unpack, tile, tiledSource] };
 
@@ -40,18 +34,15 @@ export function describeLinear(operands: Operands, context: DispatchContext): Di
   const bias = optionalWeightOf(operands, "bias");
   const residual = optionalTensorOf(operands, "residual");
   const y = tensorOf(operands, "y");
-  const matrixUnit = x.rows < TILED_FROM_ROWS ? null : matrixUnitFor(weight, context);
+  if (x.rows < TILED_FROM_ROWS) return describeFewRows({ x, weight, bias, residual, y }, context);
+  const matrixUnit = matrixUnitFor(weight, context);
   if (matrixUnit !== null) {
     return describeMatrixProduct({ x, weight, bias, residual, y }, matrixUnit, context);
   }
-  const constants = {
-    DTYPE: dtypeCodes[weight.dtype],
-  };
-  const how = x.rows >= TILED_FROM_ROWS ? manyRows(x.rows) : fewRows(x.rows, weight, context);
   return context.parts(weight).map((part, index) => ({
-    shader: how.shader,
-    entryPoint: how.entryPoint,
-    constants: { ...constants, ...how.constants },
+    shader: tiled,
+    entryPoint: "linear_tiled",
+    constants: { DTYPE: dtypeCodes[weight.dtype] },
     params: [
       x.rows,
       context.place(x),
@@ -74,43 +65,6 @@ export function describeLinear(operands: Operands, context: DispatchContext): Di
       { kind: "vector", weight: bias },
     ],
     state: null,
-    workgroups: how.workgroups(part),
+    workgroups: fold(Math.ceil(x.rows / TILE) * Math.ceil(part.rows / TILE)),
   }));
-}
-
-interface LinearKernel {
-  readonly shader: Shader;
-  readonly entryPoint: string;
-  readonly constants: Readonly<Record<string, number>>;
-  workgroups(part: WeightPart): [number, number, number];
-}
-
-function fewRows(rows: number, weight: Weight, context: DispatchContext): LinearKernel {
-  const reduction = reductionFor(context);
-  const xRows = rows === 1 ? 1 : 4;
-  return {
-    shader: {
-      name: "linear",
-      parts: [grid, unpack, reduction.part, source],
-      subgroups: reduction.subgroups,
-    },
-    entryPoint: "linear",
-    constants: {
-      TEAM: reduction.team,
-      TEAMS,
-      X_ROWS: xRows,
-      WHOLE: weight.cols % valuesInVector(weight.dtype) === 0 ? 1 : 0,
-    },
-    workgroups: (part) =>
-      fold(Math.ceil((Math.ceil(part.rows / TEAM_ROWS) * Math.ceil(rows / xRows)) / TEAMS)),
-  };
-}
-
-function manyRows(rows: number): LinearKernel {
-  return {
-    shader: tiled,
-    entryPoint: "linear_tiled",
-    constants: {},
-    workgroups: (part) => fold(Math.ceil(rows / TILE) * Math.ceil(part.rows / TILE)),
-  };
 }

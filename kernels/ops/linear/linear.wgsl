@@ -1,16 +1,21 @@
-// linear: y = x Wᵀ + bias + residual, for few rows of x (decode; see linear-tiled.wgsl for many).
+// linear: y = gain · act(scale · (s · f Wᵀ + bias)) + residual_scale · residual, for few rows of x (decode; see
+// linear-tiled.wgsl for many). f and s come from x by prologue.wgsl; of an op `linear` alone f is x, s and all scales are 1.
 // Source:   matrix-vector products; memory bound, so each packed weight is read once for X_ROWS rows of x.
-// Grid:     a team of TEAM lanes computes 4 rows of W times X_ROWS (1 or 4) rows of x; TEAMS teams a workgroup. Lanes
-//           stride over a row of W by 16 bytes, so a team reads consecutive memory. A matrix that is split over buffers
-//           is one dispatch a part. Sums are named, not an array: arrays in a loop are memory to some compilers.
-// Numerics: f32 throughout; lane sums, then the team's sum in a fixed order.
+// Grid:     a team of TEAM lanes computes 4 rows of W times X_ROWS (1, 4, 8 or 16) rows of x over a part of the columns;
+//           SPLIT neighbouring teams share the columns, TEAMS teams a workgroup. Lanes stride over a row of W by 16
+//           bytes, so a team reads consecutive memory. A matrix that is split over buffers is one dispatch a part. Sums
+//           are named, not an array: arrays in a loop are memory to some compilers.
+// Numerics: f32 throughout; lane sums, then the team's, then the teams' in a fixed order.
 override X_ROWS: u32;
-override WHOLE: u32;  // 1 if the columns of W fill its 16-byte vectors
+override SPLIT: u32;  // a power of two that divides TEAMS
+override ACT: u32;
 
 struct Params {
   rows: u32,  // of x
   x_offset: u32,
   x_stride: u32,
+  z_offset: u32,
+  z_stride: u32,
   y_offset: u32,
   y_stride: u32,
   residual_offset: u32,
@@ -22,55 +27,70 @@ struct Params {
   scale_words: u32,  // words of what a row's blocks share
   has_bias: u32,
   has_residual: u32,
+  scale: f32,
+  gain: f32,
+  residual_scale: f32,
+  divisor: f32,  // of the sum of squares
+  eps: f32,
+  conv_first: u32,     // first row of W that is a channel of the convolution
+  conv_channels: u32,  // 0 for none
+  conv_offset: u32,
+  conv_stride: u32,
+  conv_state_offset: u32,
+  conv_state_stride: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read_write> arena: array<f32>;    // x: (rows, K); y, residual: (rows, R)
+// x, z, y, residual of the arena (binding 1), and norm_weight (binding 5): see operands-*.wgsl
 @group(0) @binding(2) var<storage, read> values: array<vec4<u32>>;   // (part_rows, K) packed
 @group(0) @binding(3) var<storage, read> scales: array<u32>;         // (part_rows, scale_words), see unpack.wgsl
 @group(0) @binding(4) var<storage, read> bias: array<f32>;           // (R)
 
-// Values k … k + 3 of row `row` of x. What lies beyond K may be anything, NaN too, and is read as 0.
-fn x_at(row: u32, k: u32) -> vec4<f32> {
-  let at = params.x_offset + min(row, params.rows - 1u) * params.x_stride + k;
-  if (WHOLE == 1u) {
-    return vec4<f32>(arena[at], arena[at + 1u], arena[at + 2u], arena[at + 3u]);
-  }
-  return vec4<f32>(
-    select(0.0, arena[at], k < params.k),
-    select(0.0, arena[at + 1u], k + 1u < params.k),
-    select(0.0, arena[at + 2u], k + 2u < params.k),
-    select(0.0, arena[at + 3u], k + 3u < params.k),
-  );
+var<workgroup> partial: array<vec4<f32>, TEAMS * (X_ROWS + 1u)>;
+
+// Four columns of 4 rows of W.
+struct Columns {
+  stored: mat4x4<f32>,
+  scale: vec4<f32>,
+  min: vec4<f32>,
 }
 
-// The products of four columns of 4 rows of W with row `row` of x.
-fn products(four: mat4x4<f32>, scale: vec4<f32>, min: vec4<f32>, row: u32, k: u32) -> vec4<f32> {
-  let x = x_at(row, k);
-  let sums = scale * (x * four);
+// Their products with four factors.
+fn products(w: Columns, f: vec4<f32>) -> vec4<f32> {
+  let sums = w.scale * (f * w.stored);
   if (HAS_MIN) {
-    return sums - min * (x.x + x.y + x.z + x.w);
+    return sums - w.min * (f.x + f.y + f.z + f.w);
   }
   return sums;
 }
 
-// Σ over the team of 4 rows of W times row `x_row` of x, to y. All threads of the workgroup must call.
-fn write_sums(acc: vec4<f32>, x_row: u32, first_w: u32, thread: u32) {
-  let sums = team_sums(acc, thread);
+// The products with rows first … first + 3 of x, a column each.
+fn four_products(w: Columns, first: u32, k: u32) -> mat4x4<f32> {
+  return mat4x4<f32>(
+    products(w, factors(first, k)),
+    products(w, factors(first + 1u, k)),
+    products(w, factors(first + 2u, k)),
+    products(w, factors(first + 3u, k)),
+  );
+}
+
+// Row r of x times 4 rows of W, to y.
+fn write_sums(sums: vec4<f32>, x_row: u32, first_w: u32, lane: u32) {
   if (x_row >= params.rows) {
     return;
   }
-  for (var r = thread % TEAM; r < 4u; r += TEAM) {
+  for (var r = lane; r < 4u; r += TEAM) {
     if (first_w + r < params.part_rows) {
       let out = params.first_row + first_w + r;
-      var sum = sums[r];
+      var value = sums[r];
       if (params.has_bias == 1u) {
-        sum += bias[out];
+        value += bias[out];
       }
+      value = params.gain * activate(ACT, params.scale * value);
       if (params.has_residual == 1u) {
-        sum += arena[params.residual_offset + x_row * params.residual_stride + out];
+        value += params.residual_scale * arena_at(params.residual_offset + x_row * params.residual_stride + out);
       }
-      arena[params.y_offset + x_row * params.y_stride + out] = sum;
+      finish(x_row, out, value);
     }
   }
 }
@@ -81,18 +101,22 @@ fn linear(
   @builtin(num_workgroups) grid: vec3<u32>,
   @builtin(local_invocation_index) thread: u32,
 ) {
-  let team = workgroup_index(workgroup, grid) * TEAMS + thread / TEAM;
+  let own = thread / TEAM;
+  let lane = thread % TEAM;
+  let part = own % SPLIT;
+  let index = (workgroup_index(workgroup, grid) * TEAMS + own) / SPLIT;
   let row_groups = (params.part_rows + 3u) / 4u;
-  let first_x = (team / row_groups) * X_ROWS;
-  let first_w = (team % row_groups) * 4u;
+  let first_x = (index / row_groups) * X_ROWS;
+  let first_w = (index % row_groups) * 4u;
   // Rows beyond the end are computed as the last one and not written.
   let w = min(vec4<u32>(first_w) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(params.part_rows - 1u));
 
-  var acc0 = vec4<f32>();
-  var acc1 = vec4<f32>();
-  var acc2 = vec4<f32>();
-  var acc3 = vec4<f32>();
-  for (var v = thread % TEAM; v < params.row_vectors; v += TEAM) {
+  var acc = vec4<f32>();
+  var acc0 = mat4x4<f32>();
+  var acc1 = mat4x4<f32>();
+  var acc2 = mat4x4<f32>();
+  var acc3 = mat4x4<f32>();
+  for (var v = part * TEAM + lane; v < params.row_vectors; v += SPLIT * TEAM) {
     let packed0 = values[w.x * params.row_vectors + v];
     let packed1 = values[w.y * params.row_vectors + v];
     let packed2 = values[w.z * params.row_vectors + v];
@@ -103,31 +127,86 @@ fn linear(
     let block3 = block_of(w.w * params.scale_words, v);
     let min = vec4<f32>(block0.min, block1.min, block2.min, block3.min);
     for (var quarter = 0u; quarter < VALUES / 4u; quarter += 1u) {
-      let four = mat4x4<f32>(
-        four_stored(packed0, block0, quarter),
-        four_stored(packed1, block1, quarter),
-        four_stored(packed2, block2, quarter),
-        four_stored(packed3, block3, quarter),
-      );
-      let scale = vec4<f32>(
-        scale_in(block0, quarter),
-        scale_in(block1, quarter),
-        scale_in(block2, quarter),
-        scale_in(block3, quarter),
+      let four = Columns(
+        mat4x4<f32>(
+          four_stored(packed0, block0, quarter),
+          four_stored(packed1, block1, quarter),
+          four_stored(packed2, block2, quarter),
+          four_stored(packed3, block3, quarter),
+        ),
+        vec4<f32>(
+          scale_in(block0, quarter),
+          scale_in(block1, quarter),
+          scale_in(block2, quarter),
+          scale_in(block3, quarter),
+        ),
+        min,
       );
       let k = v * VALUES + 4u * quarter;
-      acc0 += products(four, scale, min, first_x, k);
-      if (X_ROWS > 1u) {
-        acc1 += products(four, scale, min, first_x + 1u, k);
-        acc2 += products(four, scale, min, first_x + 2u, k);
-        acc3 += products(four, scale, min, first_x + 3u, k);
+      if (X_ROWS == 1u) {
+        acc += products(four, factors(first_x, k));
+      } else {
+        acc0 += four_products(four, first_x, k);
+      }
+      if (X_ROWS > 4u) {
+        acc1 += four_products(four, first_x + 4u, k);
+      }
+      if (X_ROWS > 8u) {
+        acc2 += four_products(four, first_x + 8u, k);
+        acc3 += four_products(four, first_x + 12u, k);
       }
     }
   }
-  write_sums(acc0, first_x, first_w, thread);
-  if (X_ROWS > 1u) {
-    write_sums(acc1, first_x + 1u, first_w, thread);
-    write_sums(acc2, first_x + 2u, first_w, thread);
-    write_sums(acc3, first_x + 3u, first_w, thread);
+
+  if (X_ROWS == 1u) {
+    var sums = team_sums(acc, thread);
+    if (NORM != NONE) {
+      let squares = across_teams(team_sums(vec4<f32>(squares_of_lane, 0.0, 0.0, 0.0), thread), 1u, own, lane);
+      sums = across_teams(sums, 0u, own, lane) / sqrt(squares.x / params.divisor + params.eps);
+    } else {
+      sums = across_teams(sums, 0u, own, lane);
+    }
+    if (part == 0u) {
+      write_sums(sums, first_x, first_w, lane);
+    }
+  } else {
+    gather(acc0, 0u, first_x, first_w, thread);
+    if (X_ROWS > 4u) {
+      gather(acc1, 4u, first_x, first_w, thread);
+    }
+    if (X_ROWS > 8u) {
+      gather(acc2, 8u, first_x, first_w, thread);
+      gather(acc3, 12u, first_x, first_w, thread);
+    }
   }
+}
+
+// Writes four rows of x. All threads of the workgroup must call.
+fn gather(acc: mat4x4<f32>, row: u32, first_x: u32, first_w: u32, thread: u32) {
+  let own = thread / TEAM;
+  let lane = thread % TEAM;
+  for (var r = 0u; r < 4u; r += 1u) {
+    let sums = across_teams(team_sums(acc[r], thread), row + r, own, lane);
+    if (own % SPLIT == 0u) {
+      write_sums(sums, first_x + row + r, first_w, lane);
+    }
+  }
+}
+
+// Σ over the teams that share rows of W, in the first of them; `slot` is one of X_ROWS + 1 places. All threads must call.
+fn across_teams(sums: vec4<f32>, slot: u32, own: u32, lane: u32) -> vec4<f32> {
+  if (SPLIT == 1u) {
+    return sums;
+  }
+  if (lane == 0u) {
+    partial[own * (X_ROWS + 1u) + slot] = sums;
+  }
+  workgroupBarrier();
+  var total = sums;
+  if (own % SPLIT == 0u) {
+    for (var other = 1u; other < SPLIT; other += 1u) {
+      total += partial[(own + other) * (X_ROWS + 1u) + slot];
+    }
+  }
+  return total;
 }

@@ -12,6 +12,7 @@ import {
 import grid from "../../wgsl/grid.wgsl?raw";
 import softplus from "../../wgsl/softplus.wgsl?raw";
 import type { Operands } from "../../spec/op.ts";
+import { describeSelectiveScanStep } from "./selective-scan-step.webgpu.ts";
 import source from "./selective-scan.wgsl?raw";
 
 /**
@@ -34,6 +35,13 @@ export function describeSelectiveScan(operands: Operands, context: DispatchConte
   const y = tensorOf(operands, "y");
   const length = numberOf(operands, "length");
   const nGroup = numberOf(operands, "nGroup");
+  if (length === 1) {
+    const dtSoftplus = flagOf(operands, "dtSoftplus") === 1;
+    return describeSelectiveScanStep(
+      { x, dtRaw, dtBias, dtSoftplus, A, B, C, D, z, state, nGroup, length, y },
+      context,
+    );
+  }
   const batch = x.rows / length;
   const dInner = A.rows;
   const dState = A.cols;
