@@ -173,6 +173,72 @@ test("keys and values in f16 take half the memory, stay near, and are a state of
   expect(await engine.call("restore", own)).toMatchObject({ position: ids.length });
 });
 
+test("a long sequence gives away each page once, from wherever it goes on", async () => {
+  const engine = testEngine();
+  await load(engine, "bamba");
+  const ids = Int32Array.from({ length: 150 }, (_, i) => 3 + ((i * 7) % 100));
+  const { session } = await engine.call("create", {});
+  const read = async (of: number, from: number, to: number) =>
+    await engine.call("prefill", {
+      session: of,
+      ids: ids.slice(from, to),
+      chunk: null,
+      logits: "none",
+    });
+  const take = async (of: number, pages: "all" | "new") =>
+    await engine.call("snapshot", { session: of, tokenizerHash, pages });
+  const pagesIn = ({ bytes, headBytes, pageBytes }: Awaited<ReturnType<typeof take>>): number =>
+    (bytes.length - headBytes) / pageBytes;
+  await read(session, 0, 70);
+  const first = await take(session, "new");
+  expect([pagesIn(first), first.pageHashes.length / 32]).toEqual([1, 1]);
+  await read(session, 70, 130);
+  const fork = await engine.call("fork", { session });
+  const second = await take(session, "new");
+  expect([pagesIn(second), second.pageHashes.length / 32]).toEqual([1, 2]);
+
+  // What a store does: the head, and behind it every page.
+  const bytes = new Uint8Array(second.bytes.length + first.pageBytes);
+  bytes.set(second.bytes.subarray(0, second.headBytes));
+  bytes.set(first.bytes.subarray(first.headBytes), second.headBytes);
+  bytes.set(second.bytes.subarray(second.headBytes), second.headBytes + first.pageBytes);
+  const whole = await take(session, "all");
+  expect(bytes).toEqual(whole.bytes);
+  const restored = await engine.call("restore", { bytes, tokenizerHash, recent: ids });
+  for (const of of [restored.session, fork.session]) await read(of, 130, 150);
+  expect(pagesIn(await take(restored.session, "new"))).toBe(0);
+  expect(pagesIn(await take(fork.session, "new"))).toBe(1);
+  expect((await take(restored.session, "all")).bytes).toEqual(
+    (await take(fork.session, "all")).bytes,
+  );
+});
+
+test("a state belongs to the weights, wherever their file lies, and to their quantisation", async () => {
+  const engine = testEngine();
+  const { modelHash } = await load(engine, "mamba2");
+  const { session } = await engine.call("create", {});
+  const ids = Int32Array.of(5, 6, 7);
+  await engine.call("prefill", { session, ids, chunk: null, logits: "none" });
+  const { bytes } = await engine.call("snapshot", { session, tokenizerHash, pages: "all" });
+  const again = { bytes, tokenizerHash, recent: ids };
+
+  expect((await load(engine, "bamba/../mamba2")).modelHash).toBe(modelHash);
+  expect(await engine.call("restore", again)).toMatchObject({ position: 3 });
+  const quantised = await engine.call("load", {
+    files: filesOf("mamba2"),
+    backend: "auto",
+    quantise: "q8_0",
+    kvDtype: "f32",
+    threads: null,
+  });
+  expect(quantised.modelHash).not.toBe(modelHash);
+  await expect(engine.call("restore", again)).rejects.toMatchObject({
+    code: "state",
+    data: { kind: "foreign" },
+    message: expect.stringContaining("another model"),
+  });
+});
+
 test("a repetition penalty sees what was said before a restore", async () => {
   const golden = loadGolden("models/mamba/golden.safetensors");
   const ids = golden.i32("p1.input_ids");
