@@ -120,7 +120,7 @@ test("Every target has a line: reached, missed by how much, without a ratio, or 
   const copy = {
     place: "gpu",
     machine: "two cores",
-    what: "copy, GB/s",
+    what: "copy (WebGPU), GB/s",
     value: 20,
     date: "",
   } as const;

@@ -8,7 +8,7 @@ const run = promisify(execFile);
 
 /** A rate of the device, measured. */
 export interface Limit {
-  /** "copy, GB/s", "f16 product 4096³, TFLOP/s". */
+  /** "copy (PyTorch), GB/s". */
   readonly what: string;
   readonly value: number;
 }
@@ -36,8 +36,8 @@ def rate(work, amount):
 x = torch.empty(1 << 30, dtype=torch.uint8, device="cuda"); y = torch.empty_like(x)
 a = torch.randn(4096, 4096, device="cuda", dtype=torch.float16); b = torch.randn_like(a)
 print(json.dumps([
-    {"what": "copy, GB/s", "value": rate(lambda: y.copy_(x), 2 * x.numel()) / 1e9},
-    {"what": "f16 product 4096 x 4096 x 4096, TFLOP/s", "value": rate(lambda: a @ b, 2 * 4096**3) / 1e12},
+    {"what": "copy (PyTorch), GB/s", "value": rate(lambda: y.copy_(x), 2 * x.numel()) / 1e9},
+    {"what": "f16 product 4096 x 4096 x 4096 (PyTorch), TFLOP/s", "value": rate(lambda: a @ b, 2 * 4096**3) / 1e12},
 ]))
 `;
 

@@ -24,7 +24,8 @@ export type Format = keyof typeof FORMATS;
 
 /** Weights of one bank: whole blocks of every format, and more than a cache next to the processor holds. */
 const BANK_WEIGHTS = 1 << 18;
-const PIECE_BYTES = 8 << 20;
+/** Weights that are written at once: whole blocks of every format. */
+const PIECE_WEIGHTS = 1 << 22;
 const SEED = 20_261;
 
 /**
@@ -39,11 +40,11 @@ export async function* modelBytes(
 ): AsyncGenerator<Uint8Array> {
   const conversion = await openConversion(shapeFiles(shape), name, FORMATS[format]);
   try {
-    const banks = new Banks(Number(shape.config["num_hidden_layers"]));
+    const banks = new Banks(Number(shape.config["num_hidden_layers"]), decoded);
     const filled = conversion.tensors.map((tensor) => banks.fill(tensor));
     const vocabSize = conversion.tensors.find((tensor) => tensor.name === "token_embd.weight");
     const entries = [...conversion.entries, ...vocabulary(vocabSize?.shape[0] ?? 0)];
-    yield* ggufBytes(entries, decoded ? filled.map(asF32) : filled);
+    yield* ggufBytes(entries, filled);
   } finally {
     await conversion.close();
   }
@@ -75,16 +76,24 @@ export async function makeModel(
   return file;
 }
 
+/** Weights that matrices are made of. */
+interface Bank {
+  readonly bytes: Uint8Array;
+  readonly blocks: number;
+}
+
 /**
  * A Gaussian for each of some billion weights would take minutes. So there is one bank of weights for each format and scale,
  * and a matrix is made of pieces of it that start at random blocks.
  */
 class Banks {
-  readonly #banks = new Map<string, Uint8Array>();
+  readonly #banks = new Map<string, Bank>();
   readonly #nLayer: number;
+  readonly #decoded: boolean;
 
-  constructor(nLayer: number) {
+  constructor(nLayer: number, decoded: boolean) {
     this.#nLayer = nLayer;
+    this.#decoded = decoded;
   }
 
   /** The tensor with values from a bank, if it is a matrix; the small ones, all f32, keep their own. */
@@ -92,12 +101,13 @@ class Banks {
     const { name, dtype, shape } = tensor;
     if (dtype === "f32") return tensor;
     const cols = shape.at(-1) ?? 1;
-    const count = shape.reduce((product, side) => product * side, 1);
     const block = WEIGHT_BLOCKS[dtype];
-    const bytes = (count / block.values) * block.bytes;
+    const count = shape.reduce((product, side) => product * side, 1);
     return {
       ...tensor,
-      pieces: () => piecesOf(this.#bank(dtype, this.#scale(name, cols)), bytes, block.bytes, name),
+      dtype: this.#decoded ? "f32" : dtype,
+      pieces: () =>
+        piecesOf(this.#bank(dtype, this.#scale(name, cols)), count / block.values, name),
     };
   }
 
@@ -109,36 +119,36 @@ class Banks {
     return 1 / Math.sqrt(addsToResidual ? 2 * cols * this.#nLayer : cols);
   }
 
-  #bank(dtype: WeightDType, scale: number): Uint8Array {
+  #bank(dtype: WeightDType, scale: number): Bank {
     const key = `${dtype} ${scale}`;
     const known = this.#banks.get(key);
     if (known !== undefined) return known;
-    const values = seeded(SEED).normal(BANK_WEIGHTS, scale);
-    const bank = encode(dtype, values);
-    this.#banks.set(key, bank);
-    return bank;
+    const packed = encode(dtype, seeded(SEED).normal(BANK_WEIGHTS, scale));
+    const bank = this.#decoded
+      ? new Uint8Array(decodeF32(dtype, packed, BANK_WEIGHTS).buffer)
+      : packed;
+    const blocks = BANK_WEIGHTS / WEIGHT_BLOCKS[dtype].values;
+    const filling = { bytes: bank, blocks };
+    this.#banks.set(key, filling);
+    return filling;
   }
 }
 
-async function* piecesOf(
-  bank: Uint8Array,
-  bytes: number,
-  blockBytes: number,
-  name: string,
-): AsyncGenerator<Uint8Array> {
+/** The same blocks in the same order, whether the bank holds them packed or as f32. */
+async function* piecesOf(bank: Bank, blocks: number, name: string): AsyncGenerator<Uint8Array> {
   const random = seeded(SEED + hashOf(name));
-  const starts = bank.length / blockBytes / 2;
-  // Whole blocks, all of them: half a block would put what follows out of step.
-  const pieceBytes = PIECE_BYTES - (PIECE_BYTES % blockBytes);
-  for (let left = bytes; left > 0;) {
-    const piece = new Uint8Array(Math.min(pieceBytes, left));
-    for (let at = 0; at < piece.length;) {
-      const start = Math.floor(random.next() * starts) * blockBytes;
-      const taken = bank.subarray(start, start + Math.min(bank.length - start, piece.length - at));
-      piece.set(taken, at);
-      at += taken.length;
+  const blockBytes = bank.bytes.length / bank.blocks;
+  for (let left = blocks; left > 0;) {
+    const pieceBlocks = Math.min(PIECE_WEIGHTS * (bank.blocks / BANK_WEIGHTS), left);
+    const piece = new Uint8Array(pieceBlocks * blockBytes);
+    for (let at = 0; at < pieceBlocks;) {
+      const start = Math.floor((random.next() * bank.blocks) / 2);
+      const taken = Math.min(bank.blocks - start, pieceBlocks - at);
+      const part = bank.bytes.subarray(start * blockBytes, (start + taken) * blockBytes);
+      piece.set(part, at * blockBytes);
+      at += taken;
     }
-    left -= piece.length;
+    left -= pieceBlocks;
     yield piece;
   }
 }
@@ -159,21 +169,6 @@ function encode(dtype: WeightDType, values: Float32Array): Uint8Array {
     default:
       return quantise(dtype, values);
   }
-}
-
-/** The tensor with what its blocks stand for. */
-function asF32(tensor: GgufTensor): GgufTensor {
-  const { values, bytes } = WEIGHT_BLOCKS[tensor.dtype];
-  return {
-    ...tensor,
-    dtype: "f32",
-    async *pieces() {
-      for await (const piece of tensor.pieces()) {
-        const count = (piece.length / bytes) * values;
-        yield new Uint8Array(decodeF32(tensor.dtype, piece, count).buffer);
-      }
-    },
-  };
 }
 
 /** Ids of the first of the tokens that are one letter, a to z. */

@@ -93,7 +93,8 @@ export const TARGETS: readonly Target[] = [
     applies: (row) =>
       row.place === "gpu" && row.model === "mamba2-2.7b" && row.format === "f16" && isDecode(row),
     value(row, limits) {
-      const copy = limits.find((l) => l.machine === row.machine && l.what.startsWith("copy"));
+      const here = limits.filter((l) => l.machine === row.machine && l.what.startsWith("copy"));
+      const copy = here.find(({ what }) => what.includes("PyTorch")) ?? here[0];
       return copy === undefined
         ? null
         : (100 * row.ours.median * row.weightBytes) / (copy.value * 1e9);

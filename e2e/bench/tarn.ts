@@ -16,6 +16,8 @@ const greedy: SamplerOptions = {
 /** Tarn, and what it says of the model. */
 export interface TarnEngine extends BenchEngine {
   readonly model: ModelInfo;
+  /** What the GPU's memory copies in this engine's hands, read and written bytes a second; null elsewhere. */
+  copyBandwidth(): Promise<number | null>;
 }
 
 /** Any engine client with the model loaded. */
@@ -82,6 +84,11 @@ export async function withModel(
           margins: rows.slice(0, count).map(margin),
         };
       }),
+    async copyBandwidth() {
+      // Measured at the end of a profile; here one of nothing.
+      await client.call("profile", { on: true });
+      return (await client.call("profile", { on: false })).bytesPerSecond;
+    },
     close: async () => await client.close(),
   };
 }
