@@ -66,6 +66,8 @@ export interface EncodedPlan {
 
 /** Up to so many values, every thread rounds x for itself: cheaper than meeting at one more barrier. */
 const QUANTIZE_ALONE = 4096;
+/** Bytes of 32 values of x, rounded: see rounded.wasm.ts. */
+const ROUNDED_BLOCK = 80;
 /** Tokens of one SSD chunk: larger ones cost more exponentials and leave the first-level cache. */
 const LONGEST_CHUNK = 64;
 /** Channels of a head in one piece of work of a decode step. */
@@ -196,8 +198,8 @@ function linear({ x, weight, bias, residual, y }: LinearOperands): Part {
       scratch: GROUP * x.cols * 4,
     };
   }
-  // See rounded.wasm.ts, and expandTile in bit-fields.wasm.ts: a group as int8 with at most two rows of f32 for 16 columns.
-  const bytes = x.rows * (x.cols * 2 + (x.cols / 32) * 12);
+  // See rounded.wasm.ts, and expandTile in expand-fields.wasm.ts: a group as bytes with at most two rows of f32 for 16 columns.
+  const bytes = x.rows * (x.cols / 32) * ROUNDED_BLOCK;
   const tile = weight.dtype === "q8_0" || x.rows < 4 ? 0 : GROUP * (x.cols + x.cols / 4);
   if (x.rows * x.cols <= QUANTIZE_ALONE) {
     return {

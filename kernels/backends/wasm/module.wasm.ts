@@ -26,15 +26,20 @@ import { wkv4 } from "../../ops/wkv4/wkv4.wasm";
 import { wkv7Bonus } from "../../ops/wkv7-bonus/wkv7-bonus.wasm";
 import { wkv7Keys } from "../../ops/wkv7-keys/wkv7-keys.wasm";
 import { wkv7 } from "../../ops/wkv7/wkv7.wasm";
+import { prepareDot } from "../../wasm/dot.wasm";
 import { prepareMath } from "../../wasm/math.wasm";
 import { barrier, call, commandedPlan, isLeader, joinTeam, nextCommand, teamSize } from "../../wasm/team.wasm";
 
 export { packRows };
 
+/** 16 bytes that stay 0. */
+@inline const ZEROS: usize = 16;
+
 /** Must be called before all else. */
 export function join(thread: i32, threads: i32): void {
   joinTeam(thread, threads);
   prepareMath();
+  prepareDot(ZEROS);
   preparePacked();
 }
 

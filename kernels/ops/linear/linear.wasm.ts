@@ -1,8 +1,9 @@
 import { madd } from "../../wasm/math.wasm";
 import { grainOf, scratch, take } from "../../wasm/team.wasm";
+import { Q8_0 } from "./bit-fields.wasm";
 import { linearRounded } from "./linear-rounded.wasm";
 import { finish, Linear } from "./operands.wasm";
-import { BF16, expandGroup, F32, GROUP, groupBytes, highBf16, highF16, lowBf16, lowF16, Q8_0 } from "./packed.wasm";
+import { BF16, expandGroup, F32, GROUP, groupBytes, highBf16, highF16, lowBf16, lowF16 } from "./packed.wasm";
 
 export function linear(instruction: usize): void {
   const op = changetype<Linear>(instruction);

@@ -1,6 +1,7 @@
 // From ggml's blocks to the fields of bit-fields.wasm.ts.
+import { weightFlip } from "../../wasm/dot.wasm";
 import {
-  blockBytes, fieldsAt, hasMin, headerBytes, headerColumns, Q4_0, Q4_K, Q5_K, Q6_K, VECTORS,
+  blockBytes, fieldsAt, fourF16, hasMin, headerBytes, headerColumns, Q4_0, Q4_K, Q5_K, Q6_K, Q8_0, VECTORS,
 } from "./bit-fields.wasm";
 
 /** Bytes of a row of ggml's blocks. */
@@ -9,6 +10,7 @@ export function storedRowBytes(dtype: i32, cols: i32): usize {
 }
 
 function storedBytes(dtype: i32): usize {
+  if (dtype == Q8_0) return 34;
   if (dtype == Q4_0) return 18;
   if (dtype == Q4_K) return 144;
   return dtype == Q5_K ? 176 : 210;
@@ -19,22 +21,20 @@ export function packFieldRow(from: usize, group: usize, lane: usize, dtype: i32,
   let bad = 0;
   const blocks = headerColumns(dtype) >> 5;
   for (let col = 0; col < cols; col += headerColumns(dtype)) {
-    const factor = load<u16>(from + (dtype == Q6_K ? 208 : 0));
-    if ((factor & 0x7c00) == 0x7c00) bad = 1;
-    store<u16>(group + lane * 2, factor);
+    const factor = from + (dtype == Q6_K ? 208 : 0);
+    if (isBad(factor)) bad = 1;
+    if (dtype == Q8_0) store<f32>(group + lane * 4, f32x4.extract_lane(fourF16(factor), 0));
+    else store<u16>(group + lane * 2, load<u16>(factor));
     if (hasMin(dtype)) {
-      const dMin = load<u16>(from, 2);
-      if ((dMin & 0x7c00) == 0x7c00) bad = 1;
-      store<u16>(group + lane * 2, dMin, 16);
+      if (isBad(from + 2)) bad = 1;
+      store<u16>(group + lane * 2, load<u16>(from, 2), 16);
     }
     group += headerBytes(dtype);
     for (let block = 0; block < blocks; block++) {
       packScales(from, group + lane, dtype, block);
       const at = group + fieldsAt(dtype) + (lane >> 2) * 16 + (lane & 3) * 4;
-      const a = storedOctet(from, dtype, block, 0), b = storedOctet(from, dtype, block, 1);
-      const c = storedOctet(from, dtype, block, 2), d = storedOctet(from, dtype, block, 3);
-      packFields(dtype, a, b, c, d, at);
-      packFields(dtype, a >> 8, b >> 8, c >> 8, d >> 8, at + 2);
+      if (dtype == Q8_0) packBytes(from + 2, at);
+      else for (let octet = 0; octet < 4; octet++) packOctet(dtype, storedOctet(from, dtype, block, octet), octet, at);
       group += blockBytes(dtype);
     }
     from += storedBytes(dtype);
@@ -42,9 +42,15 @@ export function packFieldRow(from: usize, group: usize, lane: usize, dtype: i32,
   return bad;
 }
 
+/** Whether an f16 is an infinity or NaN. */
+@inline
+function isBad(at: usize): bool {
+  return (load<u16>(at) & 0x7c00) == 0x7c00;
+}
+
 /** Scale and minimum, or both scales, of 32 columns of a row, one byte each. */
 function packScales(from: usize, to: usize, dtype: i32, block: i32): void {
-  if (dtype == Q4_0) return;
+  if (dtype <= Q4_0) return;
   if (dtype == Q6_K) {
     store<u8>(to, load<u8>(from + 192 + 2 * block));
     store<u8>(to, load<u8>(from + 193 + 2 * block), 8);
@@ -59,6 +65,11 @@ function packScales(from: usize, to: usize, dtype: i32, block: i32): void {
     store<u8>(to, (load<u8>(at, 4) & 15) | ((load<u8>(at - 4) >> 6) << 4));
     store<u8>(to, (load<u8>(at, 4) >> 4) | ((load<u8>(at) >> 6) << 4), 8);
   }
+}
+
+function packBytes(from: usize, to: usize): void {
+  const flip: u32 = weightFlip() == 0 ? 0 : 0x80808080;
+  for (let j: usize = 0; j < 8; j++) store<u32>(to + j * VECTORS, load<u32>(from + j * 4) ^ flip);
 }
 
 /** Columns 8 octet … 8 octet + 7 of a block of 32, a byte each, not negative, from where ggml has them (see dequantise.ts). */
@@ -79,47 +90,16 @@ function storedOctet(from: usize, dtype: i32, block: i32, octet: i32): u64 {
   return low | (((load<u64>(from + 16 + <usize>octet * 8) >> block) & 0x0101010101010101) << 4);
 }
 
-/** The even bytes of four times 8 columns to the 16-bit half at `to` of each vector. */
-function packFields(dtype: i32, a: u64, b: u64, c: u64, d: u64, to: usize): void {
+/** Two quads of a row, 2 octet in the lower half of `values`, into its lane of the vectors. */
+function packOctet(dtype: i32, values: u64, octet: i32, to: usize): void {
+  const even = <u32>values, odd = <u32>(values >> 32);
+  store<u32>(to + <usize>octet * VECTORS, (even & 0x0f0f0f0f) | ((odd & 0x0f0f0f0f) << 4));
   if (dtype == Q5_K) {
-    const last = byteOf(d, 3);
-    store<u16>(to, fives(byteOf(a, 0), byteOf(a, 1), byteOf(a, 2), last));
-    store<u16>(to, fives(byteOf(a, 3), byteOf(b, 0), byteOf(b, 1), last >> 1), VECTORS);
-    store<u16>(to, fives(byteOf(b, 2), byteOf(b, 3), byteOf(c, 0), last >> 2), 2 * VECTORS);
-    store<u16>(to, fives(byteOf(c, 1), byteOf(c, 2), byteOf(c, 3), last >> 3), 3 * VECTORS);
-    store<u16>(to, fives(byteOf(d, 0), byteOf(d, 1), byteOf(d, 2), last >> 4), 4 * VECTORS);
+    const bits = ((even >> 4) & 0x01010101) | (((odd >> 4) & 0x01010101) << 1);
+    store<u32>(to, load<u32>(to, 4 * VECTORS) | (bits << (2 * octet)), 4 * VECTORS);
   } else if (dtype == Q6_K) {
-    packSixes(a, b, to);
-    packSixes(c, d, to + 3 * VECTORS);
-  } else {
-    store<u16>(to, fours(a));
-    store<u16>(to, fours(b), VECTORS);
-    store<u16>(to, fours(c), 2 * VECTORS);
-    store<u16>(to, fours(d), 3 * VECTORS);
+    const at = to + <usize>(4 + (octet >> 1)) * VECTORS;
+    const bits = ((even >> 4) & 0x03030303) | (((odd >> 4) & 0x03030303) << 2);
+    store<u32>(at, load<u32>(at) | (bits << (4 * (octet & 1))));
   }
-}
-
-@inline
-function byteOf(values: u64, pair: u64): u32 {
-  return <u32>(values >> (16 * pair)) & 0xff;
-}
-
-/** The low four bits of each 16-bit lane, side by side. */
-@inline
-function fours(values: u64): u16 {
-  const lanes = values & 0x000f000f000f000f;
-  const pairs = lanes | (lanes >> 12);
-  return <u16>((pairs & 0xff) | ((pairs >> 24) & 0xff00));
-}
-
-@inline
-function fives(a: u32, b: u32, c: u32, last: u32): u16 {
-  return <u16>(a | (b << 5) | (c << 10) | ((last & 1) << 15));
-}
-
-function packSixes(a: u64, b: u64, to: usize): void {
-  const sixth = byteOf(b, 2), seventh = byteOf(b, 3);
-  store<u16>(to, <u16>(byteOf(a, 0) | (byteOf(a, 1) << 6) | ((sixth & 15) << 12)));
-  store<u16>(to, <u16>(byteOf(a, 2) | (byteOf(a, 3) << 6) | ((sixth >> 4) << 12) | ((seventh >> 4) << 14)), VECTORS);
-  store<u16>(to, <u16>(byteOf(b, 0) | (byteOf(b, 1) << 6) | ((seventh & 15) << 12)), 2 * VECTORS);
 }

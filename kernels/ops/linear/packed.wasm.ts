@@ -3,27 +3,20 @@
 //
 //   f32          [column][8 rows]
 //   f16, bf16    the same with 2 bytes a value
-//   q8_0         blocks of 32 columns, each 8 scales as f32, then [16 pairs of columns][8 rows][2] int8:
-//                288 bytes where ggml's eight blocks take 272
-//   q4_0, q4_k, q5_k, q6_k: see bit-fields.wasm.ts
-import { expandFieldGroup, expandFieldRow, fieldGroupBytes, prepareFields } from "./bit-fields.wasm";
+//   q8_0, q4_0, q4_k, q5_k, q6_k: see bit-fields.wasm.ts
+import { fieldGroupBytes, prepareFields, Q8_0 } from "./bit-fields.wasm";
+import { expandFieldGroup, expandFieldRow } from "./expand-fields.wasm";
 import { packFieldRow, storedRowBytes } from "./pack-bit-fields.wasm";
 
 export const F32: i32 = 0;
 export const F16: i32 = 1;
 export const BF16: i32 = 2;
-export const Q8_0: i32 = 3;
 
 /** Rows of a group. */
 export const GROUP: i32 = 8;
-/** Bytes of a q8_0 block of a group. */
-export const Q8_GROUP_BYTES: usize = 288;
-/** Bytes of its scales. */
-export const Q8_SCALES: usize = 32;
 
 export function groupBytes(dtype: i32, cols: i32): usize {
-  if (dtype == Q8_0) return <usize>(cols >> 5) * Q8_GROUP_BYTES;
-  if (dtype > Q8_0) return fieldGroupBytes(dtype, cols);
+  if (dtype >= Q8_0) return fieldGroupBytes(dtype, cols);
   return <usize>cols << (dtype == F32 ? 5 : 4);
 }
 
@@ -38,20 +31,9 @@ export function packRows(from: usize, to: usize, rows: i32, dtype: i32, cols: i3
   for (let row = 0; row < rows; row++) {
     const group = to + <usize>(row / GROUP) * size;
     const lane = <usize>(row % GROUP);
-    if (dtype > Q8_0) {
+    if (dtype >= Q8_0) {
       bad |= packFieldRow(from, group, lane, dtype, cols);
       from += storedRowBytes(dtype, cols);
-    } else if (dtype == Q8_0) {
-      for (let block = 0; block < cols >> 5; block++) {
-        const target = group + <usize>block * Q8_GROUP_BYTES;
-        const scale = load<u16>(from);
-        if ((scale & 0x7c00) == 0x7c00) bad = 1;
-        store<f32>(target + (lane << 2), halfValue(scale));
-        for (let k: usize = 0; k < 32; k++) {
-          store<i8>(target + Q8_SCALES + (k >> 1) * 16 + lane * 2 + (k & 1), load<i8>(from + 2 + k));
-        }
-        from += 34;
-      }
     } else if (dtype == F32) {
       for (let k: usize = 0; k < <usize>cols; k++) {
         store<f32>(group + (k << 5) + (lane << 2), load<f32>(from));
@@ -73,16 +55,11 @@ export function packRows(from: usize, to: usize, rows: i32, dtype: i32, cols: i3
 export function expandRow(weight: usize, dtype: i32, cols: i32, row: i32, to: usize): void {
   const group = weight + <usize>(row / GROUP) * groupBytes(dtype, cols);
   const lane = <usize>(row % GROUP);
-  if (dtype > Q8_0) expandFieldRow(group, lane, dtype, cols, to);
+  if (dtype >= Q8_0) expandFieldRow(group, lane, dtype, cols, to);
   else for (let col = 0; col < cols; col++) store<f32>(to + (<usize>col << 2), valueOf(group, lane, dtype, col));
 }
 
 function valueOf(group: usize, lane: usize, dtype: i32, col: i32): f32 {
-  if (dtype == Q8_0) {
-    const block = group + <usize>(col >> 5) * Q8_GROUP_BYTES;
-    const q = load<i8>(block + Q8_SCALES + <usize>((col & 31) >> 1) * 16 + lane * 2 + (col & 1));
-    return load<f32>(block + (lane << 2)) * <f32>q;
-  }
   if (dtype == F32) return load<f32>(group + (<usize>col << 5) + (lane << 2));
   const bits = <i32>load<u16>(group + (<usize>col << 4) + (lane << 1));
   if (dtype == BF16) return reinterpret<f32>(bits << 16);
@@ -134,12 +111,8 @@ function halves(bits: v128): v128 {
 
 /** A group of any type but f32 as [column][8] f32. */
 export function expandGroup(group: usize, dtype: i32, cols: i32, to: usize): void {
-  if (dtype > Q8_0) {
+  if (dtype >= Q8_0) {
     expandFieldGroup(group, dtype, cols, to);
-    return;
-  }
-  if (dtype == Q8_0) {
-    for (let block = 0; block < cols >> 5; block++) expandQ8Block(group + <usize>block * Q8_GROUP_BYTES, to + (<usize>block << 10));
     return;
   }
   for (let k = 0; k < cols; k++) {
@@ -148,20 +121,5 @@ export function expandGroup(group: usize, dtype: i32, cols: i32, to: usize): voi
     v128.store(to, dtype == BF16 ? highBf16(bits) : highF16(bits), 16);
     group += 16;
     to += 32;
-  }
-}
-
-/** 32 columns of a q8_0 group as [column][8] f32. */
-function expandQ8Block(block: usize, to: usize): void {
-  const lowScales = v128.load(block), highScales = v128.load(block, 16);
-  let q = block + Q8_SCALES;
-  for (const end = block + Q8_GROUP_BYTES; q < end; q += 16) {
-    // Each 32-bit lane is a row: its even column below, its odd one above.
-    const low = v128.load8x8_s(q), high = v128.load8x8_s(q, 8);
-    v128.store(to, f32x4.mul(f32x4.convert_i32x4_s(i32x4.shr_s(i32x4.shl(low, 16), 16)), lowScales));
-    v128.store(to, f32x4.mul(f32x4.convert_i32x4_s(i32x4.shr_s(i32x4.shl(high, 16), 16)), highScales), 16);
-    v128.store(to, f32x4.mul(f32x4.convert_i32x4_s(i32x4.shr_s(low, 16)), lowScales), 32);
-    v128.store(to, f32x4.mul(f32x4.convert_i32x4_s(i32x4.shr_s(high, 16)), highScales), 48);
-    to += 64;
   }
 }
