@@ -3,6 +3,7 @@ import { basename } from "node:path";
 import type { EngineClient } from "../engine/client.ts";
 import type { ModelInfo } from "../../models/engine/protocol.ts";
 import { measureReadBandwidth } from "./bandwidth.ts";
+import { measureFlatness, type Flatness } from "./flatness.ts";
 import { greedySampler } from "./greedy.ts";
 import { withModel } from "./model.ts";
 import { integer, integers, parse, readCommon } from "./options.ts";
@@ -10,14 +11,20 @@ import { profileDecode, profilePrefill, profileTable, type Profile } from "./pro
 import { note, writeJson, writeResult } from "./output.ts";
 
 export const usage = `Usage: tarn bench --model M [--prompt 512,2048] [--decode 128] [--runs 5] [--profile]
+                  [--batch 16] [--flat 1000000]
 
 Prefill and decode tokens/s: median, least and most of the timed runs after one untimed. Decode starts after 16 tokens
 and includes choosing the next one; both are timed from outside the engine. The device's limit is what its memory gives,
 measured: a decoder reads all its weights for every token. On the CPU --threads N threads compute, as many as cores where
-that is not said. --profile adds a table of every kernel's time, bytes and FLOP, taken in runs of its own.`;
+that is not said. --profile adds a table of every kernel's time, bytes and FLOP, taken in runs of its own.
+--batch N decodes N sequences in one pass over the weights: the tokens/s of all together. --flat N compares decode and
+memory behind N tokens with those behind 1,000.`;
 
 /** Tokens that a sequence holds before its decode is timed. */
 const TOKENS_BEFORE_DECODE = 16;
+
+/** Ten million: hours even of the smallest model. */
+const MAX_FLAT_TOKENS = 10_000_000;
 
 interface Rate {
   /** The median. */
@@ -39,10 +46,15 @@ export async function run(args: readonly string[]): Promise<void> {
     decode: { type: "string" },
     runs: { type: "string" },
     profile: { type: "boolean" },
+    batch: { type: "string" },
+    flat: { type: "string" },
   });
   const common = readCommon(values);
   const prompts = integers("--prompt", values.prompt ?? "512,2048", 1, 1_000_000);
   const decode = integer("--decode", values.decode ?? "128", 1, 1_000_000);
+  const batch = values.batch === undefined ? null : integer("--batch", values.batch, 1, 1024);
+  const flat =
+    values.flat === undefined ? null : integer("--flat", values.flat, 1001, MAX_FLAT_TOKENS);
   const runs = integer("--runs", values.runs ?? "5", 1, 1000);
   const threads = common.threads ?? availableParallelism();
 
@@ -54,6 +66,15 @@ export async function run(args: readonly string[]): Promise<void> {
     }
     note(`decode of ${decode} tokens …`);
     const decoded = await repeat(runs, async () => await timeDecode(engine, model, decode));
+    if (batch !== null) note(`decode of ${decode} tokens of ${batch} sequences …`);
+    const batched =
+      batch === null
+        ? null
+        : await repeat(runs, async () => await timeBatch(engine, model, batch, decode));
+    const flatness =
+      flat === null
+        ? null
+        : await measureFlatness(engine, model, { tokens: flat, decode, runs }, someIds);
     const memory = await engine.call("memory", {});
     const longest = someIds(Math.max(...prompts), model.vocabSize);
     const before = someIds(TOKENS_BEFORE_DECODE, model.vocabSize);
@@ -66,6 +87,8 @@ export async function run(args: readonly string[]): Promise<void> {
       path,
       prefill,
       decode: { tokens: decode, ...decoded },
+      ...(batch !== null && batched !== null && { batch: { sequences: batch, ...batched } }),
+      ...(flatness !== null && { flatness }),
       backend: model.device.backend,
       device: model.device.name,
       features: model.device.features,
@@ -130,6 +153,29 @@ async function timeDecode(engine: EngineClient, model: ModelInfo, count: number)
   return ids.length / seconds;
 }
 
+/** Tokens a second of all sequences together. */
+async function timeBatch(
+  engine: EngineClient,
+  model: ModelInfo,
+  batch: number,
+  count: number,
+): Promise<number> {
+  const sessions: number[] = [];
+  for (let i = 0; i < batch; i++) sessions.push((await engine.call("create", {})).session);
+  const prompt = someIds(TOKENS_BEFORE_DECODE, model.vocabSize);
+  await engine.call("prefillMany", { sessions, ids: sessions.map(() => prompt), chunk: null });
+  const start = performance.now();
+  const { branches } = await engine.call("generateMany", {
+    sessions,
+    samplers: sessions.map(() => greedySampler),
+    stopIds: [],
+    maxTokens: count,
+  });
+  const seconds = (performance.now() - start) / 1000;
+  for (const session of sessions) await engine.call("free", { session });
+  return branches.reduce((sum, { ids }) => sum + ids.length, 0) / seconds;
+}
+
 /** Ids all over the vocabulary, the same in every run: a linear congruential generator (Numerical Recipes §7.1). */
 function someIds(length: number, vocab: number): Int32Array {
   let x = 1;
@@ -170,6 +216,8 @@ interface Report {
   readonly model: string;
   readonly prefill: Readonly<Record<string, Rate>>;
   readonly decode: Rate & { readonly tokens: number };
+  readonly batch?: Rate & { readonly sequences: number };
+  readonly flatness?: Flatness;
   readonly backend: string;
   readonly device: string;
   readonly loadMs: number;
@@ -179,6 +227,17 @@ interface Report {
   readonly runs: number;
   readonly limit: Limit | null;
   readonly profile?: { readonly decode: Profile | null; readonly prefill: Profile | null };
+}
+
+function flatnessLines(flatness: Flatness | undefined): string[] {
+  if (flatness === undefined) return [];
+  const { near, far, speedRatio } = flatness;
+  const grown = (bytes: "engineBytes" | "residentBytes"): string =>
+    `${((far[bytes] - near[bytes]) / 2 ** 20).toFixed(2)} MiB`;
+  return [
+    `flatness       decode behind ${far.position} tokens at ${(100 * speedRatio).toFixed(1)}% of its speed behind ${near.position}`,
+    `               states and workspace grew by ${grown("engineBytes")}, the process by ${grown("residentBytes")}`,
+  ];
 }
 
 function profileTables({ profile }: Report): string[] {
@@ -198,6 +257,7 @@ function table(report: Report): string {
     ]),
     [`decode ${report.decode.tokens}`, report.decode],
   ];
+  if (report.batch !== undefined) rows.push([`batch of ${report.batch.sequences}`, report.batch]);
   const cell = (value: number): string => value.toFixed(1).padStart(10);
   const mebibytes = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
   const limit =
@@ -219,6 +279,7 @@ function table(report: Report): string {
     `weights        ${mebibytes(report.weightBytes)}`,
     `state          ${mebibytes(report.stateBytes)}`,
     `device's limit ${limit}`,
+    ...flatnessLines(report.flatness),
     "",
   ].join("\n");
 }
