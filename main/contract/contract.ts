@@ -15,12 +15,14 @@ import {
   engineStatusSchema,
   id,
   MAX_DOCUMENT_BYTES,
+  memoryMapSchema,
   messageSchema,
   modelSchema,
   passageSchema,
   progressSchema,
   settingsSchema,
   stateSizesSchema,
+  undoneSchema,
 } from "./dto.ts";
 
 const nothing = z.object({});
@@ -50,6 +52,9 @@ export const calls = {
   "chats.cost": { in: z.object({ chatId: id }), out: chatCostsSchema.nullable() },
   /** Reads the chat again in the background where its end is not stored for this model. Resolves at once. */
   "chats.rebuild": { in: z.object({ chatId: id }), out: done },
+  /** Takes back the last thing that was done to a chat since the program started; null where there is none. */
+  "history.undo": { in: nothing, out: undoneSchema.nullable() },
+  "history.redo": { in: nothing, out: undoneSchema.nullable() },
   "states.sizes": { in: nothing, out: stateSizesSchema },
 
   /**
@@ -143,6 +148,23 @@ export const calls = {
     in: z.object({ documentId: id, query: z.string().max(1000) }),
     out: z.array(passageSchema),
   },
+  /**
+   * Follows back how much of each token's write the model still holds behind the whole document. It takes as long as reading it twice at
+   * most; `document.mapping` tells. Resolves when `documents.memory` knows; rejects with `cancelled` when it was stopped, or a chat
+   * wanted the engine.
+   */
+  "documents.mapMemory": { in: z.object({ documentId: id }), out: done },
+  "documents.stopMapping": { in: nothing, out: done },
+  /** Null where the document was not mapped with the present model since the program began. `layer` null is the mean of all. */
+  "documents.memory": {
+    in: z.object({
+      documentId: id,
+      start: z.number().int().min(0),
+      end: z.number().int().min(0),
+      layer: z.number().int().min(0).nullable(),
+    }),
+    out: memoryMapSchema.nullable(),
+  },
   /** What reading the whole document into a chat would cost. */
   "documents.cost": {
     in: z.object({ documentIds: z.array(id).max(32) }),
@@ -177,6 +199,12 @@ export const events = {
   "chats.changed": z.object({}),
   "documents.changed": z.object({}),
   "document.progress": documentProgressSchema,
+  /** How far a memory map has come, in tokens of both ways through the document. */
+  "document.mapping": z.object({
+    documentId: id,
+    done: z.number().int(),
+    total: z.number().int(),
+  }),
   "settings.changed": settingsSchema,
   /** The desktop shell's menu was used. */
   "menu.command": z.object({ command: z.enum(["new-chat", "settings", "search"]) }),

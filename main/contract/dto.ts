@@ -135,6 +135,15 @@ export const chatCostsSchema = z.object({
 });
 export type ChatCosts = z.infer<typeof chatCostsSchema>;
 
+/** What was undone or done again. */
+export const undoneSchema = z.object({
+  /** Null where that removed the chat. */
+  chatId: id.nullable(),
+  /** "Edit" */
+  what: z.string(),
+});
+export type Undone = z.infer<typeof undoneSchema>;
+
 export const stateSizesSchema = z.object({
   /** On disk. */
   bytes: z.number().int(),
@@ -227,6 +236,15 @@ export const documentSchema = z.object({
   createdAt: z.number(),
 });
 export type DocumentInfo = z.infer<typeof documentSchema>;
+
+/** How much the model still holds of each word, painted on the text. */
+export const memoryMapSchema = z.object({
+  /** Names of the recurrences, in the model's order. */
+  layers: z.array(z.string()),
+  /** UTF-16 offsets into the extracted text, in order; the share of what was written there that is still held, 0 … 1. */
+  spans: z.array(z.object({ start: z.number().int(), end: z.number().int(), share: z.number() })),
+});
+export type MemoryMap = z.infer<typeof memoryMapSchema>;
 
 export const documentPageSchema = z.object({
   page: z.number().int().nullable(),

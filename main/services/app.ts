@@ -9,10 +9,12 @@ import { createComplete, type Complete } from "./chats/completion.ts";
 import { chatCosts } from "./chats/costs.ts";
 import { createConversation } from "./chats/conversation.ts";
 import { createRebuilder } from "./chats/rebuild.ts";
+import { createUndo } from "./chats/undo.ts";
 import { dispatch } from "./dispatch.ts";
 import { createDigester } from "./documents/digest.ts";
 import { createDocumentReadings } from "./documents/document-readings.ts";
 import { documentHandlers } from "./documents/document-library.ts";
+import { memoryMapHandlers } from "./documents/memory-map.ts";
 import { createEngineService, type EngineService } from "./engine/engine-service.ts";
 import { createQueue } from "./engine/queue.ts";
 import { createEvents, type Events } from "./events.ts";
@@ -77,6 +79,8 @@ export async function createServices(options: ServicesOptions): Promise<Services
   const digester = createDigester(context, queue);
   const conversation = createConversation(context, queue);
   const rebuilder = createRebuilder(context, queue);
+  const chats = { ...chatHandlers(store, events, conversation), ...conversation.handlers };
+  const history = createUndo(store, events, conversation, chats);
 
   /** Sessions end with the model that they are of, so what runs is stopped and saved first. */
   async function switchModel(): Promise<void> {
@@ -95,9 +99,12 @@ export async function createServices(options: ServicesOptions): Promise<Services
     async "app.info"() {
       return { version: options.version, dataFolder: options.dataFolder, shell: options.shell };
     },
-    ...chatHandlers(store, events, conversation),
-    ...conversation.handlers,
+    ...chats,
+    ...history.handlers,
+    "history.undo": history.undo,
+    "history.redo": history.redo,
     ...documentHandlers(context, digester),
+    ...memoryMapHandlers(context, queue),
     "models.list": () => library.list(),
     "models.add": ({ path }) => library.add(path),
     async "models.use"({ modelId }) {
@@ -138,7 +145,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
     },
   };
 
-  void engine.reload().then(rebuilder.rebuildOutdated);
+  void load();
   return {
     handlers,
     events,

@@ -1,0 +1,80 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { openNodeFile } from "../../engine/node-file.ts";
+import { createServices, type Services } from "../app.ts";
+import { createFakeEngine, type FakeEngine } from "../fake-engine.ts";
+
+const resourcesFolder = fileURLToPath(new URL("../../../resources", import.meta.url));
+const TEXT =
+  "The quick brown fox jumps over the lazy dog. Kettles boil, and über all things is peace.";
+
+let folder: string;
+let engine: FakeEngine;
+let app: Services;
+let documentId: string;
+
+beforeEach(async () => {
+  folder = mkdtempSync(join(tmpdir(), "tarn-map-"));
+  engine = createFakeEngine();
+  app = await createServices({
+    dataFolder: folder,
+    resourcesFolder,
+    version: "0",
+    shell: "browser",
+    startEngine: () => engine.client,
+    openFile: openNodeFile,
+    openLink: async () => undefined,
+  });
+  const bytes = new TextEncoder().encode(TEXT);
+  ({ id: documentId } = await app.handlers["documents.import"]({
+    name: "fox.txt",
+    mediaType: "text/plain",
+    bytes,
+  }));
+});
+afterEach(async () => {
+  await app.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+const whole = { start: 0, end: 10_000, layer: null };
+
+test("a document that was not mapped has no map; one that was has a share for each word", async () => {
+  expect(await app.handlers["documents.memory"]({ documentId, ...whole })).toBeNull();
+  await app.handlers["documents.mapMemory"]({ documentId });
+  const map = await app.handlers["documents.memory"]({ documentId, ...whole });
+  expect(map?.layers).toEqual(["layers.0.ssm"]);
+  const words = map?.spans.map(({ start, end }) => TEXT.slice(start, end).trim());
+  expect(words).toEqual(TEXT.split(" "));
+  for (const { share } of map?.spans ?? []) expect(share).toBe(1);
+});
+
+test("a part of it is told by its offsets in the whole", async () => {
+  await app.handlers["documents.mapMemory"]({ documentId });
+  const start = TEXT.indexOf("Kettles");
+  const end = TEXT.indexOf("all");
+  const map = await app.handlers["documents.memory"]({ documentId, start, end, layer: 0 });
+  expect(map?.spans.map((span) => TEXT.slice(span.start, span.end).trim())).toEqual([
+    "Kettles",
+    "boil,",
+    "and",
+    "über",
+  ]);
+});
+
+test("a layer that is not there is refused, a document that is gone is told", async () => {
+  await app.handlers["documents.mapMemory"]({ documentId });
+  await expect(
+    app.handlers["documents.memory"]({ documentId, ...whole, layer: 1 }),
+  ).rejects.toMatchObject({ code: "bad-request" });
+  await app.handlers["documents.remove"]({ documentId });
+  await expect(app.handlers["documents.memory"]({ documentId, ...whole })).rejects.toMatchObject({
+    code: "not-found",
+  });
+  await expect(app.handlers["documents.mapMemory"]({ documentId: "gone" })).rejects.toMatchObject({
+    code: "not-found",
+  });
+});
