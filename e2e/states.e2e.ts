@@ -2,52 +2,10 @@
 import path from "node:path";
 import BetterSqlite3 from "better-sqlite3";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { WebSocket } from "ws";
-import type { CallInput, CallName, CallOutput } from "../main/contract/contract.ts";
 import type { Message } from "../main/contract/dto.ts";
-import { API_PATH, decodeServerFrame, encodeFrame } from "../main/contract/frames.ts";
 import { dataFolder, type Server, startServer } from "./app.ts";
+import { type Client, connect } from "./contract-client.ts";
 import { minutes } from "./document.ts";
-
-interface Client {
-  call<N extends CallName>(name: N, input: CallInput<N>): Promise<CallOutput<N>>;
-  /** Sentences that were told since the connection was made. */
-  readonly notices: readonly string[];
-  close(): void;
-}
-
-async function connect(address: string): Promise<Client> {
-  const url = new URL(address);
-  const socket = new WebSocket(`ws://${url.host}${API_PATH}`, { origin: url.origin });
-  const waiting = new Map<number, { resolve(output: unknown): void; reject(error: Error): void }>();
-  const notices: string[] = [];
-  let nextId = 1;
-  await new Promise<void>((resolve, reject) => {
-    socket.on("error", reject);
-    socket.on("open", () =>
-      socket.send(encodeFrame({ hello: url.searchParams.get("token") ?? "" })),
-    );
-    socket.on("message", (data: Buffer) => {
-      const frame = decodeServerFrame(data);
-      if ("welcome" in frame) resolve();
-      else if ("event" in frame) {
-        if (frame.event === "notice") notices.push(JSON.stringify(frame.data));
-      } else if (frame.ok) waiting.get(frame.id)?.resolve(frame.output);
-      else waiting.get(frame.id)?.reject(new Error(frame.error.message));
-    });
-  });
-  return {
-    call<N extends CallName>(name: N, input: CallInput<N>) {
-      const id = nextId++;
-      socket.send(encodeFrame({ id, call: name, input }));
-      return new Promise<CallOutput<N>>((resolve, reject) =>
-        waiting.set(id, { resolve: (output) => resolve(output as CallOutput<N>), reject }),
-      );
-    },
-    notices,
-    close: () => socket.terminate(),
-  };
-}
 
 let data: Awaited<ReturnType<typeof dataFolder>>;
 let server: Server;

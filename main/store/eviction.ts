@@ -55,6 +55,8 @@ export function evictionOrder(candidates: readonly Candidate[], forest: Forest):
   const rankOf = (candidate: Candidate): number => {
     if (candidate.pinned !== 0) return PINNED;
     if (candidate.kind === "message") return ranks.get(candidate.ownerId) ?? ORDINARY;
+    // Of chunks there are many, each read again in a moment.
+    if (candidate.series.startsWith("chunk/")) return ORDINARY;
     const place = places.get(candidate.id) ?? 0;
     if (place === 0) return NEWEST;
     return isPowerOfTwo(place) ? ANCESTOR : ORDINARY;

@@ -8,6 +8,7 @@ import { importDocument } from "../client/import-document.ts";
 import { BranchesView } from "../features/branches/BranchesView.tsx";
 import { ChatHeader } from "../features/chat/ChatHeader.tsx";
 import { ChatView } from "../features/chat/ChatView.tsx";
+import type { AttachedDocument } from "../features/chat/use-attachments.ts";
 import { DocumentPanel, type OpenPlace } from "../features/documents/DocumentPanel.tsx";
 import { DocumentsView } from "../features/documents/DocumentsView.tsx";
 import { ModelsView } from "../features/models/ModelsView.tsx";
@@ -16,6 +17,7 @@ import { Sidebar, type Place } from "../features/sidebar/Sidebar.tsx";
 import { StatusLine, type Link } from "../features/status/StatusLine.tsx";
 import { IconButton } from "../ui/IconButton.tsx";
 import { useToast } from "../ui/toasts.tsx";
+import { useFileDrop } from "../ui/use-file-drop.ts";
 
 const TITLE = {
   chat: "New chat",
@@ -41,7 +43,7 @@ export function App({ client }: { readonly client: Client }) {
   const [sidebar, setSidebar] = useState<"usual" | "open" | "folded">("usual");
   const opener = useRef<HTMLElement | null>(null);
   const [openPlace, setOpenPlace] = useState<OpenPlace | null>(null);
-  const [attached, setAttached] = useState<DocumentInfo | null>(null);
+  const [attached, setAttached] = useState<AttachedDocument | null>(null);
   const [link, setLink] = useState<Link>("connecting");
 
   const [chats, reloadChats] = useApiValue("chats.list", { query }, fail);
@@ -105,9 +107,9 @@ export function App({ client }: { readonly client: Client }) {
     [go],
   );
   const askDocument = useCallback(
-    (document: DocumentInfo) => {
+    (document: DocumentInfo, asOf: number | null = null) => {
       openChat(null);
-      setAttached(document);
+      setAttached({ document, asOf });
     },
     [openChat],
   );
@@ -117,6 +119,15 @@ export function App({ client }: { readonly client: Client }) {
       setOpenPlace({ documentId, page: at?.page ?? null, mark: at });
     },
     [],
+  );
+  // Where nothing else takes them, dropped files go to the library.
+  useFileDrop(
+    place === "models" || place === "settings"
+      ? (files) => {
+          void addDocuments(files);
+          go("documents");
+        }
+      : null,
   );
   const closeDocument = useCallback(() => {
     setOpenPlace(null);
@@ -257,6 +268,7 @@ export function App({ client }: { readonly client: Client }) {
               status={status}
               announce={settings?.announce ?? "paragraphs"}
               attached={attached}
+              active={place === "chat"}
               onOpenChat={openChat}
               openDocument={openDocument}
             />
@@ -292,6 +304,7 @@ export function App({ client }: { readonly client: Client }) {
             <DocumentPanel
               place={openPlace}
               document={documents?.find(({ id }) => id === openPlace.documentId)}
+              onAsk={askDocument}
               onClose={closeDocument}
             />
           )}

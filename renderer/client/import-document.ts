@@ -10,15 +10,27 @@ export const ACCEPTED_DOCUMENTS = [
 ].join(",");
 
 /**
- * Hands a file to the service, which extracts its text.
- * @throws TarnError `document-too-large` before a byte is read, or what the service says
+ * A file as the service takes it.
+ * @throws TarnError `document-too-large` before a byte is read
  */
-export async function importDocument(api: Api, file: File): Promise<DocumentInfo> {
+export async function readFileFor(file: File): Promise<{
+  readonly name: string;
+  readonly mediaType: string;
+  readonly bytes: Uint8Array<ArrayBuffer>;
+}> {
   if (file.size > MAX_DOCUMENT_BYTES) {
     const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`;
     const message = `${file.name} has ${megabytes(file.size)}; the limit is ${megabytes(MAX_DOCUMENT_BYTES)}. Nothing was read. Attach a part of it.`;
     throw new TarnError("document-too-large", message);
   }
   const bytes = new Uint8Array(await file.arrayBuffer());
-  return api.call("documents.import", { name: file.name, mediaType: file.type, bytes });
+  return { name: file.name, mediaType: file.type, bytes };
+}
+
+/**
+ * Hands a file to the service, which extracts its text.
+ * @throws TarnError `document-too-large` before a byte is read, or what the service says
+ */
+export async function importDocument(api: Api, file: File): Promise<DocumentInfo> {
+  return api.call("documents.import", await readFileFor(file));
 }

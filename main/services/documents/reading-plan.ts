@@ -8,13 +8,13 @@ const LONG_PIECE = 1024;
 /** Nothing is read longer without a place to go on from, where there are no marks. */
 const MAX_PIECE = 2048;
 /** Chunks are closed behind so many tokens, at a page's end behind fewer. */
-const CHUNK = { usual: 1200, page: 900 } as const;
+const CHUNK = { usual: 1600, page: 1200 } as const;
 /** Units of text a token, where no marks say it. */
 const UNITS_A_TOKEN = 4;
 /** So many checkpoints are kept whatever their distance; */
-const ALL_KEPT = 48;
+const ALL_KEPT = 24;
 /** of more, so many in each doubling of the distance from the end. */
-const KEPT_AN_OCTAVE = 8;
+const KEPT_AN_OCTAVE = 4;
 
 /**
  * Places, in tokens, where reading stops for a moment and its state may be kept; the last is the end. A longer version of the same
@@ -47,7 +47,7 @@ export function cutsOf(
 
 /**
  * Which of so many cuts stay checkpoints, by their index: all of few; of many those nearer the end closer together, so that
- * standing at any place costs reading about an eighth of its distance from the end.
+ * standing at any place costs reading at most about a quarter of its distance from the end. A constant state may have 10 MB.
  */
 export function isKept(index: number, count: number): boolean {
   const distance = count - 1 - index;
@@ -62,7 +62,7 @@ export interface ChunkPlan {
   readonly end: number;
 }
 
-/** Whole passages together, about a thousand tokens each, ending with pages where that fits. */
+/** Whole passages together, some 1,500 tokens each, ending with pages where that fits. */
 export function chunksOfPassages(
   passages: readonly Pick<PassageRecord, "page" | "start" | "end">[],
   marks: readonly TokenMark[],

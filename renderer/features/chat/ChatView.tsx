@@ -8,7 +8,7 @@ import {
   type KeyboardEvent,
 } from "react";
 import { ArrowDown } from "lucide-react";
-import type { DocumentInfo, EngineStatus, Message, Settings } from "../../../main/contract/dto.ts";
+import type { EngineStatus, Message, Settings } from "../../../main/contract/dto.ts";
 import { toTarnError } from "../../client/check.ts";
 import { useApi } from "../../client/context.tsx";
 import { Button } from "../../ui/Button.tsx";
@@ -19,6 +19,7 @@ import { isTransient } from "./chat-state.ts";
 import { Composer, type Reading } from "./Composer.tsx";
 import type { MessageActions } from "./message-actions.ts";
 import { ReadAgain } from "./ReadAgain.tsx";
+import type { AttachedDocument } from "./use-attachments.ts";
 import { useChat } from "./use-chat.ts";
 import { useCosts } from "./use-costs.ts";
 import { UserMessage } from "./UserMessage.tsx";
@@ -31,7 +32,9 @@ interface ChatViewProps {
   readonly status: EngineStatus | null;
   readonly announce: Settings["announce"];
   /** A document of the library that a new chat begins with. */
-  readonly attached: DocumentInfo | null;
+  readonly attached: AttachedDocument | null;
+  /** Whether it is on the screen. */
+  readonly active: boolean;
   onOpenChat(chatId: string): void;
   openDocument: MessageActions["openDocument"];
 }
@@ -45,6 +48,7 @@ export function ChatView({
   status,
   announce,
   attached,
+  active,
   onOpenChat,
   openDocument,
 }: ChatViewProps) {
@@ -91,7 +95,7 @@ export function ChatView({
   const send = useCallback(
     async (
       text: string,
-      documents: readonly DocumentInfo[],
+      documents: readonly AttachedDocument[],
       reading: Reading,
     ): Promise<boolean> => {
       try {
@@ -102,8 +106,9 @@ export function ChatView({
           chatId: target,
           parentId,
           text,
-          documentIds: documents.map(({ id }) => id),
+          documentIds: documents.map(({ document }) => document.id),
           reading,
+          ...asOfPage(documents),
         });
         setAwaited({ chatId: target, messageId: sent.assistantMessageId });
         if (chatId === null) onOpenChat(target);
@@ -250,6 +255,7 @@ export function ChatView({
       />
       <Composer
         modelName={status?.modelName ?? null}
+        active={active}
         busy={busy}
         suggestion={suggestion}
         attached={attached}
@@ -269,4 +275,12 @@ const NONE: Message["passages"] = [];
 
 function passagesFor(answer: Message, messages: readonly Message[]): Message["passages"] {
   return messages.find(({ id }) => id === answer.parentId)?.passages ?? NONE;
+}
+
+/** The page up to which a document is looked at, where it is the only one. */
+function asOfPage(documents: readonly AttachedDocument[]): { readonly asOf?: number } {
+  const [first, ...others] = documents;
+  return first === undefined || first.asOf === null || others.length > 0
+    ? {}
+    : { asOf: first.asOf };
 }

@@ -1,31 +1,28 @@
-import {
-  useEffect,
-  useLayoutEffect,
-  useRef,
-  useState,
-  type DragEvent,
-  type KeyboardEvent,
-} from "react";
+import { useEffect, useLayoutEffect, useRef, useState, type KeyboardEvent } from "react";
 import { ArrowUp, FileText, FileWarning, LoaderCircle, Paperclip, Square, X } from "lucide-react";
+import type { CallOutput } from "../../../main/contract/contract.ts";
 import type { DocumentInfo } from "../../../main/contract/dto.ts";
 import { useApi } from "../../client/context.tsx";
 import { ACCEPTED_DOCUMENTS } from "../../client/import-document.ts";
-import { formatSeconds, formatTokens } from "../../ui/format.ts";
+import { formatBytes, formatSeconds, formatTokens } from "../../ui/format.ts";
 import { IconButton } from "../../ui/IconButton.tsx";
-import { useAttachments, type Attachment } from "./use-attachments.ts";
+import { useFileDrop } from "../../ui/use-file-drop.ts";
+import { useAttachments, type AttachedDocument, type Attachment } from "./use-attachments.ts";
 
 export type Reading = "search" | "whole";
 
 interface ComposerProps {
   readonly modelName: string | null;
+  /** Shown, so that files dropped anywhere are for it. */
+  readonly active: boolean;
   /** From Send until the answer is complete. */
   readonly busy: boolean;
   /** Text to begin with, from a suggestion. */
   readonly suggestion: { readonly text: string } | null;
   /** A document of the library to begin with. */
-  readonly attached: DocumentInfo | null;
+  readonly attached: AttachedDocument | null;
   /** True when the message is stored; its text then leaves the box. */
-  onSend(text: string, documents: readonly DocumentInfo[], reading: Reading): Promise<boolean>;
+  onSend(text: string, documents: readonly AttachedDocument[], reading: Reading): Promise<boolean>;
   onStop(): void;
   onEditLast(): void;
 }
@@ -33,6 +30,7 @@ interface ComposerProps {
 /** The box for the next message, with its attachments. Send becomes Stop in the same place. */
 export function Composer({
   modelName,
+  active,
   busy,
   suggestion,
   attached,
@@ -44,9 +42,9 @@ export function Composer({
   const [reading, setReading] = useState<Reading>("search");
   /** Sent, and waiting for a file that is still being extracted. */
   const [queued, setQueued] = useState<{ cancelled: boolean } | null>(null);
-  const [dropping, setDropping] = useState(false);
   const attachments = useAttachments();
   const box = useRef<HTMLTextAreaElement>(null);
+  const over = useFileDrop(active ? attachments.add : null);
   const chooser = useRef<HTMLInputElement>(null);
   const running = busy || queued !== null;
   const blocked = text.trim() === "" || attachments.all.some(({ state }) => state === "failed");
@@ -60,6 +58,7 @@ export function Composer({
   useEffect(() => {
     if (attached === null) return;
     addKnown(attached);
+    if (attached.asOf !== null) setReading("whole");
     box.current?.focus();
   }, [attached, addKnown]);
   useLayoutEffect(() => {
@@ -104,29 +103,17 @@ export function Composer({
     }
   }
 
-  function onDrop(event: DragEvent): void {
-    event.preventDefault();
-    setDropping(false);
-    attachments.add(event.dataTransfer.files);
-  }
-
   const ready = attachments.all
     .filter((one) => one.state === "ready")
     .map(({ document }) => document);
   return (
     <form
-      className={`composer ${dropping ? "drop" : ""}`}
+      className={`composer ${over ? "drop" : ""}`}
       aria-label="Composer"
       onSubmit={(event) => {
         event.preventDefault();
         void send();
       }}
-      onDragOver={(event) => {
-        event.preventDefault();
-        setDropping(true);
-      }}
-      onDragLeave={() => setDropping(false)}
-      onDrop={onDrop}
     >
       {attachments.all.length > 0 && (
         <div className="row" style={{ padding: "2px 2px 4px", flexWrap: "wrap" }}>
@@ -214,7 +201,7 @@ function Chip({ attachment, onRemove }: { readonly attachment: Attachment; onRem
         ) : (
           <>
             <b>{attachment.name}</b>
-            {attachment.state === "extracting" ? ", being opened" : sizeOf(attachment.document)}
+            {attachment.state === "extracting" ? ", being opened" : sizeOf(attachment)}
           </>
         )}
       </span>
@@ -225,9 +212,11 @@ function Chip({ attachment, onRemove }: { readonly attachment: Attachment; onRem
   );
 }
 
-function sizeOf({ pages, tokens }: DocumentInfo): string {
+function sizeOf({ document: { pages, pageUnit, tokens }, asOf }: AttachedDocument): string {
+  const unit = pageUnit ?? "page";
+  if (asOf !== null) return `, as of ${unit} ${asOf}`;
   const parts = [
-    pages === null ? null : `${pages} ${pages === 1 ? "page" : "pages"}`,
+    pages === null ? null : `${pages} ${pages === 1 ? unit : `${unit}s`}`,
     tokens === null ? null : formatTokens(tokens),
   ];
   return parts.map((part) => (part === null ? "" : `, ${part}`)).join("");
@@ -242,7 +231,7 @@ interface ReadingChoiceProps {
 /** Search the document, or read all of it: with the cost of each before the click. */
 function ReadingChoice({ documents, reading, onChange }: ReadingChoiceProps) {
   const api = useApi();
-  const [cost, setCost] = useState<{ tokens: number; seconds: number | null } | null>(null);
+  const [cost, setCost] = useState<CallOutput<"documents.cost"> | null>(null);
   const ids = documents.map(({ id }) => id).join(" ");
   useEffect(() => {
     let current = true;
@@ -258,7 +247,11 @@ function ReadingChoice({ documents, reading, onChange }: ReadingChoiceProps) {
   const price =
     cost === null
       ? ""
-      : ` ${formatTokens(cost.tokens)}${cost.seconds === null ? "" : `, about ${formatSeconds(cost.seconds)}`}`;
+      : ` ${[
+          formatTokens(cost.tokens),
+          ...(cost.seconds === null ? [] : [`about ${formatSeconds(cost.seconds)}`]),
+          `${formatBytes(cost.bytes)} of memory`,
+        ].join(", ")}`;
   const choices = [
     { value: "search", label: "Search it", detail: " finds passages for each question" },
     { value: "whole", label: "Read all of it", detail: price },

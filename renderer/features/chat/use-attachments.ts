@@ -11,6 +11,8 @@ export type Attachment =
       readonly name: string;
       readonly state: "ready";
       readonly document: DocumentInfo;
+      /** Read up to this page and no further; null for all of it. */
+      readonly asOf: number | null;
     }
   | {
       readonly key: number;
@@ -19,15 +21,21 @@ export type Attachment =
       readonly reason: string;
     };
 
+/** A document of the library, as of one of its pages where one is named. */
+export interface AttachedDocument {
+  readonly document: DocumentInfo;
+  readonly asOf: number | null;
+}
+
 export interface Attachments {
   readonly all: readonly Attachment[];
   add(files: Iterable<File>): void;
   /** One that was imported before. */
-  addKnown(document: DocumentInfo): void;
+  addKnown(attached: AttachedDocument): void;
   remove(key: number): void;
   clear(): void;
   /** Waits until nothing is being extracted; the documents that are ready then, or null if one failed. */
-  settled(): Promise<readonly DocumentInfo[] | null>;
+  settled(): Promise<readonly AttachedDocument[] | null>;
 }
 
 /** The files beside the message that is being written. A file is extracted as soon as it is chosen. */
@@ -40,7 +48,8 @@ export function useAttachments(): Attachments {
   const extract = useCallback(
     async (key: number, file: File): Promise<Attachment> => {
       try {
-        return { key, name: file.name, state: "ready", document: await importDocument(api, file) };
+        const document = await importDocument(api, file);
+        return { key, name: file.name, state: "ready", document, asOf: null };
       } catch (error) {
         return { key, name: file.name, state: "failed", reason: toTarnError(error).message };
       }
@@ -63,8 +72,9 @@ export function useAttachments(): Attachments {
     [extract],
   );
 
-  const addKnown = useCallback((document: DocumentInfo) => {
-    const one = { key: nextKey.current++, name: document.name, state: "ready", document } as const;
+  const addKnown = useCallback(({ document, asOf }: AttachedDocument) => {
+    const { name } = document;
+    const one = { key: nextKey.current++, name, state: "ready", document, asOf } as const;
     running.current.set(one.key, Promise.resolve(one));
     setAll((shown) => [
       ...shown.filter((other) => other.state !== "ready" || other.document.id !== document.id),
@@ -84,8 +94,10 @@ export function useAttachments(): Attachments {
 
   const settled = useCallback(async () => {
     const done = await Promise.all(running.current.values());
-    const ready = done.filter((one) => one.state === "ready").map(({ document }) => document);
-    const once = new Map(ready.map((document) => [document.id, document]));
+    const ready = done.filter((one) => one.state === "ready");
+    const once = new Map(
+      ready.map(({ document, asOf }) => [document.id, { document, asOf } as const]),
+    );
     return ready.length === done.length ? [...once.values()] : null;
   }, []);
 

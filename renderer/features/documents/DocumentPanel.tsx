@@ -4,6 +4,8 @@ import type { DocumentInfo, DocumentPage } from "../../../main/contract/dto.ts";
 import { toTarnError } from "../../client/check.ts";
 import { useApi } from "../../client/context.tsx";
 import { IconButton } from "../../ui/IconButton.tsx";
+import { AsOf } from "./AsOf.tsx";
+import { MemoryMapBar } from "./MemoryMapBar.tsx";
 
 export interface OpenPlace {
   readonly documentId: string;
@@ -15,11 +17,13 @@ export interface OpenPlace {
 interface DocumentPanelProps {
   readonly place: OpenPlace;
   readonly document: DocumentInfo | undefined;
+  /** A new chat that has read up to this page and no further; null for all of it. */
+  onAsk(document: DocumentInfo, page: number | null): void;
   onClose(): void;
 }
 
 /** One page of a document beside the chat, with the cited passage marked. */
-export function DocumentPanel({ place, document, onClose }: DocumentPanelProps) {
+export function DocumentPanel({ place, document, onAsk, onClose }: DocumentPanelProps) {
   const api = useApi();
   const pages = document?.pages ?? null;
   const [page, setPage] = useState(place.page ?? (pages === null ? null : 1));
@@ -27,6 +31,7 @@ export function DocumentPanel({ place, document, onClose }: DocumentPanelProps) 
   const [problem, setProblem] = useState<string | null>(null);
   const passage = useRef<HTMLElement>(null);
   const region = useRef<HTMLDivElement>(null);
+  const words = useRef<HTMLDivElement>(null);
 
   useEffect(() => setPage(place.page ?? (pages === null ? null : 1)), [place, pages]);
   useEffect(() => {
@@ -80,13 +85,27 @@ export function DocumentPanel({ place, document, onClose }: DocumentPanelProps) 
         )}
         <IconButton label="Close document" icon={<X className="i s" />} onClick={onClose} />
       </div>
+      {document !== undefined && pages !== null && pages > 1 && (
+        <AsOf document={document} onAsk={(upTo) => onAsk(document, upTo)} />
+      )}
+      <MemoryMapBar
+        documentId={place.documentId}
+        tokens={document?.tokens ?? null}
+        page={shown}
+        text={words}
+      />
       <div className="scroll" ref={region} tabIndex={0} role="region" aria-label="Page">
         {problem !== null && (
           <p className="danger" role="alert" style={{ padding: 16 }}>
             {problem}
           </p>
         )}
-        <div className="document-text" dir="auto">
+        {shown !== null && shown.title !== null && (
+          <p className="document-head small q" dir="auto">
+            {shown.title}
+          </p>
+        )}
+        <div className="document-text" dir="auto" ref={words}>
           {text.slice(0, from)}
           {to > from && <mark ref={passage}>{text.slice(from, to)}</mark>}
           {text.slice(Math.max(from, to))}

@@ -1,10 +1,25 @@
-import { useRef, useState, type DragEvent } from "react";
-import { FileText, Files, LoaderCircle, MessageSquare, Plus, Trash2 } from "lucide-react";
+import { useRef, useState } from "react";
+import {
+  BookOpen,
+  FilePlus,
+  Files,
+  Layers,
+  LoaderCircle,
+  MessageSquare,
+  Pause,
+  Plus,
+} from "lucide-react";
 import type { DocumentInfo } from "../../../main/contract/dto.ts";
-import { ACCEPTED_DOCUMENTS } from "../../client/import-document.ts";
+import { toTarnError } from "../../client/check.ts";
+import { useApi } from "../../client/context.tsx";
+import { ACCEPTED_DOCUMENTS, readFileFor } from "../../client/import-document.ts";
 import { Button } from "../../ui/Button.tsx";
-import { formatBytes, formatCount } from "../../ui/format.ts";
-import { IconButton } from "../../ui/IconButton.tsx";
+import { formatBytes, formatCount, formatSeconds, formatTokens } from "../../ui/format.ts";
+import { useToast } from "../../ui/toasts.tsx";
+import { useFileDrop } from "../../ui/use-file-drop.ts";
+import { DocumentTable } from "./DocumentTable.tsx";
+import { ReadingCard } from "./ReadingCard.tsx";
+import { useDocumentProgress } from "./use-document-progress.ts";
 
 interface DocumentsViewProps {
   readonly documents: readonly DocumentInfo[];
@@ -16,23 +31,50 @@ interface DocumentsViewProps {
   onRemove(document: DocumentInfo): void;
 }
 
-const day = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
-
-/** The library: every document that was added or attached once. */
+/** The library: every document that was added or attached once, and how far the model has read it. */
 export function DocumentsView({ documents, onAdd, onOpen, onAsk, onRemove }: DocumentsViewProps) {
+  const api = useApi();
+  const tell = useToast();
   const chooser = useRef<HTMLInputElement>(null);
+  const appender = useRef<HTMLInputElement>(null);
+  const [appendTo, setAppendTo] = useState<DocumentInfo | null>(null);
   const [adding, setAdding] = useState(0);
+  const all = useDocumentProgress(documents);
+  const begun = all.filter(({ reading }) => reading !== null && reading.status !== "read");
+  const others = all.filter((document) => !begun.includes(document));
+  const active = begun.filter(
+    ({ reading }) => reading?.status === "reading" || reading?.status === "waiting",
+  );
+  const stateBytes = all.reduce((sum, document) => sum + document.stateBytes, 0);
 
-  async function add(files: Iterable<File>): Promise<void> {
-    const all = [...files];
-    setAdding((count) => count + all.length);
-    await onAdd(all);
-    setAdding((count) => count - all.length);
+  async function attempt(work: () => Promise<unknown>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      tell(toTarnError(error).message, { kind: "error" });
+    }
   }
-
-  function onDrop(event: DragEvent): void {
-    event.preventDefault();
-    void add(event.dataTransfer.files);
+  async function add(files: readonly File[]): Promise<void> {
+    setAdding((count) => count + files.length);
+    await onAdd(files);
+    setAdding((count) => count - files.length);
+  }
+  const hovering = useFileDrop((files) => void add(files));
+  const read = ({ id }: DocumentInfo): void =>
+    void attempt(() => api.call("documents.read", { documentId: id }));
+  const pause = ({ id }: DocumentInfo): void =>
+    void attempt(() => api.call("documents.pause", { documentId: id }));
+  async function append(document: DocumentInfo, file: File): Promise<void> {
+    setAdding((count) => count + 1);
+    await attempt(async () => {
+      const content = await readFileFor(file);
+      const longer = await api.call("documents.append", { documentId: document.id, ...content });
+      tell(
+        `${document.name} has ${formatCount(longer.characters - document.characters)} more characters. What was read stays read.`,
+        { action: { label: "Read on", run: () => read(document) } },
+      );
+    });
+    setAdding((count) => count - 1);
   }
 
   const addButton = (
@@ -45,17 +87,15 @@ export function DocumentsView({ documents, onAdd, onOpen, onAsk, onRemove }: Doc
       Add documents
     </Button>
   );
+  const secondsLeft = active.reduce((sum, { reading }) => sum + (reading?.secondsLeft ?? 0), 0);
   return (
-    <div
-      className="scroll"
-      tabIndex={-1}
-      onDragOver={(event) => event.preventDefault()}
-      onDrop={onDrop}
-    >
+    <div className={`scroll ${hovering ? "drop-here" : ""}`} tabIndex={-1}>
       <div className="page">
         <div className="row" style={{ gap: 12, flexWrap: "wrap" }}>
           <h1 className="title">Documents</h1>
-          <span className="q grow">Kept on this computer, and searched when you ask.</span>
+          <span className="q grow">
+            A document is read once. Any chat can then start from it at once.
+          </span>
           {documents.length > 0 && addButton}
         </div>
         <input
@@ -72,11 +112,60 @@ export function DocumentsView({ documents, onAdd, onOpen, onAsk, onRemove }: Doc
             void add(files);
           }}
         />
+        <input
+          ref={appender}
+          type="file"
+          className="sr"
+          tabIndex={-1}
+          aria-hidden="true"
+          accept={ACCEPTED_DOCUMENTS}
+          onChange={({ target }) => {
+            const file = target.files?.[0];
+            target.value = "";
+            if (file !== undefined && appendTo !== null) void append(appendTo, file);
+          }}
+        />
         {adding > 0 && (
           <p className="row q" role="status" style={{ marginBlockStart: 16 }}>
             <LoaderCircle className="i s animate-spin motion-reduce:animate-none" />
             {`Opening ${formatCount(adding)} ${adding === 1 ? "file" : "files"}`}
           </p>
+        )}
+        {begun.length > 0 && (
+          <>
+            <h2 className="hd">
+              Reading
+              <span className="small q">
+                {`${formatCount(begun.length)} ${begun.length === 1 ? "document" : "documents"}`}
+                {secondsLeft > 0 ? `, about ${formatSeconds(secondsLeft)} left` : ""}
+              </span>
+              {active.length > 1 && (
+                <span className="end">
+                  <Button
+                    kind="ghost"
+                    icon={<Pause className="i s" />}
+                    onClick={() => active.forEach(pause)}
+                  >
+                    Pause all
+                  </Button>
+                </span>
+              )}
+            </h2>
+            <div className="digs">
+              {begun.map(
+                (document) =>
+                  document.reading !== null && (
+                    <ReadingCard
+                      key={document.id}
+                      document={document}
+                      reading={document.reading}
+                      onRead={() => read(document)}
+                      onPause={() => pause(document)}
+                    />
+                  ),
+              )}
+            </div>
+          </>
         )}
         {documents.length === 0 ? (
           <div className="empty">
@@ -86,8 +175,8 @@ export function DocumentsView({ documents, onAdd, onOpen, onAsk, onRemove }: Doc
             <div>
               <h2>No documents yet</h2>
               <p className="q">
-                Add a PDF, a web page, Markdown or a text. Its words can then be searched from any
-                chat, and each answer shows the page it came from.
+                Add a PDF, a book, a Word, Excel or PowerPoint file, a web page or a text. Its words
+                can then be searched from any chat, and each answer shows the page it came from.
               </p>
               <div className="row" style={{ marginBlockStart: 12, gap: 12 }}>
                 {addButton}
@@ -96,76 +185,56 @@ export function DocumentsView({ documents, onAdd, onOpen, onAsk, onRemove }: Doc
             </div>
           </div>
         ) : (
-          <table className="entries">
-            <thead>
-              <tr>
-                <th scope="col">Name</th>
-                <th scope="col" className="n hide-n">
-                  Tokens
-                </th>
-                <th scope="col" className="n hide-n">
-                  Size
-                </th>
-                <th scope="col" className="hide-n">
-                  Added
-                </th>
-                <th scope="col">
-                  <span className="sr">Actions</span>
-                </th>
-              </tr>
-            </thead>
-            <tbody>
-              {documents.map((document) => (
-                <tr key={document.id}>
-                  <td>
-                    <div className="row" style={{ gap: 12 }}>
-                      <FileText className="i" style={{ color: "var(--ink-3)" }} />
-                      <div style={{ minWidth: 0 }}>
-                        <button
-                          type="button"
-                          className="entry-name cut"
-                          dir="auto"
-                          aria-label={`Open ${document.name}`}
-                          onClick={() => onOpen(document.id)}
-                        >
-                          {document.name}
-                        </button>
-                        <div className="small q">{sizeOf(document)}</div>
-                      </div>
-                    </div>
-                  </td>
-                  <td className="n hide-n">
-                    {document.tokens === null ? "" : formatCount(document.tokens)}
-                  </td>
-                  <td className="n hide-n q">{formatBytes(document.bytes)}</td>
-                  <td className="hide-n q">{day.format(document.createdAt)}</td>
-                  <td>
-                    <div className="row" style={{ justifyContent: "flex-end" }}>
-                      <Button
-                        icon={<MessageSquare className="i s" />}
-                        aria-label={`Ask ${document.name}`}
-                        onClick={() => onAsk(document)}
-                      >
-                        Ask
-                      </Button>
-                      <IconButton
-                        label={`Remove ${document.name}`}
-                        icon={<Trash2 className="i s" />}
-                        onClick={() => onRemove(document)}
-                      />
-                    </div>
-                  </td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
+          <DocumentTable
+            documents={all}
+            isBegun={(document) => !others.includes(document)}
+            onOpen={onOpen}
+            actions={(document) => (
+              <>
+                {document.reading === null && (
+                  <Button
+                    icon={<BookOpen className="i s" />}
+                    aria-label={`Read ${document.name}`}
+                    aria-description={
+                      document.tokens === null ? "" : `about ${formatTokens(document.tokens * 2)}`
+                    }
+                    title="Reads it once, in the background, as a whole and in parts"
+                    onClick={() => read(document)}
+                  >
+                    Read
+                  </Button>
+                )}
+                <Button
+                  kind="ghost"
+                  icon={<FilePlus className="i s" />}
+                  aria-label={`Append to ${document.name}`}
+                  onClick={() => {
+                    setAppendTo(document);
+                    appender.current?.click();
+                  }}
+                >
+                  Append
+                </Button>
+                <Button
+                  icon={<MessageSquare className="i s" />}
+                  aria-label={`Ask ${document.name}`}
+                  onClick={() => onAsk(document)}
+                >
+                  Ask
+                </Button>
+              </>
+            )}
+            onRemove={onRemove}
+          />
+        )}
+        {stateBytes > 0 && (
+          <p className="foot small q">
+            <Layers className="i s" />
+            Checkpoints let you ask “as of page 120”, and append pages without reading again.
+            <span className="end">{`${formatBytes(stateBytes)} of memory kept`}</span>
+          </p>
         )}
       </div>
     </div>
   );
-}
-
-function sizeOf({ pages, characters }: DocumentInfo): string {
-  if (pages === null) return `${formatCount(characters)} characters`;
-  return `${formatCount(pages)} ${pages === 1 ? "page" : "pages"}`;
 }

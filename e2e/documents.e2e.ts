@@ -1,0 +1,114 @@
+/** The library as a user meets it: files are added and dropped, read, paused, asked as of a page; seen in light and dark. */
+import { readFileSync } from "node:fs";
+import type { Browser } from "playwright";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { dataFolder, launchBrowser, type Server, startServer, TarnApp } from "./app.ts";
+import { minutes } from "./document.ts";
+
+let data: Awaited<ReturnType<typeof dataFolder>>;
+let server: Server;
+let browser: Browser;
+let app: TarnApp;
+
+beforeAll(async () => {
+  data = await dataFolder();
+  server = await startServer(data.path);
+  browser = await launchBrowser();
+  app = await TarnApp.open(browser, server.address);
+});
+afterAll(async () => {
+  await browser?.close();
+  await server?.kill();
+  await data?.release();
+});
+
+interface NamedFile {
+  readonly name: string;
+  readonly bytes: Uint8Array;
+}
+
+/** Drops files on the middle of the window, as from the desktop. */
+async function drop(files: readonly NamedFile[]): Promise<void> {
+  const transfer = await app.page.evaluateHandle(
+    (list) => {
+      const made = new DataTransfer();
+      for (const { name, text } of list)
+        made.items.add(new File([Uint8Array.from(atob(text), (c) => c.charCodeAt(0))], name));
+      return made;
+    },
+    files.map(({ name, bytes }) => ({ name, text: Buffer.from(bytes).toString("base64") })),
+  );
+  for (const event of ["dragover", "drop"])
+    await app.page.locator("main").dispatchEvent(event, { dataTransfer: transfer });
+}
+
+const fixture = (name: string): NamedFile => ({
+  name,
+  bytes: new Uint8Array(readFileSync(new URL(`fixtures/documents/${name}`, import.meta.url))),
+});
+const row = (name: string) => app.page.getByRole("row").filter({ hasText: name });
+
+async function inBothThemes(name: string): Promise<void> {
+  for (const colorScheme of ["light", "dark"] as const) {
+    await app.page.emulateMedia({ colorScheme });
+    await app.screenshot(`${name}.${colorScheme}`);
+    expect(await app.accessibilityFaults()).toEqual([]);
+  }
+  await app.page.emulateMedia({ colorScheme: "light" });
+}
+
+test("files of every kind are dropped on the window and listed with their sizes", async () => {
+  await app.button("Documents").click();
+  const pdf = { name: "minutes.pdf", bytes: await minutes(12, { 9: "The access code is 4821." }) };
+  const kinds = ["docx", "odt", "rtf", "epub", "pptx"].map((kind) => `hut.pandoc.${kind}`);
+  await drop([pdf, ...[...kinds, "hut.exceljs.xlsx", "hut.csv"].map(fixture)]);
+  for (const name of ["minutes.pdf", ...kinds, "hut.exceljs.xlsx", "hut.csv"])
+    await row(name).waitFor();
+  expect(await row("minutes.pdf").innerText()).toContain("12 pages");
+  expect(await row("hut.exceljs.xlsx").innerText()).toContain("3 sheets");
+  expect(await row("hut.pandoc.pptx").innerText()).toContain("4 slides");
+  await drop([fixture("hut.libreoffice.doc")]);
+  await app.page.getByRole("alert").filter({ hasText: "save it as .docx" }).waitFor();
+  await inBothThemes("documents");
+});
+
+test("a document is read in the background, paused and resumed; then a chat begins behind it and reads its own words alone", async () => {
+  await app.button("Read minutes.pdf").click();
+  const bar = app.page.getByRole("progressbar", { name: "Reading minutes.pdf" });
+  await bar.waitFor();
+  await expect
+    .poll(async () => Number(await bar.getAttribute("aria-valuenow")), { timeout: 60_000 })
+    .toBeGreaterThan(3);
+  await app.screenshot("documents-reading.light");
+  await app.button("Pause minutes.pdf").click();
+  await app.button("Resume minutes.pdf").waitFor();
+  await inBothThemes("documents-paused");
+  await app.button("Resume minutes.pdf").click();
+  await bar.waitFor({ state: "detached", timeout: 240_000 });
+  await inBothThemes("documents-read");
+  await app.button("Ask minutes.pdf").click();
+  await app.page.getByRole("radio", { name: /Read all of it/ }).check();
+  await app.page.getByText("0 tokens").first().waitFor();
+  const answer = await app.ask("What is the access code?");
+  expect(await app.prefilled(answer)).toBeLessThan(30);
+});
+
+test("as of a page: the slider stands on checkpoints for nothing, by keyboard, and the chat has read no further", async () => {
+  await app.button("Documents").click();
+  await app.button("Open minutes.pdf").click();
+  const thumb = app.page.getByRole("slider", { name: "As of page" });
+  await thumb.focus();
+  await thumb.press("Home");
+  expect(await thumb.getAttribute("aria-valuetext")).toMatch(/^page 1 of 12/);
+  await thumb.press("PageUp");
+  expect(await thumb.getAttribute("aria-valuetext")).toContain("0 tokens to re-read");
+  await thumb.press("ArrowRight");
+  await app.page.getByRole("spinbutton", { name: "page number" }).fill("6");
+  await inBothThemes("document-as-of");
+  await app.button("Ask as of page 6").click();
+  await app.page.getByText("as of page 6").waitFor();
+  const answer = await app.ask("What is the access code?");
+  expect(await answer.innerText()).not.toContain("4821");
+  expect(app.outside).toEqual([]);
+  expect(app.complaints).toEqual([]);
+});
