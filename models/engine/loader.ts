@@ -69,9 +69,13 @@ export async function loadModel(
   let backend: Backend | null = null;
   try {
     const { model, totals } = await checkModel(opened, { quantise });
-    const modelHash = await opened.identity(quantise);
     const notices = [...opened.notices];
+    // Hashed while threads and device come up: of a small model either takes as long as the other.
+    const hashed = opened.identity(quantise);
+    // Awaited below; a failure must not count as unhandled until then.
+    hashed.catch(() => undefined);
     backend = await startBackend(candidates, choice, threads, passed, notices);
+    const modelHash = await hashed;
     const record = await uploadModel(model, opened, { quantise }, backend);
     const layout = withKvDtype(model.layout, kvDtype);
     const plans = createPlanCache(backend, layout, record);

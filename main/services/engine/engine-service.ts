@@ -110,14 +110,17 @@ export function createEngineService(
       tell({ ...NOTHING, phase: "loading", modelId: entry.id, modelName: entry.name });
       engine ??= Promise.resolve(start());
       const client = await engine;
-      const info = await client.call("load", {
-        files: await library.files(entry),
-        backend: settings.get().backend,
-        quantise: null,
-        kvDtype: "f32",
-        threads: null,
-      });
-      const tokenizer = await openTokenizer(entry.path);
+      // The tokenizer's file is read here while the engine's thread loads the weights.
+      const [info, tokenizer] = await Promise.all([
+        client.call("load", {
+          files: await library.files(entry),
+          backend: settings.get().backend,
+          quantise: null,
+          kvDtype: "f32",
+          threads: null,
+        }),
+        openTokenizer(entry.path),
+      ]);
       const wording = createWording(tokenizer, info.stopIds);
       const { notice } = tokenizer.format;
       settings.suggest(info.samplerHints);
