@@ -6,7 +6,7 @@ import { advance, type Session } from "./sessions.ts";
 /** How long steps may stay enqueued, in ms: tokens still arrive as they do one by one, and a cancel is heeded soon. */
 const ENQUEUED_MS = 24;
 /** Steps enqueued at most: beyond these the way through host memory costs nothing any more. */
-const MOST_STEPS = 16;
+const MOST_STEPS = 32;
 
 /** Whether the next token is always the first of the likeliest. */
 export function isGreedy(sampler: SamplerOptions): boolean {

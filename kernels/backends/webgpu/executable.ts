@@ -34,12 +34,12 @@ export async function compilePlan(plan: Plan, resources: Resources): Promise<Exe
     checkRun(plan, ids, state);
     const gpuState = await states.use(state, plan.length);
     const buffer = await arena.atLeast(program.layout.size());
-    program.bind(buffer);
+    program.bind(buffer, gpuState);
     gpu.device.queue.writeBuffer(program.ids, 0, new Int32Array(ids));
     program.setPositions(gpuState, state.positions);
     const encoder = gpu.device.createCommandEncoder({ label: "run" });
     const clock = profiler.clockOf(program.steps);
-    program.encode(encoder, gpuState, clock);
+    program.encode(encoder, clock);
     const stamps = clock?.resolve(encoder) ?? [];
     const outputs = wantOutputs ? outputStretches(plan, program, buffer) : [];
     if (outputs.length === 0 && stamps.length === 0) {

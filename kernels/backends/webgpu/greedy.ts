@@ -31,8 +31,9 @@ export async function prepareGreedy(plan: Plan, resources: Resources): Promise<G
   const { batch } = plan;
   let choice = 0;
   const program = await prepareProgram(plan, resources, (layout) => {
-    choice = reserveChoice(plan, layout);
-    return [describeGreedy(plan, layout, choice, threadsOf(gpu))];
+    const greedy = describeGreedy(plan, layout, gpu);
+    choice = greedy.choice;
+    return greedy.dispatches;
   });
   let history: Allocation | null = null;
 
@@ -55,7 +56,7 @@ export async function prepareGreedy(plan: Plan, resources: Resources): Promise<G
     steps: number,
   ): Promise<GreedyRun> {
     const buffer = await arena.atLeast(program.layout.size());
-    program.bind(buffer);
+    program.bind(buffer, state);
     const choices = await historyOf(steps);
     queue.writeBuffer(program.ids, 0, new Int32Array(first));
     const positions = Int32Array.from(from);
@@ -63,7 +64,7 @@ export async function prepareGreedy(plan: Plan, resources: Resources): Promise<G
       program.setPositions(state, positions);
       const encoder = gpu.device.createCommandEncoder({ label: "greedy step" });
       const clock = profiler.clockOf(program.steps);
-      program.encode(encoder, state, clock);
+      program.encode(encoder, clock);
       encoder.copyBufferToBuffer(buffer, choice * 4, program.ids, 0, batch * 4);
       encoder.copyBufferToBuffer(buffer, choice * 4, choices, step * batch * 4, batch * 4);
       // Submitted one by one: the device computes this step while the next is encoded.
@@ -131,33 +132,34 @@ function rightRuns(fed: Int32Array, batch: number, stops: ReadonlySet<number>): 
   return fed.subarray(run * batch, (run + 1) * batch).some((id) => id < 0) ? run : run + 1;
 }
 
-/** Threads that look for the largest value together: many, as one workgroup a sequence does it; a CPU has none to spare. */
-function threadsOf({ info }: GpuDevice): number {
-  if (info.software) return 32;
-  return Math.min(1024, info.limits["maxComputeInvocationsPerWorkgroup"] ?? 256);
-}
-
-/** The arena index of the choices, (B) i32. */
-function reserveChoice(plan: Plan, layout: ArenaLayout): number {
-  layout.beginCall();
-  return layout.scratch(plan.batch);
-}
+/** Logits that one workgroup looks through. */
+const PIECE = 4096;
 
 /** Chooses each sequence's next id from the plan's only output, (B, vocab). */
 function describeGreedy(
   plan: Plan,
   layout: ArenaLayout,
-  choice: number,
-  threads: number,
-): Dispatch {
-  const vocab = plan.outputs[0] / plan.batch;
-  return {
+  { info }: GpuDevice,
+): { readonly dispatches: readonly Dispatch[]; readonly choice: number } {
+  const { batch } = plan;
+  const vocab = plan.outputs[0] / batch;
+  const pieces = Math.ceil(vocab / PIECE);
+  layout.beginCall();
+  const choice = layout.scratch(batch);
+  const best = layout.scratch(2 * batch * pieces);
+  const common = {
     shader: { name: "greedy", parts: [source] },
-    entryPoint: "greedy",
-    constants: { THREADS: threads },
-    params: [layout.output(0), vocab, vocab, choice],
+    // A CPU that plays a GPU has few threads, and waits long at barriers.
+    constants: { THREADS: info.software ? 32 : 256 },
+    params: [layout.output(0), vocab, PIECE, pieces, best, choice],
     reads: [],
     state: null,
-    workgroups: [plan.batch, 1, 1],
+  };
+  return {
+    choice,
+    dispatches: [
+      { ...common, entryPoint: "greedy_pieces", workgroups: [pieces, batch, 1] },
+      { ...common, entryPoint: "greedy", workgroups: [batch, 1, 1] },
+    ],
   };
 }

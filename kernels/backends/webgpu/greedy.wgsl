@@ -1,60 +1,89 @@
 // greedy: choice[b] = the first index of the largest value of row b of the logits; -1 where a value is NaN or +∞, or all are -∞.
-// Grid:     a workgroup a sequence; its threads stride over the row, then halve.
+// Grid:     greedy_pieces: a workgroup a sequence and piece of its row; greedy: one a sequence, over the pieces.
 // Numerics: exact. Values are read as words: what WGSL makes of NaN and infinity in f32 arithmetic is the compiler's affair.
 override THREADS: u32 = 256u;  // a power of two
 
 struct Params {
   logits: u32,
-  stride: u32,
   vocab: u32,
+  piece: u32,   // values of a piece
+  pieces: u32,  // of a row
+  best: u32,    // scratch: (B, pieces) of Candidate
   choice: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read_write> arena: array<u32>;  // logits: (B, vocab) f32; choice: (B) i32
 
-var<workgroup> keys: array<u32, THREADS>;
-var<workgroup> places: array<u32, THREADS>;
+// A value, as a key whose order as an integer is the value's, and its index.
+struct Candidate {
+  key: u32,
+  place: u32,
+}
 
 const NOWHERE = 0xffffffffu;
+// No value that is compared has this key.
+const BROKEN = Candidate(0xffffffffu, NOWHERE);
 
-// Words whose order as integers is that of the values; -0 is +0, as in comparisons.
-fn key_of(bits: u32) -> u32 {
+var<workgroup> candidates: array<Candidate, THREADS>;
+
+// -0 is +0, as in comparisons; -∞ is never chosen.
+fn candidate_of(bits: u32, place: u32) -> Candidate {
+  if ((bits & 0x7fffffffu) > 0x7f800000u || bits == 0x7f800000u) {
+    return BROKEN;
+  }
+  if (bits == 0xff800000u) {
+    return Candidate(0u, NOWHERE);
+  }
   let word = select(bits, 0u, bits == 0x80000000u);
-  return select(word | 0x80000000u, ~word, (word & 0x80000000u) != 0u);
+  return Candidate(select(word | 0x80000000u, ~word, (word & 0x80000000u) != 0u), place);
+}
+
+// The larger, of equals the first.
+fn better(a: Candidate, b: Candidate) -> Candidate {
+  if (b.key > a.key || (b.key == a.key && b.place < a.place)) {
+    return b;
+  }
+  return a;
+}
+
+// The best of the workgroup's, in thread 0.
+fn best_of(own: Candidate, thread: u32) -> Candidate {
+  candidates[thread] = own;
+  for (var half = THREADS / 2u; half > 0u; half /= 2u) {
+    workgroupBarrier();
+    if (thread < half) {
+      candidates[thread] = better(candidates[thread], candidates[thread + half]);
+    }
+  }
+  return candidates[thread];
+}
+
+@compute @workgroup_size(THREADS)
+fn greedy_pieces(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+  let first = params.logits + workgroup.y * params.vocab;
+  let end = min((workgroup.x + 1u) * params.piece, params.vocab);
+  var own = Candidate(0u, NOWHERE);
+  for (var i = workgroup.x * params.piece + thread; i < end; i += THREADS) {
+    own = better(own, candidate_of(arena[first + i], i));
+  }
+  let best = best_of(own, thread);
+  if (thread == 0u) {
+    let at = params.best + 2u * (workgroup.y * params.pieces + workgroup.x);
+    arena[at] = best.key;
+    arena[at + 1u] = best.place;
+  }
 }
 
 @compute @workgroup_size(THREADS)
 fn greedy(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-  let first = params.logits + workgroup.x * params.stride;
-  var best = 0u;
-  var place = NOWHERE;
-  var broken = false;
-  for (var i = thread; i < params.vocab; i += THREADS) {
-    let bits = arena[first + i];
-    broken = broken || (bits & 0x7fffffffu) > 0x7f800000u || bits == 0x7f800000u;
-    let key = key_of(bits);
-    // Ascending i: the first of equals stays. -∞ is never chosen.
-    if (key > best && bits != 0xff800000u) {
-      best = key;
-      place = i;
-    }
+  var own = Candidate(0u, NOWHERE);
+  for (var piece = thread; piece < params.pieces; piece += THREADS) {
+    let at = params.best + 2u * (workgroup.x * params.pieces + piece);
+    own = better(own, Candidate(arena[at], arena[at + 1u]));
   }
-  // No value has this key: NaN's bits alone reach it, and those are not compared any more.
-  keys[thread] = select(best, 0xffffffffu, broken);
-  places[thread] = select(place, NOWHERE, broken);
-  for (var half = THREADS / 2u; half > 0u; half /= 2u) {
-    workgroupBarrier();
-    if (thread < half) {
-      let other = keys[thread + half];
-      let nearer = other == keys[thread] && places[thread + half] < places[thread];
-      if (other > keys[thread] || nearer) {
-        keys[thread] = other;
-        places[thread] = places[thread + half];
-      }
-    }
-  }
+  let best = best_of(own, thread);
   if (thread == 0u) {
-    arena[params.choice + workgroup.x] = places[0];
+    arena[params.choice + workgroup.x] = best.place;
   }
 }

@@ -33,12 +33,12 @@ export interface Program {
   readonly steps: readonly ProfiledStep[];
   /** (B, T) i32: the ids of the next run. */
   readonly ids: GPUBuffer;
-  /** Makes the bind groups, anew where the arena is another one. */
-  bind(arena: GPUBuffer): void;
+  /** Makes ready for runs over this memory: bind groups, anew where the arena is another one. */
+  bind(arena: GPUBuffer, state: GpuState): void;
   /** Writes what slots that grow must know of the next run: their room and the sequences' positions. */
   setPositions(state: GpuState, positions: Int32Array): void;
-  /** Appends one run: a compute pass, but for copies between dispatches, which end it, and for a clock. */
-  encode(encoder: GPUCommandEncoder, state: GpuState, clock: RunClock | null): void;
+  /** Appends one run over what is bound: a compute pass, but for copies between dispatches, which end it, and for a clock. */
+  encode(encoder: GPUCommandEncoder, clock: RunClock | null): void;
   release(): void;
 }
 
@@ -116,15 +116,19 @@ export async function prepareProgram(
     }
   }
 
-  let boundArena: GPUBuffer | null = null;
+  let bound: { readonly arena: GPUBuffer; readonly state: GpuState } | null = null;
   let groups: readonly GPUBindGroup[] = [];
+  let stateGroups: readonly (GPUBindGroup | null)[] = [];
 
   return {
     layout,
     steps,
     ids,
-    bind(arena) {
-      if (boundArena === arena) return;
+    bind(arena, state) {
+      stateGroups = steps.map(({ slots }) => (slots.length > 0 ? state.bindGroup(slots) : null));
+      const isKnown = bound?.arena === arena;
+      bound = { arena, state };
+      if (isKnown) return;
       groups = steps.map(({ dispatch }, index) => {
         const buffers: GPUBufferBinding[] = [
           { buffer: uniform, offset: index * UNIFORM_ALIGNMENT, size: paramBytes(dispatch) },
@@ -137,23 +141,22 @@ export async function prepareProgram(
           entries: buffers.map((resource, binding) => ({ binding, resource })),
         });
       });
-      boundArena = arena;
     },
     setPositions(state, counts) {
       if (!readsPositions) return;
       gpu.device.queue.writeBuffer(positions, 0, Int32Array.of(state.room(), ...counts));
     },
-    encode(encoder, state, clock) {
+    encode(encoder, clock) {
+      if (bound === null) throw new KernelError("backend", "a program that was not bound");
       let pass: GPUComputePassEncoder | null = null;
       let current: GPUComputePipeline | null = null;
-      for (const [index, { dispatch, copies, pipeline, slots }] of steps.entries()) {
+      // The host's part of a step of decode: as few calls as can be, and nothing allocated.
+      for (let index = 0; index < steps.length; index++) {
+        const { copies, pipeline, dispatch } = steps[index];
         if (copies.length > 0 || clock !== null) {
           pass?.end();
           pass = null;
-        }
-        for (const { slot, from, to, values } of copies) {
-          if (boundArena === null) throw new KernelError("backend", "a program without an arena");
-          encoder.copyBufferToBuffer(state.buffer(slot), from * 4, boundArena, to * 4, values * 4);
+          copyStates(encoder, copies, bound.state, bound.arena);
         }
         if (pass === null) {
           pass = encoder.beginComputePass(clock?.passOf(index));
@@ -162,8 +165,10 @@ export async function prepareProgram(
         if (current !== pipeline) pass.setPipeline(pipeline);
         current = pipeline;
         pass.setBindGroup(0, groups[index]);
-        if (slots.length > 0) pass.setBindGroup(1, state.bindGroup(slots));
-        pass.dispatchWorkgroups(...dispatch.workgroups);
+        const stateGroup = stateGroups[index];
+        if (stateGroup !== null) pass.setBindGroup(1, stateGroup);
+        const { workgroups } = dispatch;
+        pass.dispatchWorkgroups(workgroups[0], workgroups[1], workgroups[2]);
       }
       pass?.end();
     },
@@ -171,6 +176,16 @@ export async function prepareProgram(
       for (const allocation of held) allocation.release();
     },
   };
+}
+
+function copyStates(
+  encoder: GPUCommandEncoder,
+  copies: readonly StateCopy[],
+  state: GpuState,
+  arena: GPUBuffer,
+): void {
+  for (const { slot, from, to, values } of copies)
+    encoder.copyBufferToBuffer(state.buffer(slot), from * 4, arena, to * 4, values * 4);
 }
 
 function describeCall(

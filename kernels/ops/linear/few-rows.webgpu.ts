@@ -22,6 +22,8 @@ import prologue from "./prologue.wgsl?raw";
 const TEAM_ROWS = 4;
 /** Teams share rows of W until there are so many: memory answers late, and must be asked often. A CPU has few lanes. */
 const WANTED_TEAMS = { hardware: 5120, software: 32 };
+/** With several rows of x each load feeds many products, and it is the sums over lanes that cost. */
+const WANTED_TEAMS_OF_ROWS = 1056;
 const MOST_SPLIT = 8;
 /** The norms of prologue.wgsl. */
 const NORMS = { none: 0, x: 1, gated: 2 } as const;
@@ -50,7 +52,9 @@ function describeFused(o: FusedLinearOperands, context: DispatchContext): Dispat
   const residualPlace = placeOf(residual, context);
   return context.parts(weight).map((part, index) => {
     const rowGroups = Math.ceil(part.rows / TEAM_ROWS) * Math.ceil(x.rows / xRows);
-    const split = splitOf(rowGroups, rowVectors, reduction.team, context);
+    const wanted = wantedTeams(xRows, context);
+    const most = Math.min(MOST_SPLIT, powerOfTwo(rowVectors / reduction.team));
+    const split = Math.min(most, powerOfTwo(wanted / rowGroups));
     const teams = Math.max(split, 4);
     return {
       shader: {
@@ -138,16 +142,10 @@ function readsVectors(weight: Weight, places: readonly Place[]): boolean {
   );
 }
 
-/** Teams that share rows of W: more where there are few rows, and no more than have columns to read. */
-function splitOf(
-  rowGroups: number,
-  rowVectors: number,
-  team: number,
-  { software }: DispatchContext,
-): number {
-  const wanted = software ? WANTED_TEAMS.software : WANTED_TEAMS.hardware;
-  const most = Math.min(MOST_SPLIT, powerOfTwo(rowVectors / team));
-  return Math.min(most, powerOfTwo(wanted / rowGroups));
+/** Teams in all for which rows of W are shared between more of them. */
+function wantedTeams(xRows: number, { software }: DispatchContext): number {
+  if (software) return WANTED_TEAMS.software;
+  return xRows === 1 ? WANTED_TEAMS.hardware : WANTED_TEAMS_OF_ROWS;
 }
 
 /** The first power of two from `value` on. */

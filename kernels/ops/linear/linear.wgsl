@@ -82,7 +82,8 @@ fn write_sums(sums: vec4<f32>, x_row: u32, first_w: u32, lane: u32) {
   for (var r = lane; r < 4u; r += TEAM) {
     if (first_w + r < params.part_rows) {
       let out = params.first_row + first_w + r;
-      var value = sums[r];
+      // Not sums[r]: what is indexed by a variable is memory to some compilers, too.
+      var value = select(select(sums.x, sums.y, r == 1u), select(sums.z, sums.w, r == 3u), r > 1u);
       if (params.has_bias == 1u) {
         value += bias[out];
       }
@@ -183,13 +184,18 @@ fn linear(
 
 // Writes four rows of x. All threads of the workgroup must call.
 fn gather(acc: mat4x4<f32>, row: u32, first_x: u32, first_w: u32, thread: u32) {
+  gather_row(acc[0], row, first_x, first_w, thread);
+  gather_row(acc[1], row + 1u, first_x, first_w, thread);
+  gather_row(acc[2], row + 2u, first_x, first_w, thread);
+  gather_row(acc[3], row + 3u, first_x, first_w, thread);
+}
+
+fn gather_row(acc: vec4<f32>, row: u32, first_x: u32, first_w: u32, thread: u32) {
   let own = thread / TEAM;
   let lane = thread % TEAM;
-  for (var r = 0u; r < 4u; r += 1u) {
-    let sums = across_teams(team_sums(acc[r], thread), row + r, own, lane);
-    if (own % SPLIT == 0u) {
-      write_sums(sums, first_x + row + r, first_w, lane);
-    }
+  let sums = across_teams(team_sums(acc, thread), row, own, lane);
+  if (own % SPLIT == 0u) {
+    write_sums(sums, first_x + row, first_w, lane);
   }
 }
 
