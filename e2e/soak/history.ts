@@ -64,28 +64,30 @@ export class History {
       if (texts.get(id) !== text) throw new Error("words that were acknowledged are gone");
   }
 
-  /** Continues a chat, and compares with a run that was never interrupted. */
+  /** Goes on with a chat, and compares with a run that was never interrupted. */
   async judge(replay: Program): Promise<Outcome> {
     const chat = await this.#anyChat();
-    await this.#setLength(CONTINUED);
+    await this.#world.continueWith(CONTINUED);
     const answer = await this.#send(chat.id, chat.messages.at(-1)?.id ?? null);
     const message = await this.#settled(answer.chatId, answer.messageId);
-    const last = (await this.#world.written()).at(-1) ?? [];
     const { messages } = await this.#world.call("chats.get", { chatId: chat.id });
     const question = messages.find(({ id }) => id === message.parentId);
     const opening = messages.find(({ id }) => id === question?.parentId);
     const own = (question?.tokens ?? 0) + (opening?.role === "document" ? opening.tokens : 0);
+    const truth = this.#world.idsOnPath(question?.id ?? "");
     const outcome = (failure: string | null): Outcome => ({
       seed: this.seed,
       failure,
-      position: idsOf(last).length - CONTINUED,
+      position: truth.length,
       readAgain: (message.prefilled ?? NaN) - own,
     });
-    if (message.status !== "length") return outcome(`the last answer is ${message.status}`);
-    if (last.at(-1)?.ids.length !== CONTINUED) return outcome("the answer is too short");
-    if (JSON.stringify(this.#world.idsOnPath(message.id)) !== JSON.stringify(idsOf(last)))
-      return outcome("the state has read other tokens than the chat has");
-    const difference = await replay.ask({ derivation: last });
+    const continuation = (await this.#world.continuations()).findLast(
+      (derivation) =>
+        JSON.stringify(idsOf(derivation).slice(0, -CONTINUED)) === JSON.stringify(truth),
+    );
+    if (continuation === undefined)
+      return outcome("no session has read exactly the tokens that the chat has");
+    const difference = await replay.ask({ derivation: continuation });
     return outcome(difference === null ? null : `differs in ${String(difference)}`);
   }
 

@@ -28,8 +28,10 @@ if (existsSync(journal)) {
   }
 }
 const sessions = new Map<number, Derivation>();
-/** What was written by this process, oldest first. */
-const written: Derivation[] = [];
+/** Tokens to continue with, on a fork, whenever something was read: what the services make of their own answers does not matter then. */
+let continued = 0;
+/** How what was continued came about, oldest first. */
+const continuations: Derivation[] = [];
 
 const derivationOf = (session: number): Derivation => {
   const found = sessions.get(session);
@@ -49,6 +51,7 @@ type Handlers = {
   readonly [M in EngineMethod]?: (
     input: EngineMethods[M]["in"],
     ask: (input: EngineMethods[M]["in"]) => Promise<EngineMethods[M]["out"]>,
+    client: EngineClient,
   ) => Promise<EngineMethods[M]["out"]>;
 };
 
@@ -69,10 +72,11 @@ const recording: Handlers = {
     return made;
   },
   free: (input, ask) => ask(input),
-  async prefill(input, ask) {
+  async prefill(input, ask, client) {
     const ids = [...input.ids];
     const result = await ask(input);
     goOn(input.session, { kind: "read", ids: ids.slice(0, result.prefilled) });
+    if (continued > 0) await continueFork(client, input.session);
     return result;
   },
   async generate(input, ask) {
@@ -84,7 +88,6 @@ const recording: Handlers = {
       ids: [...result.ids],
       logits: hashOf(result.logits ?? new Float32Array()),
     });
-    written.push(derivationOf(input.session));
     return { ...result, logits: null };
   },
   async prefillMany(input, ask) {
@@ -102,7 +105,6 @@ const recording: Handlers = {
       const [sampler, branch] = [input.samplers[index], result.branches[index]];
       if (sampler === undefined || branch === undefined) throw new Error("a branch is missing");
       goOn(session, { kind: "write", sampler, ids: [...branch.ids], logits: null });
-      written.push(derivationOf(session));
     }
     return result;
   },
@@ -126,13 +128,41 @@ const recording: Handlers = {
   },
 };
 
+async function continueFork(client: EngineClient, from: number): Promise<void> {
+  const { session } = await client.call("fork", { session: from });
+  const sampler = {
+    temperature: 0,
+    topK: 0,
+    topP: 1,
+    minP: 0,
+    repetitionPenalty: 1,
+    repetitionWindow: 0,
+    seed: 1,
+  };
+  const { ids, logits } = await client.call("generate", {
+    session,
+    sampler,
+    stopIds: [],
+    maxTokens: continued,
+    keepLogits: true,
+  });
+  await client.call("free", { session });
+  const step: Step = {
+    kind: "write",
+    sampler,
+    ids: [...ids],
+    logits: hashOf(logits ?? new Float32Array()),
+  };
+  continuations.push([...derivationOf(from), step]);
+}
+
 function recorded(client: EngineClient): EngineClient {
   return {
     close: () => client.close(),
     async call(method, input, options) {
       const record = recording[method];
       if (record === undefined) throw new Error(`the soak does not follow "${method}"`);
-      return await record(input, (changed) => client.call(method, changed, options));
+      return await record(input, (changed) => client.call(method, changed, options), client);
     },
   };
 }
@@ -151,12 +181,13 @@ services.events.subscribe((name, data) => {
 });
 await services.engine.model();
 
+async function answer(call: string, input: unknown): Promise<unknown> {
+  if (call === "soak.continue") return void (continued = Number(input));
+  return call === "soak.continuations" ? continuations : await services.call(call, input);
+}
+
 process.on("message", (request: { id: number; call: string; input: unknown }) => {
-  const answer =
-    request.call === "soak.written"
-      ? Promise.resolve(written)
-      : services.call(request.call, request.input);
-  answer.then(
+  answer(request.call, request.input).then(
     (output) => send({ id: request.id, output }),
     (error: unknown) => send({ id: request.id, error: toTarnError(error).message }),
   );

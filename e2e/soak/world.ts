@@ -51,9 +51,14 @@ export class World {
     return (await this.#ask({ call, input })) as CallOutput<N>;
   }
 
-  /** How each answer of the running program came about, oldest first. */
-  async written(): Promise<Derivation[]> {
-    return (await this.#ask({ call: "soak.written" })) as Derivation[];
+  /** From now on, `tokens` are continued on a fork of whatever the running program reads. */
+  async continueWith(tokens: number): Promise<void> {
+    await this.#ask({ call: "soak.continue", input: tokens });
+  }
+
+  /** How each of them came about, oldest first. */
+  async continuations(): Promise<Derivation[]> {
+    return (await this.#ask({ call: "soak.continuations" })) as Derivation[];
   }
 
   /** Of every message in the file. */

@@ -80,7 +80,7 @@ test("is as large as it says", () => {
   expect(listChats(db, { query: "" })).toHaveLength(SCALE.chats);
 });
 
-test.each([
+test.each<readonly [what: string, work: () => unknown]>([
   ["the list of chats", () => listChats(db, { query: "" })],
   ["a chat", () => getChat(db, { chatId })],
   ["its messages", () => messagesOfChat(db, { chatId })],
@@ -123,7 +123,7 @@ test.each([
       updateChat(db, { chatId: "new", updatedAt: 9 });
     },
   ],
-] as const)("%s is found by index", (_, work) => {
+])("%s is found by index", (_, work) => {
   const plans = plansOf(work);
   expect(plans.length).toBeGreaterThan(0);
   expect(plans.filter(({ plan }) => plan.some(isSlow))).toEqual([]);
