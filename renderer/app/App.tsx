@@ -18,6 +18,7 @@ import { StatusLine, type Link } from "../features/status/StatusLine.tsx";
 import { IconButton } from "../ui/IconButton.tsx";
 import { useToast } from "../ui/toasts.tsx";
 import { useFileDrop } from "../ui/use-file-drop.ts";
+import { useUndo } from "./use-undo.ts";
 
 const TITLE = {
   chat: "New chat",
@@ -106,6 +107,7 @@ export function App({ client }: { readonly client: Client }) {
     },
     [go],
   );
+  useUndo(openChat);
   const askDocument = useCallback(
     (document: DocumentInfo, asOf: number | null = null) => {
       openChat(null);

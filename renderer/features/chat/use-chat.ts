@@ -2,7 +2,7 @@ import { useCallback, useEffect, useRef, useState } from "react";
 import type { Chat, ReadingProgress } from "../../../main/contract/dto.ts";
 import { toTarnError } from "../../client/check.ts";
 import { useApi, useApiEvent } from "../../client/context.tsx";
-import { withDelta, withMessage } from "./chat-state.ts";
+import { isTransient, withDelta, withMessage } from "./chat-state.ts";
 
 export interface ShownChat {
   /** Null while it is being fetched, and for a new chat. */
@@ -56,6 +56,10 @@ export function useChat(chatId: string | null, onError: (message: string) => voi
     if (next !== null) show(next);
     // Totals and siblings of the whole path may have changed with a finished or a new message.
     if (next === null || message.status !== "writing") void reload();
+  });
+  useApiEvent("chats.changed", () => {
+    // Undone, or done in another window. While an answer is written, what was heard of it is ahead of the file.
+    if (newest.current !== null && !newest.current.messages.some(isTransient)) void reload();
   });
   useApiEvent("message.progress", (next) => {
     if (next.chatId === chatId) setProgress(next);

@@ -66,6 +66,8 @@ const SAMPLER: readonly NumberField[] = [
 const SHORTCUTS: readonly (readonly [string, readonly string[]])[] = [
   ["Search", ["Ctrl", "K"]],
   ["Settings", ["Ctrl", ","]],
+  ["Undo in chats", ["Ctrl", "Z"]],
+  ["Redo", ["Ctrl", "Shift", "Z"]],
   ["Stop", ["Esc"]],
   ["Edit the last message", ["↑"]],
   ["Next message", ["Alt", "↓"]],
