@@ -5,8 +5,9 @@ import { writeJson, writeResult } from "./output.ts";
 
 export const usage = `Usage: tarn ask --doc FILE… "question"
 
-One answer about the documents, with the passages that were put before the model: file, page, start, end (UTF-16 offsets
-into the extracted text) and text. Nothing is kept.`;
+One answer about the documents, with the sentences that say so: file, page, start, end (UTF-16 offsets into the extracted
+text) and text. With --json also its grounds: way (look-up, chunks, whole), origin (model; quote, where a sentence of the
+document stands in place of the model's words; refusal) and isFound. Nothing is kept.`;
 
 export async function run(args: readonly string[]): Promise<void> {
   const { values, positionals } = parse(args, { doc: { type: "string", multiple: true } });
@@ -21,14 +22,16 @@ export async function run(args: readonly string[]): Promise<void> {
     const { question: asked, answer } = await conversation.ask(question, (piece) => {
       if (!common.json) writeResult(piece);
     });
-    const citations = asked.passages.map(({ file, page, start, end, text }) => ({
+    // Where the answer was checked, the sentences that say so; else what was read for it.
+    const cited = answer.grounds === null ? asked.passages : answer.passages;
+    const citations = cited.map(({ file, page, start, end, text }) => ({
       file,
       page,
       start,
       end,
       text,
     }));
-    if (common.json) writeJson({ answer: answer.text, citations });
+    if (common.json) writeJson({ answer: answer.text, citations, grounds: answer.grounds });
     else writeResult(`\n\n${citations.map(cite).join("\n")}\n`);
   } finally {
     await conversation.close();

@@ -40,6 +40,7 @@ export interface AnswerWriter {
 }
 
 /**
+ * @param isShown whether words are told as they come; else only once the answer is checked
  * @param onComplete called when a stop string was written
  * @param onProblem called once when a token or a save fails: writing on makes no sense
  */
@@ -47,7 +48,11 @@ export function createAnswerWriter(
   { store, events }: Pick<TurnContext, "store" | "events">,
   model: LoadedModel,
   { chatId, messageId }: { readonly chatId: string; readonly messageId: string },
-  { onComplete, onProblem }: { onComplete(): void; onProblem(): void },
+  {
+    isShown,
+    onComplete,
+    onProblem,
+  }: { readonly isShown: boolean; onComplete(): void; onProblem(): void },
 ): AnswerWriter {
   const { tokenizerHash } = model.wording;
   const stream = model.wording.startStream();
@@ -60,7 +65,7 @@ export function createAnswerWriter(
 
   function append(piece: string): void {
     if (piece === "") return;
-    events.emit("message.delta", { chatId, messageId, at: text.length, text: piece });
+    if (isShown) events.emit("message.delta", { chatId, messageId, at: text.length, text: piece });
     text += piece;
   }
   async function save(): Promise<void> {

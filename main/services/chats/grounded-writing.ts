@@ -12,7 +12,7 @@ export interface WrittenSession extends WrittenAnswer {
   readonly session: SessionId;
 }
 
-/** Whether what the model will say may be replaced, so that the session before it must be kept. */
+/** Whether what the model will say may be replaced: it is shown once it is checked, and the session before it is kept. */
 export function mayBeReplaced(grounding: Grounding | null): boolean {
   return grounding?.way === "look-up" && grounding.comfort.unit === "sentence";
 }
@@ -24,6 +24,7 @@ export function mayBeReplaced(grounding: Grounding | null): boolean {
 export async function ground(
   context: TurnContext,
   model: LoadedModel,
+  chatId: string,
   grounding: Grounding | null,
   before: SessionId | null,
   answer: WrittenSession,
@@ -35,39 +36,45 @@ export async function ground(
       ? null
       : await groundAnswer(context.store, grounding, text);
   if (checked === null || checked.instead === null || before === null) {
-    if (before !== null) await model.engine.call("free", { session: before });
+    if (before !== null) {
+      await model.engine.call("free", { session: before });
+      context.events.emit("message.delta", { chatId, messageId: answer.messageId, at: 0, text });
+    }
     return checked === null
       ? answer
       : { ...answer, patch: { ...answer.patch, ...factsOf(checked) } };
   }
   await model.engine.call("free", { session: answer.session });
   const said = { ...answer.patch, text: checked.instead, ...factsOf(checked) };
-  return say(context, model, { messageId: answer.messageId, session: before }, said);
+  return say(context, model, chatId, { messageId: answer.messageId, session: before }, said);
 }
 
 /** The answer where there is nothing to ask the model about. */
 export async function refuse(
   context: TurnContext,
   model: LoadedModel,
+  chatId: string,
   grounding: Grounding,
   place: Pick<WrittenSession, "messageId" | "session">,
   prefilled: number,
 ): Promise<WrittenSession> {
   const checked = await groundAnswer(context.store, grounding, null);
   const text = checked.instead ?? "";
-  return say(context, model, place, { text, prefilled, ...factsOf(checked) });
+  return say(context, model, chatId, place, { text, prefilled, ...factsOf(checked) });
 }
 
 /** Feeds these words as the answer; they are on disk when this resolves. */
 async function say(
-  { store }: TurnContext,
+  { store, events }: TurnContext,
   model: LoadedModel,
+  chatId: string,
   { messageId, session }: Pick<WrittenSession, "messageId" | "session">,
   patch: MessagePatch & { readonly text: string },
 ): Promise<WrittenSession> {
   const { tokenizerHash } = model.wording;
   const ids = await model.wording.answer(patch.text);
   await model.engine.call("prefill", { session, ids, chunk: null, logits: "none" });
+  events.emit("message.delta", { chatId, messageId, at: 0, text: patch.text });
   const said: MessagePatch = { ...patch, status: "done", tokens: ids.length };
   await store.run("updateMessage", {
     messageId,

@@ -223,7 +223,9 @@ async function refuseAll(
   for (const { messageId } of turn.answers) {
     const isLast = answers.length === turn.answers.length - 1;
     const own = isLast ? session : (await model.engine.call("fork", { session })).session;
-    answers.push(await refuse(context, model, grounding, { messageId, session: own }, prefilled));
+    answers.push(
+      await refuse(context, model, turn.chatId, grounding, { messageId, session: own }, prefilled),
+    );
   }
   return answers;
 }
@@ -259,6 +261,7 @@ async function write(
         model,
         { chatId: turn.chatId, messageId },
         {
+          isShown: !mayBeReplaced(grounding),
           onComplete: () => {
             if (writings.every((one) => one.writer.isComplete())) stop.abort();
           },
@@ -293,7 +296,9 @@ async function write(
         throw new TarnError("internal", "The engine gave no end to an answer.");
       const written = await writer.end(result, prefilled);
       const answer = { ...written, messageId: writer.messageId, session: own };
-      answers.push(await ground(context, model, grounding, before.shift() ?? null, answer));
+      answers.push(
+        await ground(context, model, turn.chatId, grounding, before.shift() ?? null, answer),
+      );
     }
     return answers;
   } catch (cause) {

@@ -5,6 +5,7 @@ import { Button } from "../../ui/Button.tsx";
 import { formatCount, formatRate, formatSeconds, formatTokens } from "../../ui/format.ts";
 import { Mark } from "../../ui/Mark.tsx";
 import { isTransient } from "./chat-state.ts";
+import { GroundsLine } from "./GroundsLine.tsx";
 import { Markdown } from "./Markdown.tsx";
 import type { MessageActions } from "./message-actions.ts";
 import { Passages } from "./Passages.tsx";
@@ -63,6 +64,15 @@ export const AssistantMessage = memo(function AssistantMessage({
         <Markdown text={message.text} />
       </div>
       <State message={message} progress={progress} />
+      {message.grounds !== null && !isTransient(message) && (
+        <GroundsLine
+          grounds={message.grounds}
+          cited={message.passages}
+          onOpen={({ documentId, page, start, end }) =>
+            actions.openDocument(documentId, { page, start, end })
+          }
+        />
+      )}
       {passages.length > 0 && (
         <Passages
           passages={passages}

@@ -68,6 +68,7 @@ function ExcerptText({ text, question }: { readonly text: string; readonly quest
   );
 }
 
-function placeOf({ page, start }: Passage): string {
+/** A passage's place in a few letters: its page, or where it begins. */
+export function placeOf({ page, start }: Passage): string {
   return page === null ? `at ${formatCount(start)}` : `p. ${page}`;
 }

@@ -1,0 +1,169 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import type { EventData } from "../../contract/contract.ts";
+import type { Message } from "../../contract/dto.ts";
+import { openNodeFile } from "../../engine/node-file.ts";
+import { createServices, type Services } from "../app.ts";
+import { createFakeEngine, type FakeEngine } from "../fake-engine.ts";
+import { loadTokenizer, type LoadedTokenizer } from "../tokenizer/load-tokenizer.ts";
+
+const resourcesFolder = fileURLToPath(new URL("../../../resources", import.meta.url));
+const END = 5;
+const QUESTION = "What is the access code for the archive?";
+const SENTENCE = "The access code for the archive is 4821.";
+const TEXT = `${"Rain fell on the valley. ".repeat(80)}\n\n${SENTENCE} It is kept in the blue tin.\n\n${"Nobody minded. ".repeat(80)}`;
+
+let text: LoadedTokenizer;
+let folder: string;
+let engine: FakeEngine;
+let app: Services;
+let deltas: EventData<"message.delta">[];
+
+beforeAll(async () => {
+  text = await loadTokenizer(join(resourcesFolder, "models/tarn-default-25m-Q8_0.gguf"));
+});
+beforeEach(async () => {
+  folder = mkdtempSync(join(tmpdir(), "tarn-grounds-"));
+  engine = createFakeEngine();
+  deltas = [];
+  app = await createServices({
+    dataFolder: folder,
+    resourcesFolder,
+    version: "0",
+    shell: "browser",
+    startEngine: () => engine.client,
+    openFile: openNodeFile,
+    openLink: async () => undefined,
+  });
+  app.events.subscribe((name, data) => {
+    if (name === "message.delta") deltas.push(data as EventData<"message.delta">);
+  });
+});
+afterEach(async () => {
+  await app.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+async function says(words: string): Promise<void> {
+  const ids = await text.tokenizer.encodeText(` ${words}`, { first: false });
+  engine.answers = [[...ids, END]];
+}
+
+async function attach(): Promise<string> {
+  const bytes = new TextEncoder().encode(TEXT);
+  const input = { name: "valley.txt", mediaType: "text/plain", bytes };
+  return (await app.handlers["documents.import"](input)).id;
+}
+
+async function ask(
+  chatId: string,
+  parentId: string | null,
+  words: string,
+  documentIds: string[] = [],
+): Promise<Message> {
+  const sent = await app.handlers["messages.send"]({
+    chatId,
+    parentId,
+    text: words,
+    documentIds,
+    reading: "search",
+  });
+  for (;;) {
+    const { messages } = await app.handlers["chats.get"]({ chatId });
+    const message = messages.find(({ id }) => id === sent.assistantMessageId);
+    if (message !== undefined && ["done", "failed"].includes(message.status)) return message;
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
+
+async function newChat(): Promise<string> {
+  return (await app.handlers["chats.create"]({})).id;
+}
+
+test("an answer that the document supports stands, with the sentence that says so", async () => {
+  await says("The code is 4821.");
+  const answer = await ask(await newChat(), null, QUESTION, [await attach()]);
+  expect(answer).toMatchObject({
+    text: "The code is 4821.",
+    grounds: { way: "look-up", origin: "model", isFound: true },
+    passages: [{ file: "valley.txt", text: SENTENCE }],
+  });
+  const [cited] = answer.passages;
+  expect(TEXT.slice(cited?.start, cited?.end)).toBe(SENTENCE);
+});
+
+test("one that it does not support is replaced by the sentence before anyone sees it, and the chat goes on from there", async () => {
+  await says("The code is 1234.");
+  const chatId = await newChat();
+  const answer = await ask(chatId, null, QUESTION, [await attach()]);
+  expect(answer).toMatchObject({
+    text: SENTENCE,
+    grounds: { way: "look-up", origin: "quote", isFound: true },
+    passages: [{ text: SENTENCE }],
+  });
+  expect(deltas.map((delta) => delta.text)).toEqual([SENTENCE]);
+  const said = [...(engine.prefills.at(-1) ?? [])];
+  expect(await text.tokenizer.decode(said, { skipSpecial: false })).toBe(SENTENCE);
+  const before = engine.prefills.length;
+  await says("You are welcome.");
+  const thanks = await ask(chatId, answer.id, "Thank you.");
+  expect(thanks).toMatchObject({ text: "You are welcome.", grounds: null, passages: [] });
+  const read = engine.prefills.slice(before).reduce((sum, ids) => sum + ids.length, 0);
+  expect(read).toBeLessThan(12);
+});
+
+test("names that the document does not have are refused without asking the model", async () => {
+  await says("Zora Lind has it.");
+  const answer = await ask(await newChat(), null, "What did Zora Lind carry?", [await attach()]);
+  expect(answer).toMatchObject({
+    text: "The document does not mention Zora Lind.",
+    status: "done",
+    grounds: { way: "look-up", origin: "refusal", isFound: false },
+    passages: [],
+  });
+  expect(engine.samplers).toEqual([]);
+});
+
+test("what a chat says of itself is not looked for in its documents", async () => {
+  await says("The code is 4821.");
+  const chatId = await newChat();
+  const first = await ask(chatId, null, QUESTION, [await attach()]);
+  await says("Nice to meet you, Anna.");
+  const second = await ask(chatId, first.id, "My name is Anna Berg.");
+  expect(second).toMatchObject({ text: "Nice to meet you, Anna.", grounds: null });
+  await says("Your name is Anna.");
+  const third = await ask(chatId, second.id, "What is my name?");
+  expect(third).toMatchObject({ text: "Your name is Anna.", grounds: null });
+});
+
+test("a document that was read as a whole answers from memory; the sentence is looked for afterwards", async () => {
+  const documentId = await attach();
+  for (const [words, isFound] of [
+    ["The code is 4821.", true],
+    ["The code is 1234.", false],
+  ] as const) {
+    await says(words);
+    const chatId = await newChat();
+    const { assistantMessageId } = await app.handlers["messages.send"]({
+      chatId,
+      parentId: null,
+      text: QUESTION,
+      documentIds: [documentId],
+      reading: "whole",
+    });
+    let answer: Message | undefined;
+    while (answer?.status !== "done") {
+      await new Promise((resolve) => setTimeout(resolve, 10));
+      const { messages } = await app.handlers["chats.get"]({ chatId });
+      answer = messages.find(({ id }) => id === assistantMessageId);
+    }
+    expect(answer).toMatchObject({
+      text: words,
+      grounds: { way: "whole", origin: "model", isFound },
+    });
+    expect(answer.passages.map((one) => one.text)).toEqual(isFound ? [SENTENCE] : []);
+  }
+});
