@@ -54,6 +54,7 @@ export const operations = {
   chatsReading: documents.chatsReading,
   saveDocumentIds: readings.saveDocumentIds,
   documentIds: readings.documentIds,
+  countedDocuments: readings.countedDocuments,
   saveChunks: readings.saveChunks,
   chunksOf: readings.chunksOf,
   saveReading: readings.saveReading,

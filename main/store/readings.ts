@@ -133,3 +133,15 @@ export function documentStates(
     )
     .all(input.modelHash);
 }
+
+/** Tokens of every document whose ids are kept. */
+export function countedDocuments(
+  db: Database,
+  input: Pick<IdsKey, "tokenizerHash" | "lead">,
+): { readonly documentId: string; readonly tokens: number }[] {
+  return db
+    .prepare<[string, string], { readonly documentId: string; readonly tokens: number }>(
+      `SELECT document_id AS documentId, length(ids) / 4 AS tokens FROM document_ids WHERE tokenizer_hash = ? AND lead = ?`,
+    )
+    .all(input.tokenizerHash, input.lead);
+}

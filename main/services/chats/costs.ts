@@ -3,13 +3,14 @@ import { createHash } from "node:crypto";
 import type { ChatCosts, Cost } from "../../contract/dto.ts";
 import type { MessageRecord, StateInfo } from "../../store/records.ts";
 import type { Store } from "../../store/store.ts";
+import type { DocumentReadings } from "../documents/document-readings.ts";
 import type { EngineService, LoadedModel } from "../engine/engine-service.ts";
 import { belongsTo, fits, type StateService } from "../states/state-service.ts";
 import { requireChat } from "./chat-view.ts";
 
 /** @throws TarnError `not-found` */
 export async function chatCosts(
-  { store, states, engine }: CostContext,
+  { store, states, engine, readings }: CostContext,
   chatId: string,
 ): Promise<ChatCosts | null> {
   const { tipId } = await requireChat(store, chatId);
@@ -41,6 +42,7 @@ export async function chatCosts(
         const place = { position, prefixHash: prefix.copy().digest("hex") };
         if (stored.some((state) => state.owner.id === message.id && fits(state, model, place)))
           tokens = 0;
+        else if (index === 0) tokens -= await readOfDocument(readings, model, message, ids);
       }
     }
     messages.push({ messageId: message.id, before, behind: toCost(tokens) });
@@ -53,6 +55,18 @@ export interface CostContext {
   readonly store: Store;
   readonly states: StateService;
   readonly engine: EngineService;
+  readonly readings: DocumentReadings;
+}
+
+/** Ids of a conversation's first message that need not be read, because its document was. */
+async function readOfDocument(
+  readings: DocumentReadings,
+  model: LoadedModel,
+  { role, documents: [document, ...others] }: MessageRecord,
+  ids: Int32Array,
+): Promise<number> {
+  if (role !== "document" || document === undefined || others.length > 0) return 0;
+  return (await readings.nearest(model, document.id, ids))?.position ?? 0;
 }
 
 /** Tokens to read, with the time that they take at the speed that was measured. */

@@ -57,7 +57,8 @@ export function createRebuilder(context: TurnContext, queue: Queue): Rebuilder {
     const begin = await queue.run(() => findStart(context, model, steps, null));
     try {
       for (let index = begin.index + 1; index < steps.length; index++) {
-        const read = await readStep(model, begin.session, steps[index], signal);
+        const ahead = index === begin.index + 1 ? begin.ahead : 0;
+        const read = await readStep(model, begin.session, steps[index], ahead, signal);
         if (!read) return;
         const behind = steps.slice(0, index + 1);
         const isWorthKeeping =
@@ -76,10 +77,11 @@ export function createRebuilder(context: TurnContext, queue: Queue): Rebuilder {
     model: LoadedModel,
     session: SessionId,
     step: Step | undefined,
+    ahead: number,
     signal: AbortSignal,
   ): Promise<boolean> {
     const ids = step?.ids ?? new Int32Array();
-    for (let at = 0; at < ids.length;) {
+    for (let at = ahead; at < ids.length;) {
       at = await queue.run(async () => {
         let next = at;
         // One stay in the queue for as long as nobody else wants it.

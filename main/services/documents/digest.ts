@@ -174,6 +174,8 @@ export function createDigester(context: DigestContext, queue: Queue): Digester {
     live: (documentId) => (current?.documentId === documentId ? live : null),
     start() {
       isStopped = false;
+      // Tokens, readings and states are those of the model that is loaded.
+      events.emit("documents.changed", {});
       goOn();
     },
     async stop() {

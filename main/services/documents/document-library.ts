@@ -4,6 +4,7 @@ import type { Handlers } from "../../contract/contract.ts";
 import type { DocumentInfo, DocumentReading } from "../../contract/dto.ts";
 import { TarnError } from "../../contract/errors.ts";
 import type { DocumentRecord, PageStart, ReadingRecord } from "../../store/records.ts";
+import { toTarnError } from "../dispatch.ts";
 import type { DigestContext, Digester } from "./digest.ts";
 import type { ReadDocument } from "./extracted.ts";
 import { extractInThread } from "./extractor.ts";
@@ -34,27 +35,37 @@ interface Facts {
   readonly readings: ReadonlyMap<string, ReadingRecord>;
   readonly states: ReadonlyMap<string, { readonly checkpoints: number; readonly bytes: number }>;
   readonly chats: ReadonlyMap<string, number>;
+  /** Tokens, where they have been counted. */
+  readonly tokens: ReadonlyMap<string, number>;
 }
 
 export function documentHandlers(context: DigestContext, digester: Digester): DocumentHandlers {
   const { store, events, engine, readings } = context;
-  /** Counts cost a tokenizer run over the whole text, so each is made once a tokenizer. */
-  const counts = new Map<string, number>();
+  /** Documents that are being counted: that takes a tokenizer run over each, once for ever. */
+  const counting = new Set<string>();
+  let counted: Promise<void> = Promise.resolve();
 
+  /** Null while no model is loaded, or when the document was removed. */
   async function countTokens(documentId: string): Promise<number | null> {
     const model = engine.ready();
-    if (model === null) return null;
-    const known = counted(documentId);
-    if (known !== undefined) return known;
-    const text = await store.run("documentText", { documentId });
-    if (text === null) return null;
-    const count = await model.wording.countTokens(text);
-    counts.set(`${documentId}:${model.wording.tokenizerHash}`, count);
-    return count;
+    const plan = model === null ? null : await readings.planIfThere(model, documentId);
+    return plan?.ids.length ?? null;
   }
 
-  function counted(documentId: string): number | undefined {
-    return counts.get(`${documentId}:${engine.ready()?.wording.tokenizerHash}`);
+  /** Counts them one after the other, behind what the user waits for, and tells when it is done. */
+  function countLater(documentIds: readonly string[]): void {
+    const fresh = documentIds.filter((id) => !counting.has(id));
+    if (fresh.length === 0 || engine.ready() === null) return;
+    for (const id of fresh) counting.add(id);
+    counted = counted.then(async () => {
+      for (const id of fresh) {
+        await countTokens(id).catch((cause: unknown) =>
+          events.emit("notice", { kind: "error", text: toTarnError(cause).message }),
+        );
+        counting.delete(id);
+      }
+      events.emit("documents.changed", {});
+    });
   }
 
   async function facts(): Promise<Facts> {
@@ -63,16 +74,19 @@ export function documentHandlers(context: DigestContext, digester: Digester): Do
     const records =
       model === null ? [] : await store.run("listReadings", readings.keyOf(model, ""));
     const states = model === null ? [] : await store.run("documentStates", model.info);
+    const ids =
+      model === null ? [] : await store.run("countedDocuments", readings.keyOf(model, ""));
     return {
       readings: new Map(records.map((one) => [one.documentId, one])),
       states: new Map(states.map((one) => [one.documentId, one])),
       chats: new Map(chats.map((one) => [one.documentId, one.chats])),
+      tokens: new Map(ids.map((one) => [one.documentId, one.tokens])),
     };
   }
 
-  async function view(document: DocumentRecord, known: Facts): Promise<DocumentInfo> {
+  function view(document: DocumentRecord, known: Facts): DocumentInfo {
     const { id, name, mediaType, bytes, characters, createdAt, pageUnit, notice } = document;
-    const tokens = characters <= COUNTED_CHARACTERS ? await countTokens(id) : (counted(id) ?? null);
+    const tokens = known.tokens.get(id) ?? null;
     const states = known.states.get(id);
     return {
       id,
@@ -128,7 +142,12 @@ export function documentHandlers(context: DigestContext, digester: Digester): Do
     async "documents.list"() {
       const known = await facts();
       const documents = await store.run("listDocuments", {});
-      return Promise.all(documents.map((document) => view(document, known)));
+      countLater(
+        documents
+          .filter(({ id, characters }) => !known.tokens.has(id) && characters <= COUNTED_CHARACTERS)
+          .map(({ id }) => id),
+      );
+      return documents.map((document) => view(document, known));
     },
 
     async "documents.import"({ name, mediaType, bytes }) {
@@ -153,6 +172,7 @@ export function documentHandlers(context: DigestContext, digester: Digester): Do
         createdAt: Date.now(),
       };
       await store.run("addDocument", { document, text, content: bytes, passages });
+      if (document.characters <= COUNTED_CHARACTERS) await countTokens(document.id);
       if (notice !== null) events.emit("notice", { kind: "warning", text: notice });
       events.emit("documents.changed", {});
       return view(document, await facts());
@@ -197,7 +217,6 @@ export function documentHandlers(context: DigestContext, digester: Digester): Do
         throw new TarnError("busy", "This document was changed meanwhile. Append it again.", {
           documentId,
         });
-      for (const key of counts.keys()) if (key.startsWith(documentId)) counts.delete(key);
       events.emit("documents.changed", {});
       return view(document, await facts());
     },
