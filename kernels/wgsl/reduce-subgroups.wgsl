@@ -9,6 +9,11 @@ fn team_sums(values: vec4<f32>, thread: u32) -> vec4<f32> {
   return subgroupAdd(values);
 }
 
+// The sum over the team, in every lane of it.
+fn team_sum(value: f32, thread: u32) -> f32 {
+  return subgroupAdd(value);
+}
+
 // Σ over the workgroup, in every thread.
 fn group_sum(value: f32, thread: u32) -> f32 {
   let sum = subgroupAdd(value);

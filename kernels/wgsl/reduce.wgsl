@@ -23,6 +23,11 @@ fn team_sums(values: vec4<f32>, thread: u32) -> vec4<f32> {
   return sums;
 }
 
+// The sum over the team, in every lane of it.
+fn team_sum(value: f32, thread: u32) -> f32 {
+  return team_sums(vec4<f32>(value, 0.0, 0.0, 0.0), thread).x;
+}
+
 // Σ over the workgroup, in every thread.
 fn group_sum(value: f32, thread: u32) -> f32 {
   let sum = team_sums(vec4<f32>(value, 0.0, 0.0, 0.0), thread).x;

@@ -36,7 +36,7 @@ export interface LoadedModel {
 }
 
 /** Parameters from which a chunk of the largest size keeps even a large GPU busy for a good part of a second. */
-const LARGE_MODEL = 1e9;
+const LARGE_MODEL = 4e9;
 
 /**
  * Tokens of a chunk of prefill: constant, so that a plan serves every chunk but the last, the workspace has a bound, and the

@@ -15,10 +15,12 @@ import halvesSource from "./linear-halves.wgsl?raw";
 import matrixSource from "./linear-matrix.wgsl?raw";
 import { matrixProduct, TILE_K, type TileShape } from "./matrix-product.ts";
 
+/** Weights from which on a matrix is large: the projections of models of 1.3b, but not what makes dt, B and C in them. */
+const LARGE_MATRIX = 2 ** 23;
 /** So many workgroups keep a large GPU busy; with fewer the tiles are made smaller. */
 const ENOUGH_WORKGROUPS = 96;
 
-// Measured on an H100 (docs/decisions/0013): x in two parts pays for a tile that reads W less often.
+// Measured on an H100 (docs/decisions/0013): x in two parts, or a large matrix, pays for a tile that reads W less often.
 const LARGE: TileShape = { gridRows: 2, gridCols: 4, down: 4, across: 2 };
 const SMALL: TileShape = { gridRows: 2, gridCols: 2, down: 2, across: 2 };
 
@@ -47,12 +49,18 @@ export function matrixUnitFor(weight: Weight, context: DispatchContext): MatrixU
   return { shape: subgroupMatrix, subgroupSize };
 }
 
+/** Whether a product is large enough that its time decides how long a prompt takes. */
+function isLarge({ rows, cols }: Weight): boolean {
+  return rows * cols >= LARGE_MATRIX;
+}
+
 /**
  * f16 values that stand for one of x. Two keep 22 bits: with weights that are f16 themselves, products are then as good as
- * in f32. Where blocks of weights are rounded to f16 anyway, one is enough (docs/decisions/0013).
+ * in f32. One is enough where blocks of weights are rounded to f16 anyway, and is what a large matrix gets, whose weights
+ * the file has rounded as coarsely (docs/decisions/0013).
  */
 function partsOf(weight: Weight): number {
-  return WEIGHT_BLOCKS[weight.dtype].values === 1 ? 2 : 1;
+  return WEIGHT_BLOCKS[weight.dtype].values === 1 && !isLarge(weight) ? 2 : 1;
 }
 
 /** x as f16 (linear-halves.wgsl), then a product for each part of W (linear-matrix.wgsl). */
@@ -91,7 +99,8 @@ export function describeMatrixProduct(
     const tilesOf = ({ gridRows, gridCols, down, across }: TileShape): number =>
       Math.ceil(x.rows / (gridRows * down * shape.m)) *
       Math.ceil(part.rows / (gridCols * across * shape.n));
-    const tile = parts === 2 && tilesOf(LARGE) >= ENOUGH_WORKGROUPS ? LARGE : SMALL;
+    const wide = (parts === 2 || isLarge(weight)) && tilesOf(LARGE) >= ENOUGH_WORKGROUPS;
+    const tile = wide ? LARGE : SMALL;
     return {
       shader: {
         name: inVectors ? "linear-matrix vectors" : "linear-matrix scalars",
