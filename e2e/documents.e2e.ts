@@ -50,7 +50,7 @@ const row = (name: string) => app.page.getByRole("row").filter({ hasText: name }
 
 async function inBothThemes(name: string): Promise<void> {
   for (const colorScheme of ["light", "dark"] as const) {
-    await app.page.emulateMedia({ colorScheme });
+    await app.page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
     await app.screenshot(`${name}.${colorScheme}`);
     expect(await app.accessibilityFaults()).toEqual([]);
   }

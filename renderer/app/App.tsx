@@ -92,11 +92,16 @@ export function App({ client }: { readonly client: Client }) {
     document.title = `${title} · Tarn`;
   }, [title]);
 
-  const go = useCallback((next: Place) => {
-    setPlace(next);
-    setSidebar((before) => (before === "open" ? "usual" : before));
-    if (next !== "chat") setOpenPlace(null);
-  }, []);
+  const go = useCallback(
+    (next: Place) => {
+      // Chats have used them since.
+      if (next === "documents") reloadDocuments();
+      setPlace(next);
+      setSidebar((before) => (before === "open" ? "usual" : before));
+      if (next !== "chat") setOpenPlace(null);
+    },
+    [reloadDocuments],
+  );
   const openChat = useCallback(
     (id: string | null) => {
       setChatId(id);

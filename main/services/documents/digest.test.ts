@@ -151,6 +151,21 @@ test("a pause keeps what was read, also across a restart; going on reads only th
   expect(tokensRead()).toBe((done.reading?.total ?? 0) - kept);
 });
 
+test("closed in the middle of it, it goes on by itself at the next start", async () => {
+  let app = await start();
+  engine.pace = 1;
+  const { id } = await add(app, book(20));
+  await app.handlers["documents.read"]({ documentId: id });
+  await until(app, id, ({ reading }) => (reading?.done ?? 0) > 1500);
+  await services?.close();
+  const kept = tokensRead();
+  engine = createFakeEngine();
+  engine.chunk = 64;
+  app = await start();
+  const { reading } = await until(app, id, (document) => document.reading?.status === "read");
+  expect(tokensRead()).toBe((reading?.total ?? 0) - kept);
+});
+
 test("a chat takes its turn within a chunk, and what it reads of a document it keeps for the reading", async () => {
   const app = await start();
   engine.pace = 2;

@@ -268,6 +268,8 @@ async function readBetween(
         },
       );
       count(prefilled);
+      const speed = meter.tokensPerSecond;
+      if (speed !== null) engine.measured(speed);
       if (queue.isWanted()) engine.activity(null);
       return prefilled;
     });

@@ -90,7 +90,7 @@ export function AsOf({ document, onAsk }: AsOfProps) {
       <span className="small q grow">{cost}</span>
       <Button
         icon={<Clock className="i s" />}
-        cost={cost}
+        aria-description={cost}
         onClick={() => onAsk(page === last ? null : page)}
       >
         {page === last ? "Ask about all of it" : `Ask as of ${unit} ${page}`}

@@ -28,16 +28,16 @@ export function DocumentTable({
       <thead>
         <tr>
           <th scope="col">Name</th>
-          <th scope="col" className="n hide-n">
+          <th scope="col" className="n hide-narrow">
             Tokens
           </th>
-          <th scope="col" className="n hide-n">
+          <th scope="col" className="n hide-narrow">
             Read in
           </th>
-          <th scope="col" className="n hide-n">
+          <th scope="col" className="n hide-narrow">
             Checkpoints
           </th>
-          <th scope="col" className="hide-n">
+          <th scope="col" className="hide-narrow">
             Used in
           </th>
           <th scope="col">
@@ -69,11 +69,11 @@ export function DocumentTable({
                 </div>
               </div>
             </td>
-            <td className="n hide-n">
+            <td className="n hide-narrow">
               {document.tokens === null ? "" : formatCount(document.tokens)}
             </td>
-            <td className="n hide-n q">{readIn(document, isBegun(document))}</td>
-            <td className="n hide-n">
+            <td className="n hide-narrow q">{readIn(document, isBegun(document))}</td>
+            <td className="n hide-narrow">
               {document.checkpoints > 0 && (
                 <>
                   {formatCount(document.checkpoints)}
@@ -81,7 +81,7 @@ export function DocumentTable({
                 </>
               )}
             </td>
-            <td className="hide-n q">{usedIn(document)}</td>
+            <td className="hide-narrow q">{usedIn(document)}</td>
             <td>
               <div className="row" style={{ justifyContent: "flex-end" }}>
                 {actions(document)}

@@ -89,11 +89,11 @@ export function DocumentsView({ documents, onAdd, onOpen, onAsk, onRemove }: Doc
   );
   const secondsLeft = active.reduce((sum, { reading }) => sum + (reading?.secondsLeft ?? 0), 0);
   return (
-    <div className={`scroll ${hovering ? "drop-here" : ""}`} tabIndex={-1}>
+    <div className={`scroll library ${hovering ? "drop-here" : ""}`} tabIndex={-1}>
       <div className="page">
         <div className="row" style={{ gap: 12, flexWrap: "wrap" }}>
           <h1 className="title">Documents</h1>
-          <span className="q grow">
+          <span className="q grow hide-narrow">
             A document is read once. Any chat can then start from it at once.
           </span>
           {documents.length > 0 && addButton}
@@ -206,6 +206,8 @@ export function DocumentsView({ documents, onAdd, onOpen, onAsk, onRemove }: Doc
                 )}
                 <Button
                   kind="ghost"
+                  className="icon-narrow"
+                  title={`Append to ${document.name}`}
                   icon={<FilePlus className="i s" />}
                   aria-label={`Append to ${document.name}`}
                   onClick={() => {
