@@ -1,4 +1,4 @@
-import type { StateBuffers } from "../../kernels/spec/backend.ts";
+import type { GreedyRun, StateBuffers } from "../../kernels/spec/backend.ts";
 import type { RunOptions } from "../arch/architecture.ts";
 import { stateBytes } from "../state/layer-state.ts";
 import { EngineFault } from "./failure.ts";
@@ -15,9 +15,14 @@ const STATE_BYTES = { webgpu: 3 * 2 ** 30, wasm: 2 ** 29, reference: 2 ** 29 } a
 export interface Batch {
   /**
    * Runs ids[i] on sequence i; all have one length T. Nothing is booked into a session.
-   * @returns the logits of each: (vocabSize) of its last token, or (T, vocabSize)
+   * @returns the logits of each, views of one array: (vocabSize) of its last token, or (T, vocabSize)
    */
   run(ids: readonly Int32Array[], options: RunOptions): Promise<Float32Array[]>;
+  /** `Executable.runGreedy` from one id of each sequence; null where the backend runs steps one by one. */
+  runGreedy(
+    first: Int32Array,
+    limits: { readonly steps: number; readonly stopIds: readonly number[] },
+  ): Promise<GreedyRun | null>;
 }
 
 /** Sequences that may run together, `tokens` after where the furthest session stands; at least one. */
@@ -85,12 +90,14 @@ async function scatter(
   sessions: readonly Session[],
 ): Promise<void> {
   const failures: unknown[] = [];
-  for (const [index, { id, state }] of sessions.entries()) {
+  for (const [index, session] of sessions.entries()) {
+    // One's own, so that the batch's logits can go.
+    session.logits = session.logits?.slice() ?? null;
     try {
-      await model.backend.copyState(states, index, state, 0);
+      await model.backend.copyState(states, index, session.state, 0);
     } catch (error) {
       failures.push(error);
-      model.sessions.free(id);
+      model.sessions.free(session.id);
     }
   }
   states.release();
@@ -99,6 +106,11 @@ async function scatter(
 
 function batchOn({ plans, vocabSize }: LoadedModel, states: StateBuffers): Batch {
   return {
+    async runGreedy(first, limits) {
+      const shape = { batch: states.batch, length: 1 };
+      const { runGreedy } = await plans.get(shape, { logits: "last", phase: "decode" });
+      return runGreedy === undefined ? null : await runGreedy(first, states, limits);
+    },
     async run(ids, options) {
       const length = ids[0]?.length ?? 0;
       const together = new Int32Array(states.batch * length);
@@ -108,7 +120,7 @@ function batchOn({ plans, vocabSize }: LoadedModel, states: StateBuffers): Batch
       if (logits === undefined)
         throw new EngineFault("internal", "a run gave no logits although they were asked for");
       const each = (options.logits === "all" ? length : 1) * vocabSize;
-      return ids.map((_, index) => logits.slice(index * each, (index + 1) * each));
+      return ids.map((_, index) => logits.subarray(index * each, (index + 1) * each));
     },
   };
 }
