@@ -57,9 +57,14 @@ export interface Services {
  * @throws TarnError `busy` when another Tarn uses the folder, `store`, `disk-full`
  */
 export async function createServices(options: ServicesOptions): Promise<Services> {
+  // Its thread comes up while the database does.
+  const first = Promise.resolve(options.startEngine());
   const store = await openStore({
     file: join(options.dataFolder, "tarn.sqlite"),
     maxPages: options.maxDatabasePages ?? null,
+  }).catch(async (error: unknown) => {
+    await first.then((engine) => engine.close());
+    throw error;
   });
   await store.run("stopInterrupted", {});
   await store.run("interruptReadings", {});
@@ -71,7 +76,13 @@ export async function createServices(options: ServicesOptions): Promise<Services
     { bundled: join(options.resourcesFolder, "models"), own: join(options.dataFolder, "models") },
     options.openFile,
   );
-  const engine = createEngineService(options.startEngine, loadTokenizer, library, settings, events);
+  const engine = createEngineService(
+    { first, next: options.startEngine },
+    loadTokenizer,
+    library,
+    settings,
+    events,
+  );
   const queue = createQueue();
   const states = createStateService(store, events, settings);
   const readings = createDocumentReadings(store, states, settings);

@@ -56,14 +56,22 @@ const NOTHING: EngineStatus = {
   error: null,
 };
 
+/** Where engines come from: one that was started already, and others where that one ends. */
+export interface EngineSource {
+  readonly first: Promise<EngineClient>;
+  next(): EngineClient | Promise<EngineClient>;
+}
+
 export function createEngineService(
-  start: () => EngineClient | Promise<EngineClient>,
+  { first, next }: EngineSource,
   openTokenizer: (modelPath: string) => Promise<LoadedTokenizer>,
   library: ModelLibrary,
   settings: SettingsService,
   events: Events,
 ): EngineService {
-  let engine: Promise<EngineClient> | null = null;
+  let engine: Promise<EngineClient> | null = first;
+  // Told where the engine is asked for.
+  first.catch(() => undefined);
   let loading: Promise<LoadedModel> | null = null;
   let loaded: LoadedModel | null = null;
   let status = NOTHING;
@@ -108,7 +116,7 @@ export function createEngineService(
       if (closed) throw new TarnError("cancelled", "Tarn is closing.");
       const entry = await chooseModel();
       tell({ ...NOTHING, phase: "loading", modelId: entry.id, modelName: entry.name });
-      engine ??= Promise.resolve(start());
+      engine ??= Promise.resolve(next());
       const client = await engine;
       // The tokenizer's file is read here while the engine's thread loads the weights.
       const [info, tokenizer] = await Promise.all([
