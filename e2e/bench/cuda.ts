@@ -13,7 +13,8 @@ import { promisify } from "node:util";
 import { LIBRARIES, llamaSource } from "./llama.ts";
 
 const run = promisify(execFile);
-const built = fileURLToPath(new URL("../../out/bench/cuda", import.meta.url));
+const here = fileURLToPath(new URL(".", import.meta.url));
+const built = path.join(here, "../../out/bench/cuda");
 
 /** ggml's own definitions for a backend that is loaded at run time (ggml/src/CMakeLists.txt), and its flags for CUDA. */
 const FLAGS = [
@@ -46,12 +47,15 @@ export async function cudaLibraries(): Promise<string> {
   const objects = path.join(built, "objects");
   await mkdir(objects, { recursive: true });
   const names = await readdir(source, { recursive: true });
-  const files = names.filter((name) => name.endsWith(".cu") && !/instances\/fattn/.test(name));
+  const files = [
+    ...names.filter((name) => name.endsWith(".cu") && !name.includes("fattn")),
+    path.join(here, "no-flash-attention.cu"),
+  ];
   const flags = [
     ...FLAGS,
     "-gencode",
     `arch=compute_${architecture},code=sm_${architecture}`,
-    ...["..", "../../include", ".", cublas.include].map((folder) => `-I${folder}`),
+    ...["..", "../../include", source, cublas.include].map((folder) => `-I${folder}`),
   ];
   await inParallel(await largestFirst(source, files), async (file) => {
     const object = path.join(objects, `${path.basename(file, ".cu")}.o`);
@@ -115,7 +119,7 @@ async function largestFirst(folder: string, files: readonly string[]): Promise<s
   const sized = await Promise.all(
     files.map(async (file) => {
       const heavy = /mmq-instance|mmvq|mmf-instance|ggml-cuda\.cu/.test(file);
-      return { file, weight: heavy ? Infinity : (await stat(path.join(folder, file))).size };
+      return { file, weight: heavy ? Infinity : (await stat(path.resolve(folder, file))).size };
     }),
   );
   return sized.toSorted((a, b) => b.weight - a.weight || 0).map(({ file }) => file);
