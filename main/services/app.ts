@@ -168,8 +168,11 @@ export async function createServices(options: ServicesOptions): Promise<Services
       await Promise.all([rebuilder.stop(), digester.stop(), conversation.stopAll()]);
       await engine.close();
       // What was deleted could be restored until now.
-      await store.run("purgeDeletedChats", { now: Date.now() });
-      await store.close();
+      try {
+        await store.run("purgeDeletedChats", { now: Date.now() });
+      } finally {
+        await store.close();
+      }
     },
   };
 }
