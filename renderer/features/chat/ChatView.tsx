@@ -79,6 +79,11 @@ export function ChatView({
     (awaited !== null &&
       awaited.chatId === chatId &&
       !messages.some(({ id }) => id === awaited.messageId));
+  useEffect(() => {
+    // Once it was there, another branch may take its place.
+    if (awaited !== null && chat?.messages.some(({ id }) => id === awaited.messageId) === true)
+      setAwaited(null);
+  }, [awaited, chat]);
   const lastUser = shown.findLast(({ role }) => role === "user");
 
   useEffect(() => {
@@ -90,7 +95,7 @@ export function ChatView({
     if (view === null) return;
     if (follows.current) view.scrollTop = view.scrollHeight;
     else if (busy) setBehind(true);
-  }, [chat, progress, busy]);
+  }, [chat, progress, busy, costs.reason]);
 
   const send = useCallback(
     async (

@@ -26,7 +26,16 @@ interface ReadAgainProps {
 export function ReadAgain({ reason, cost, busy, onRead }: ReadAgainProps) {
   if (reason === null || cost === null || cost.tokens < WORTH_TELLING) return null;
   return (
-    <div className="row small q" role="note" style={{ paddingInline: 24, marginBlockEnd: 8 }}>
+    <div
+      className="row small q"
+      role="note"
+      style={{
+        width: "calc(100% - 48px)",
+        maxWidth: "var(--w-read)",
+        marginInline: "auto",
+        marginBlockEnd: 8,
+      }}
+    >
       <span className="grow">{REASONS[reason]} You can type now.</span>
       <Button
         kind="ghost"
