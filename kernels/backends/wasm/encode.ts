@@ -234,7 +234,8 @@ function causalConv1d(
     integer(Number(silu)),
     ...tensorWords(y),
   ];
-  return { instructions: [{ opcode: "causalConv1d", words }] };
+  // See causal-conv1d.wasm.ts: four rows of weights and three of inputs, 64 channels each.
+  return { instructions: [{ opcode: "causalConv1d", words }], scratch: 4 * 64 * 7 };
 }
 
 function selectiveScan(operands: SelectiveScanOperands, batch: number): Part {
