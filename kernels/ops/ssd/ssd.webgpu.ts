@@ -26,6 +26,11 @@ import scores from "./ssd-scores.wgsl?raw";
 /** Side of a tile, as in tile.wgsl. */
 const TILE = 64;
 const TEAMS = 4;
+/**
+ * Tokens of a chunk at most, whatever the model names: the result is the same. Work within a chunk grows with its square, that
+ * between chunks with their number.
+ */
+const MOST_TOKENS = 128;
 
 const common = [grid, softplus, params];
 const chunksShader: Shader = { name: "ssd-chunks", parts: [...common, chunks] };
@@ -89,7 +94,7 @@ export function describeSsd(operands: Operands, context: DispatchContext): Dispa
     ];
   }
 
-  const chunk = Math.min(numberOf(operands, "chunkSize"), length);
+  const chunk = Math.min(numberOf(operands, "chunkSize"), length, MOST_TOKENS);
   const nChunk = Math.ceil(length / chunk);
   const scratch = [
     context.scratch(x.rows * nHead),
