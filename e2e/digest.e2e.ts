@@ -5,9 +5,9 @@ import { expect, test } from "vitest";
 import { dataFolder, startServer } from "./app.ts";
 import { type Client, connect } from "./contract-client.ts";
 
-/** Some 15,000 tokens. */
+/** Some 6,000 tokens. */
 const text = Array.from(
-  { length: 900 },
+  { length: 320 },
   (_, day) =>
     `On day ${day} the keeper of the hut wrote ${(day * 37) % 101} letters and counted ${(day * 53) % 97} guests.${day % 7 === 6 ? "\n\n" : " "}`,
 ).join("");
@@ -68,9 +68,9 @@ test("a reading that was cut off again and again ends in the states of one that 
     await finish(whole);
     await whole.powerCut();
 
-    for (let kill = 0; kill < 8; kill++) {
+    for (let kill = 0; kill < 6; kill++) {
       const running = await start(cut.path);
-      const after = Math.floor(Math.random() * 12);
+      const after = Math.floor(Math.random() * 8);
       let heard = 0;
       const enough = new Promise<void>((resolve) => {
         running.client.on("document.progress", () => heard++ >= after && resolve());
@@ -80,7 +80,8 @@ test("a reading that was cut off again and again ends in the states of one that 
         );
       });
       await begin(running);
-      await enough;
+      // Nothing more is told of one that is read already.
+      if (!(await finished(running))) await enough;
       await running.powerCut();
     }
     const last = await start(cut.path);
@@ -88,7 +89,7 @@ test("a reading that was cut off again and again ends in the states of one that 
     await finish(last);
     await last.powerCut();
     const expected = states(alone.path);
-    expect(expected.length).toBeGreaterThan(10);
+    expect(expected.length).toBeGreaterThan(6);
     expect(states(cut.path)).toEqual(expected);
   } finally {
     await alone.release();

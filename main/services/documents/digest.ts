@@ -110,10 +110,16 @@ export function createDigester(context: DigestContext, queue: Queue): Digester {
       const plan = await readings.plan(model, waiting.documentId);
       const chunks = await readings.chunks(model, waiting.documentId);
       meter.total = plan.ids.length + chunks.reduce((sum, { ids }) => sum + ids.length, 0);
-      await save({ ...waiting, status: "reading", total: meter.total, done: 0, error: null });
-      const whole = await readWhole(context, queue, model, plan, meter, abort.signal);
-      const isRead =
-        whole && (await readChunks(context, queue, model, plan, chunks, meter, abort.signal));
+      await save({ ...waiting, status: "reading", total: meter.total, error: null });
+      const kept = async (): Promise<void> => {
+        const { total, done, ms } = meter;
+        const record = { ...waiting, status: "reading", total, done, ms, error: null } as const;
+        // Shown after a crash; until then `live` is newer.
+        await store.run("saveReading", record);
+      };
+      const task = { queue, model, meter, kept, signal: abort.signal };
+      const whole = await readWhole(context, task, plan);
+      const isRead = whole && (await readChunks(context, task, plan, chunks));
       const status = isRead ? "read" : afterStop;
       const { total, done, ms } = meter;
       if (engine.ready() === model || status === "waiting")
@@ -226,20 +232,27 @@ class Meter {
   }
 }
 
+/** What all parts of one reading share. */
+interface Task {
+  readonly queue: Queue;
+  readonly model: LoadedModel;
+  readonly meter: Meter;
+  readonly signal: AbortSignal;
+  /** A state was kept: what is done so far survives the program. */
+  kept(): Promise<void>;
+}
+
 /**
  * Feeds ids[from, to) to the session, behind whatever else the engine is wanted for.
  * @returns where the session stands: `to`, or before it at the end of a chunk where it was stopped
  */
 async function readBetween(
   { engine }: Pick<DigestContext, "engine">,
-  queue: Queue,
-  model: LoadedModel,
+  { queue, model, meter, signal }: Task,
   session: SessionId,
   ids: Int32Array,
   from: number,
   to: number,
-  meter: Meter,
-  signal: AbortSignal,
 ): Promise<number> {
   let at = from;
   while (at < to && !signal.aborted && engine.ready() === model) {
@@ -278,15 +291,9 @@ async function readBetween(
 }
 
 /** @returns whether it was read to its end; what was read is kept either way */
-async function readWhole(
-  context: DigestContext,
-  queue: Queue,
-  model: LoadedModel,
-  plan: ReadingPlan,
-  meter: Meter,
-  signal: AbortSignal,
-): Promise<boolean> {
+async function readWhole(context: DigestContext, task: Task, plan: ReadingPlan): Promise<boolean> {
   const { states, readings } = context;
+  const { queue, model, meter, kept } = task;
   const { ids, key } = plan;
   const found = await readings.nearest(model, key.documentId, ids);
   const begin = await queue.run(async () => {
@@ -302,8 +309,12 @@ async function readWhole(
   meter.skip(begin.position);
   try {
     const position = await readByCuts(context, model, session, plan, begin.position, {
-      feed: (from, to) => readBetween(context, queue, model, session, ids, from, to, meter, signal),
-      exclusively: (job) => queue.run(job),
+      feed: (from, to) => readBetween(context, task, session, ids, from, to),
+      async exclusively(job) {
+        const result = await queue.run(job);
+        await kept();
+        return result;
+      },
     });
     if (position < ids.length) return false;
     await tidy(states, model, plan);
@@ -326,14 +337,12 @@ async function tidy(states: StateService, model: LoadedModel, plan: ReadingPlan)
 /** @returns whether all of them have their state */
 async function readChunks(
   context: DigestContext,
-  queue: Queue,
-  model: LoadedModel,
+  task: Task,
   { key }: ReadingPlan,
   chunks: readonly ReadChunk[],
-  meter: Meter,
-  signal: AbortSignal,
 ): Promise<boolean> {
   const { readings } = context;
+  const { queue, model, meter, kept } = task;
   for (const chunk of chunks) {
     const { ids, state } = chunk;
     if (state !== null) {
@@ -342,23 +351,14 @@ async function readChunks(
     }
     const { session } = await queue.run(() => model.engine.call("create", {}));
     try {
-      const at = await readBetween(
-        context,
-        queue,
-        model,
-        session,
-        ids,
-        0,
-        ids.length,
-        meter,
-        signal,
-      );
+      const at = await readBetween(context, task, session, ids, 0, ids.length);
       if (at < ids.length) {
         // What was read of a chunk is too little to keep.
         meter.skip(-at);
         return false;
       }
       await queue.run(() => readings.keepChunk(model, session, key, chunk));
+      await kept();
     } finally {
       await model.engine.call("free", { session }).catch(() => undefined);
     }
