@@ -77,7 +77,8 @@ export async function createWasmBackend(options: WasmBackendOptions): Promise<Ba
       "simd",
       ...(isRelaxed ? ["relaxed-simd"] : []),
       ...(threads > 1 ? ["threads"] : []),
-      "int16-activations",
+      // Long prompts only; all else has 16 bits everywhere (docs/decisions/0014-byte-products.md).
+      kernels.multipliesBytes() === 0 ? "int16-activations" : "int8-activations",
     ],
     limits: { threads, maxMemoryBytes: 2 ** 32 },
   };

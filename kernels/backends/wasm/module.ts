@@ -3,6 +3,8 @@ import { KernelError } from "../../spec/errors.ts";
 /** What module.wasm.ts exports. Addresses are bytes, in 32 bits whose sign does not matter. */
 export interface KernelExports {
   join(thread: number, threads: number): void;
+  /** Not 0 where this CPU's dot product of bytes is exact; right once joined. */
+  multipliesBytes(): number;
   packRows(from: number, to: number, rows: number, dtype: number, cols: number): number;
   /** 0, or 1 if a thread failed. */
   run(plan: number): number;
@@ -46,6 +48,7 @@ export async function instantiate(
 function isKernelExports(exports: object): exports is KernelExports {
   const names: readonly (keyof KernelExports)[] = [
     "join",
+    "multipliesBytes",
     "packRows",
     "run",
     "serve",

@@ -26,11 +26,18 @@ import { wkv4 } from "../../ops/wkv4/wkv4.wasm";
 import { wkv7Bonus } from "../../ops/wkv7-bonus/wkv7-bonus.wasm";
 import { wkv7Keys } from "../../ops/wkv7-keys/wkv7-keys.wasm";
 import { wkv7 } from "../../ops/wkv7/wkv7.wasm";
-import { prepareDot } from "../../wasm/dot.wasm";
+import { multipliesBytes, prepareDot } from "../../wasm/dot.wasm";
 import { prepareMath } from "../../wasm/math.wasm";
 import { barrier, call, commandedPlan, isLeader, joinTeam, nextCommand, teamSize } from "../../wasm/team.wasm";
 
-export { packRows };
+export { multipliesBytes, packRows };
+// Only to keep them functions of their own, see there.
+export {
+  oneGroupQ4, oneGroupQ4K, oneGroupQ5K, oneGroupQ6K, oneGroupQ8, twoGroupsQ4, twoGroupsQ4K, twoGroupsQ5K, twoGroupsQ6K, twoGroupsQ8,
+} from "../../ops/linear/one-row.wasm";
+export {
+  bytesQ4, bytesQ4K, bytesQ6K, bytesQ8, splitQ4, splitQ4K, splitQ6K, splitQ8, wordsQ4, wordsQ4K, wordsQ6K, wordsQ8,
+} from "../../ops/linear/row-tile.wasm";
 
 /** 16 bytes that stay 0. */
 @inline const ZEROS: usize = 16;

@@ -1,8 +1,8 @@
-// Integer weights times activations of 16 bits.
+// Integer weights times rounded activations (see rounded.wasm.ts).
 //
-// x is rounded to 16 bits in blocks of 32 (see rounded.wasm.ts). Where the CPU's dot product of bytes is exact (see
-// wasm/dot.wasm.ts) x is split into two bytes, and two dot products make 16 multiply-adds each; elsewhere i32x4.dot_i16x8_s makes
-// 8. Both give the same integers. Fields are unpacked as one row needs them, for more rows once into bytes.
+// Where the CPU's dot product of bytes is exact (see wasm/dot.wasm.ts), x of 16 bits is split into two bytes, and two dot products
+// make 16 multiply-adds; x of 8 bits needs one. Elsewhere i32x4.dot_i16x8_s makes 8. Fields are unpacked as one row needs them,
+// for more rows once into bytes.
 import { multipliesBytes } from "../../wasm/dot.wasm";
 import { grainOf, scratch, take } from "../../wasm/team.wasm";
 import { Q8_0 } from "./bit-fields.wasm";
@@ -10,8 +10,8 @@ import { expandTile } from "./expand-fields.wasm";
 import { oneGroup, twoGroups } from "./one-row.wasm";
 import { Linear } from "./operands.wasm";
 import { GROUP, groupBytes } from "./packed.wasm";
-import { roundedRowBytes, roundRow } from "./rounded.wasm";
-import { rowsOfBytes, rowsOfWords } from "./row-tile.wasm";
+import { BYTES, roundedForm, roundedRowBytes, roundRow, WORDS } from "./rounded.wasm";
+import { rowsOfBytes, rowsOfSplit, rowsOfWords } from "./row-tile.wasm";
 
 /** Rows of x that are multiplied with one group of weights before the next: they stay in the second-level cache. */
 @inline const PANEL: i32 = 128;
@@ -23,9 +23,8 @@ export function linearRounded(op: Linear): void {
   let tile = scratch();
   if (rounded == 0) {
     rounded = tile;
-    const rowBytes = roundedRowBytes(op.cols);
-    tile += <usize>op.rows * rowBytes;
-    for (let row = 0; row < op.rows; row++) roundRow(op.x + (<usize>row * op.xStride << 2), op.cols >> 5, rounded + <usize>row * rowBytes);
+    roundRows(op, 0, op.rows, rounded);
+    tile += <usize>op.rows * roundedRowBytes(op.cols, roundedForm(op.rows));
   }
   if (op.rows < ROWS) fewRows(op, rounded);
   else manyRows(op, rounded, tile);
@@ -35,12 +34,16 @@ export function linearRounded(op: Linear): void {
 export function quantize(instruction: usize): void {
   const op = changetype<Linear>(instruction);
   const grain = grainOf(op.rows, 4);
-  const rowBytes = roundedRowBytes(op.cols);
   for (let first = take(grain); first < op.rows; first = take(grain)) {
-    const end = min(first + grain, op.rows);
-    for (let row = first; row < end; row++) {
-      roundRow(op.x + (<usize>row * op.xStride << 2), op.cols >> 5, op.quantized + <usize>row * rowBytes);
-    }
+    roundRows(op, first, min(first + grain, op.rows), op.quantized);
+  }
+}
+
+function roundRows(op: Linear, from: i32, end: i32, to: usize): void {
+  const form = roundedForm(op.rows);
+  const rowBytes = roundedRowBytes(op.cols, form);
+  for (let row = from; row < end; row++) {
+    roundRow(op.x + (<usize>row * op.xStride << 2), op.cols >> 5, form, to + <usize>row * rowBytes);
   }
 }
 
@@ -49,11 +52,12 @@ function fewRows(op: Linear, x: usize): void {
   const groups = (op.outputs + GROUP - 1) / GROUP;
   const pairs = (groups + 1) >> 1;
   const grain = grainOf(pairs, 8);
+  const rowBytes = roundedRowBytes(op.cols, roundedForm(op.rows));
   for (let first = take(grain); first < pairs; first = take(grain)) {
     const end = min(first + grain, pairs);
     for (let pair = first; pair < end; pair++) {
       for (let row = 0; row < op.rows; row++) {
-        oneRow(op, 2 * pair, min(2 * pair + 1, groups - 1), x + <usize>row * roundedRowBytes(op.cols), row);
+        oneRow(op, 2 * pair, min(2 * pair + 1, groups - 1), x + <usize>row * rowBytes, row);
       }
     }
   }
@@ -78,7 +82,8 @@ function manyRows(op: Linear, x: usize, tile: usize): void {
   const total = groups * panels;
   const grain = grainOf(total, 8);
   const size = groupBytes(op.dtype, op.cols);
-  const rowBytes = roundedRowBytes(op.cols);
+  const form = roundedForm(op.rows);
+  const rowBytes = roundedRowBytes(op.cols, form);
   for (let first = take(grain); first < total; first = take(grain)) {
     const end = min(first + grain, total);
     for (let item = first; item < end; item++) {
@@ -89,17 +94,15 @@ function manyRows(op: Linear, x: usize, tile: usize): void {
         expandTile(weight, op.dtype, op.cols, tile);
         weight = tile;
       }
-      let row = (item / groups) * PANEL;
-      const to = min(row + PANEL, op.rows);
-      let at = x + <usize>row * rowBytes;
-      for (; row + ROWS <= to; row += ROWS) {
-        if (multipliesBytes()) rowsOfBytes(op, weight, at, rowBytes, row, group * GROUP);
-        else rowsOfWords(op, weight, at, rowBytes, row, group * GROUP);
-        at += <usize>ROWS * rowBytes;
-      }
-      for (; row < to; row++) {
-        oneRow(op, group, group, at, row);
-        at += rowBytes;
+      const from = (item / groups) * PANEL;
+      const to = min(from + PANEL, op.rows);
+      for (let next = from; next < to; next += ROWS) {
+        // The last ones once more where fewer are left.
+        const row = min(next, op.rows - ROWS);
+        const at = x + <usize>row * rowBytes;
+        if (form == BYTES) rowsOfBytes(op, weight, at, rowBytes, row, next - row, group * GROUP);
+        else if (form == WORDS) rowsOfWords(op, weight, at, rowBytes, row, next - row, group * GROUP);
+        else rowsOfSplit(op, weight, at, rowBytes, row, next - row, group * GROUP);
       }
     }
   }

@@ -113,6 +113,7 @@ forEachBackend("linear", (backend) => {
       { batch: 1, length: 1, inputs: 768, outputs: 67 },
       { batch: 3, length: 1, inputs: 512, outputs: 30 },
       { batch: 1, length: 25, inputs: 256, outputs: 65 },
+      { batch: 1, length: 35, inputs: 512, outputs: 19 },
     ])("agrees with the reference: $batch × $length, $inputs → $outputs", async (size) => {
       for (const extras of [false, true]) {
         const options = trial(size, dtype, extras);

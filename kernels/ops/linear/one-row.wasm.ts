@@ -7,11 +7,11 @@ import {
   Q8_0, quadOf, scaleColumns, scaleOf,
 } from "./bit-fields.wasm";
 import { finish, Linear } from "./operands.wasm";
-import { X_BLOCK, X_NEGATIVE_SUM } from "./rounded.wasm";
+import { blockBytesOf, SPLIT, WORDS, X_NEGATIVE_SUM } from "./rounded.wasm";
 
 /**
  * 16 outputs: of the groups at `first` and `second`, whose first outputs are `output` and `other`. Two at once because each is a
- * stream for the CPU's prefetcher, and one alone does not keep the memory busy. x was split into bytes.
+ * stream for the CPU's prefetcher, and one alone does not keep the memory busy. x is SPLIT.
  */
 export function twoGroups(op: Linear, first: usize, second: usize, x: usize, row: i32, output: i32, other: i32): void {
   switch (op.dtype) {
@@ -24,24 +24,25 @@ export function twoGroups(op: Linear, first: usize, second: usize, x: usize, row
   }
 }
 
-// A function for each type: in one, the optimiser would join the cases again and look at the type in the loops.
-function twoGroupsQ8(op: Linear, first: usize, second: usize, x: usize, row: i32, output: i32, other: i32): void {
+// A function for each type, exported by the module so that it stays one: where the optimiser has them in one function, it joins
+// the cases again and looks at the type in the loops.
+export function twoGroupsQ8(op: Linear, first: usize, second: usize, x: usize, row: i32, output: i32, other: i32): void {
   twoGroupsOf(Q8_0, op, first, second, x, row, output, other);
 }
 
-function twoGroupsQ4(op: Linear, first: usize, second: usize, x: usize, row: i32, output: i32, other: i32): void {
+export function twoGroupsQ4(op: Linear, first: usize, second: usize, x: usize, row: i32, output: i32, other: i32): void {
   twoGroupsOf(Q4_0, op, first, second, x, row, output, other);
 }
 
-function twoGroupsQ4K(op: Linear, first: usize, second: usize, x: usize, row: i32, output: i32, other: i32): void {
+export function twoGroupsQ4K(op: Linear, first: usize, second: usize, x: usize, row: i32, output: i32, other: i32): void {
   twoGroupsOf(Q4_K, op, first, second, x, row, output, other);
 }
 
-function twoGroupsQ5K(op: Linear, first: usize, second: usize, x: usize, row: i32, output: i32, other: i32): void {
+export function twoGroupsQ5K(op: Linear, first: usize, second: usize, x: usize, row: i32, output: i32, other: i32): void {
   twoGroupsOf(Q5_K, op, first, second, x, row, output, other);
 }
 
-function twoGroupsQ6K(op: Linear, first: usize, second: usize, x: usize, row: i32, output: i32, other: i32): void {
+export function twoGroupsQ6K(op: Linear, first: usize, second: usize, x: usize, row: i32, output: i32, other: i32): void {
   twoGroupsOf(Q6_K, op, first, second, x, row, output, other);
 }
 
@@ -194,7 +195,7 @@ function twoGroupsOf(dtype: i32, op: Linear, w: usize, v: usize, p: usize, row: 
         y3 = madd(minOf(e3, v, 1), sum, y3);
       }
       v += blockBytes(dtype);
-      p += X_BLOCK;
+      p += blockBytesOf(SPLIT);
     }
   }
   finish(op, row, output, y0, y1);
@@ -207,7 +208,7 @@ function joined(h: v128, l: v128): v128 {
   return f32x4.convert_i32x4_s(i32x4.add(i32x4.shl(h, 8), l));
 }
 
-/** 8 outputs; x was left in 16 bits. */
+/** 8 outputs; x is WORDS. */
 export function oneGroup(op: Linear, group: usize, x: usize, row: i32, output: i32): void {
   switch (op.dtype) {
     case Q8_0: oneGroupQ8(op, group, x, row, output); break;
@@ -219,23 +220,23 @@ export function oneGroup(op: Linear, group: usize, x: usize, row: i32, output: i
   }
 }
 
-function oneGroupQ8(op: Linear, group: usize, x: usize, row: i32, output: i32): void {
+export function oneGroupQ8(op: Linear, group: usize, x: usize, row: i32, output: i32): void {
   oneGroupOf(Q8_0, op, group, x, row, output);
 }
 
-function oneGroupQ4(op: Linear, group: usize, x: usize, row: i32, output: i32): void {
+export function oneGroupQ4(op: Linear, group: usize, x: usize, row: i32, output: i32): void {
   oneGroupOf(Q4_0, op, group, x, row, output);
 }
 
-function oneGroupQ4K(op: Linear, group: usize, x: usize, row: i32, output: i32): void {
+export function oneGroupQ4K(op: Linear, group: usize, x: usize, row: i32, output: i32): void {
   oneGroupOf(Q4_K, op, group, x, row, output);
 }
 
-function oneGroupQ5K(op: Linear, group: usize, x: usize, row: i32, output: i32): void {
+export function oneGroupQ5K(op: Linear, group: usize, x: usize, row: i32, output: i32): void {
   oneGroupOf(Q5_K, op, group, x, row, output);
 }
 
-function oneGroupQ6K(op: Linear, group: usize, x: usize, row: i32, output: i32): void {
+export function oneGroupQ6K(op: Linear, group: usize, x: usize, row: i32, output: i32): void {
   oneGroupOf(Q6_K, op, group, x, row, output);
 }
 
@@ -322,7 +323,7 @@ function oneGroupOf(dtype: i32, op: Linear, w: usize, p: usize, row: i32, output
         y = madd(minOf(e0, w, 0), sum, y);
         z = madd(minOf(e1, w, 1), sum, z);
       }
-      p += X_BLOCK;
+      p += blockBytesOf(WORDS);
     }
   }
   finish(op, row, output, y, z);
