@@ -32,8 +32,13 @@ export interface LoadedModel {
   readonly sessions: SessionTable;
   /** Tokens a chunk of prefill. */
   readonly chunk: number;
+  /** Tokens of a run that leaves something of each of them on the device: logits, what a map is made of. */
+  readonly rowsAtOnce: number;
   release(): Promise<void>;
 }
+
+/** With 50,000 words their logits are 100 MB. */
+const MOST_ROWS = 512;
 
 /** Parameters from which a chunk of the largest size keeps even a large GPU busy for a good part of a second. */
 const LARGE_MODEL = 4e9;
@@ -81,6 +86,7 @@ export async function loadModel(
     const plans = createPlanCache(backend, layout, record);
     const sessions = createSessionTable(backend, layout, allocateId);
     const started = backend;
+    const chunk = prefillChunk(backend.device, totals.parameters);
     return {
       model,
       layout,
@@ -89,7 +95,8 @@ export async function loadModel(
       record,
       plans,
       sessions,
-      chunk: prefillChunk(backend.device, totals.parameters),
+      chunk,
+      rowsAtOnce: Math.min(chunk, MOST_ROWS),
       info: {
         modelHash,
         numericVersions: [...new Set([NUMERIC_VERSION, ...CONTINUED_VERSIONS])],

@@ -147,10 +147,10 @@ function cut(
   room: MapRoom,
 ): number[] {
   const tokenBytes = retentions.reduce((sum, { retention }) => sum + 4 * retention.width, 0);
-  const chunks = Math.max(1, Math.floor(room.rows / tokenBytes / model.chunk));
+  const chunks = Math.max(1, Math.floor(room.rows / tokenBytes / model.rowsAtOnce));
   const bounds: number[] = [];
   let bytes = 0;
-  for (let at = 0; at < length; at += chunks * model.chunk) {
+  for (let at = 0; at < length; at += chunks * model.rowsAtOnce) {
     if (at > 0) bytes += stateBytes(model.layout, at);
     if (bytes > room.states) {
       throw new EngineFault(
@@ -178,8 +178,8 @@ async function readForwards(
     const to = bounds[index + 1] ?? ids.length;
     stretches.push({ from, to, slots });
     if (index === bounds.length - 1) break;
-    for (let at = from; at < to; at += model.chunk) {
-      const piece = ids.subarray(at, at + model.chunk);
+    for (let at = from; at < to; at += model.rowsAtOnce) {
+      const piece = ids.subarray(at, at + model.rowsAtOnce);
       const executable = await model.plans.get(
         { batch: 1, length: piece.length },
         { logits: "none", phase: "prefill" },
@@ -208,8 +208,8 @@ async function followBack(
   await model.backend.writeState(state, 0, slots ?? empty, from);
   const pieces: { readonly at: number; readonly length: number; readonly rows: Float32Array[] }[] =
     [];
-  for (let at = from; at < to; at += model.chunk) {
-    const piece = ids.subarray(at, Math.min(at + model.chunk, to));
+  for (let at = from; at < to; at += model.rowsAtOnce) {
+    const piece = ids.subarray(at, Math.min(at + model.rowsAtOnce, to));
     const { executable, calls } = await map.traces.get(piece.length);
     const outputs = await executable.run(piece, state, true);
     const rows = layers.map(({ retention }, index) => {

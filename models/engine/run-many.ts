@@ -45,7 +45,7 @@ export async function prefillMany(
   while (!context.signal.aborted) {
     const longest = Math.max(...feedings.map(next));
     if (longest === 0) break;
-    const most = Math.max(1, Math.floor((MOST_CHUNKS * model.chunk) / longest));
+    const most = Math.max(1, Math.floor((MOST_CHUNKS * model.rowsAtOnce) / longest));
     const limit = Math.min(most, batchLimit(model, sessions, total));
     const group = feedings.filter((feeding) => next(feeding) === longest).slice(0, limit);
     const members = group.map(({ session }) => session);
@@ -181,7 +181,7 @@ export async function scoreMany(
     const members = group.map(({ session }) => session);
     await onCopies(model, members, async (batch) => {
       const rows = Math.floor(SCORE_BYTES / (4 * model.vocabSize * group.length));
-      const size = Math.max(1, Math.min(rows, model.chunk));
+      const size = Math.max(1, Math.min(rows, model.rowsAtOnce));
       // The last id is not fed: nothing is asked of what comes behind it.
       for (let from = 0; from < length - 1 && !context.signal.aborted; from += size) {
         const to = Math.min(from + size, length - 1);

@@ -17,9 +17,6 @@ export interface RequestContext {
 /** Logits of one request that may lie in memory at once. */
 const MAX_LOGITS_BYTES = 1024 * 1024 * 1024;
 
-/** Rows of logits that one run leaves on the device where all are wanted: with 50,000 words 100 MB. */
-const LOGIT_ROWS = 512;
-
 /**
  * Runs prompt tokens, a chunk of constant size after the other; the last chunk is what is left.
  * A cancel ends it behind a chunk: the session then stands there, valid.
@@ -33,7 +30,7 @@ export async function prefill(
 ): Promise<EngineMethods["prefill"]["out"]> {
   checkIds(ids, model.vocabSize);
   const all = logits === "all" ? allocateLogits(ids.length, model.vocabSize) : null;
-  const size = chunk ?? (all === null ? model.chunk : Math.min(model.chunk, LOGIT_ROWS));
+  const size = chunk ?? (all === null ? model.chunk : model.rowsAtOnce);
   let done = 0;
   while (done < ids.length && !context.signal.aborted) {
     const piece = ids.subarray(done, Math.min(done + size, ids.length));
