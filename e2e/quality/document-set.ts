@@ -77,7 +77,11 @@ export async function makeDocuments(
       .map(({ fact }) => askFact(fact, document));
     const used = new Set<number>();
     const sentences = sentencesOf(document).filter(
-      (sentence) => !placed.some(({ fact }) => sentence.text.includes(fact.statement)),
+      (sentence) =>
+        !placed.some(
+          ({ fact }) =>
+            fact.statement.includes(sentence.text) || sentence.text.includes(fact.statement),
+        ),
     );
     for (let count = 0; count < texts; count++) {
       const made = makeTextQuestion(random, sentences, document, used);

@@ -114,7 +114,15 @@ async function ask(
     put("whole", await inTurn(questions, (question) => ways.whole(id, read, question)));
     await ways.release(read);
     const asked = questions.map(({ question }) => question);
-    put("chunk states", await ways.chunks(text, asked));
+    const chunks = await ways.chunks(text, asked);
+    put(
+      "chunk states",
+      chunks.map(({ said }) => said),
+    );
+    put(
+      "chunk states, then read",
+      chunks.map(({ read: again }) => again),
+    );
   }
   return judged;
 }
@@ -132,8 +140,10 @@ async function inTurn(
 function report(judged: readonly Judged[], model: string): string {
   return `# How well questions about documents are answered
 
-Written by \`npm run eval:documents -- --write${full ? " --full" : ""}\`; how it is done is told in [e2e/quality](../e2e/quality/README.md).
-Model: ${model}, wasm backend, greedy; ${seeds} documents, the shorter ones the beginnings of the longer ones.
+Written by \`npm run eval:documents -- --write --seeds ${seeds} --read ${readable} --facts ${facts}\`; how it is done is told in
+[e2e/quality](../e2e/quality/README.md). Model: ${model}, wasm backend, greedy; ${seeds} documents, the shorter ones the beginnings of
+the longer ones. Chats look up; where that finds nothing and the parts of the document were read, they ask those, and read what the surest
+one points at ("chunk states, then read").
 
 ## Ways and lengths
 

@@ -2,7 +2,13 @@
 import type { Question } from "./document-set.ts";
 import { contains, exactMatch, tokenF1 } from "./scores.ts";
 
-export const WAYS = ["look up", "read twice", "chunk states", "whole"] as const;
+export const WAYS = [
+  "look up",
+  "read twice",
+  "chunk states, then read",
+  "chunk states",
+  "whole",
+] as const;
 export type Way = (typeof WAYS)[number];
 
 /** What a way of answering gave for a question. */

@@ -86,11 +86,16 @@ export function absentPhrase(
     const phrase = phraseOf(random, random.pick(others).text);
     if (phrase === null || taken.has(phrase)) continue;
     const words = phrase.toLowerCase().split(" ");
-    if (words.every((word) => word.length <= 3 || !lower.includes(word))) {
+    if (words.every((word) => word.length <= 3 || !lower.includes(beginningOf(word)))) {
       taken.add(phrase);
       return phrase;
     }
   }
+}
+
+/** "palestinians" → "palestini": whatever the ending. */
+function beginningOf(word: string): string {
+  return word.slice(0, Math.max(4, word.length - 3));
 }
 
 export function askAbout(random: Random, phrase: string): string {

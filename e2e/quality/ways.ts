@@ -2,14 +2,16 @@
 import type { EngineClient } from "../../main/engine/client.ts";
 import type { ModelInfo, SessionId } from "../../models/engine/protocol.ts";
 import { groundAnswer, groundingOf, type Grounding } from "../../main/services/chats/grounding.ts";
-import { askChunks } from "../../main/services/documents/chunk-answers.ts";
+import { askChunks, isSure } from "../../main/services/documents/chunk-answers.ts";
 import { cutPassages } from "../../main/services/documents/passages.ts";
 import { chunksOfPassages } from "../../main/services/documents/reading-plan.ts";
 import { isRefusal } from "../../main/services/documents/support.ts";
 import type { LoadedModel } from "../../main/services/engine/engine-service.ts";
 import { commonLength, type Wording } from "../../main/services/engine/wording.ts";
 import type { TurnMessage } from "../../main/services/tokenizer/conversation.ts";
-import type { MessageRecord } from "../../main/store/records.ts";
+import { comfortOf } from "../../main/services/documents/search.ts";
+import { sentenceFor } from "../../main/services/chats/ask-parts.ts";
+import type { MessageRecord, PassageRecord } from "../../main/store/records.ts";
 import type { Store } from "../../main/store/store.ts";
 import type { Given } from "./judged.ts";
 
@@ -29,6 +31,13 @@ const STAND_IN: TurnMessage = { role: "document", text: "-" };
 /** Chunks that are read and asked together: their states fit in memory. */
 const TOGETHER = 16;
 
+export interface FromChunks {
+  /** What the surest chunk says. */
+  readonly said: Given;
+  /** What is said once the sentence that it points at was read behind the question, as chats have it. */
+  readonly read: Given;
+}
+
 export interface Ways {
   /** Puts a document where it can be looked up. */
   add(id: string, text: string): Promise<void>;
@@ -44,7 +53,7 @@ export interface Ways {
   readOn(text: string, next: string | null): Promise<SessionId>;
   release(read: SessionId): Promise<void>;
   /** Every question to every chunk: a chunk is read once for all of them. */
-  chunks(text: string, questions: readonly string[]): Promise<Given[]>;
+  chunks(text: string, questions: readonly string[]): Promise<FromChunks[]>;
   /** Ends what `readOn` keeps. */
   close(): Promise<void>;
 }
@@ -127,6 +136,40 @@ export function createWays(
     return grounded(grounding, await answer(times === 2 ? [...once, ...once] : once), began);
   }
 
+  /** As chats do where the words of a question find nothing. */
+  async function readAgain(text: string, question: string, said: Given): Promise<Given> {
+    const { cited } = said;
+    const began = performance.now();
+    const isUnknown = cited === null || said.origin === "refusal";
+    const part: PassageRecord = {
+      documentId: "",
+      ordinal: 0,
+      page: null,
+      start: cited?.start ?? 0,
+      end: cited?.end ?? 0,
+      text: text.slice(cited?.start, cited?.end),
+    };
+    const passages = isUnknown ? [] : [sentenceFor(part, `${question} ${said.text}`)];
+    const grounding: Grounding = {
+      question,
+      passages: passages.map((one) => ({ ...one, file: "" })),
+      refusal: isUnknown ? "The document does not say." : null,
+      way: "chunks",
+      finding: { passages, best: null, missing: [], searchable: true },
+      comfort: comfortOf(info.parameters),
+      reach: [],
+      names: new Map(),
+    };
+    const read: TurnMessage = { role: "document", text: passages[0]?.text ?? "" };
+    const given = await grounded(
+      grounding,
+      isUnknown ? null : await answer([read, { role: "user", text: question }]),
+      began,
+    );
+    const { tokens, seconds } = given;
+    return { ...given, tokens: tokens + said.tokens, seconds: seconds + said.seconds };
+  }
+
   return {
     async add(id, text) {
       await store.run("addDocument", {
@@ -187,9 +230,6 @@ export function createWays(
       await engine.call("free", { session });
     },
     async chunks(text, questions) {
-      const asked = await Promise.all(
-        questions.map((question) => behindDocument(wording, question)),
-      );
       const plans = chunksOfPassages(cutPassages(text, null), []);
       const best: (Given & { readonly confidence: number })[] = [];
       for (let from = 0; from < plans.length; from += TOGETHER) {
@@ -202,31 +242,38 @@ export function createWays(
         const sessions: SessionId[] = [];
         for (const _ of group) sessions.push((await engine.call("create", {})).session);
         await engine.call("prefillMany", { sessions, ids: openings, chunk: null });
-        for (const [index, ids] of asked.entries()) {
+        for (const [index, question] of questions.entries()) {
           const began = performance.now();
-          const answers = await askChunks(model, sessions, ids);
+          const { answers, tokens: run } = await askChunks(model, sessions, question);
           const seconds = (performance.now() - began) / 1000;
           const before = best[index];
-          const tokens = answers.reduce((sum, one) => sum + one.tokens, before?.tokens ?? 0);
+          const tokens = run + (before?.tokens ?? 0);
           const cost = { tokens, seconds: seconds + (before?.seconds ?? 0) };
           const [first] = answers;
           const plan = group[first?.chunk ?? 0];
           if (first === undefined || plan === undefined) continue;
+          const isUnknown = !isSure(first) || isRefusal(first.text);
           best[index] =
             before !== undefined && before.confidence >= first.confidence
               ? { ...before, ...cost }
               : {
                   ...cost,
                   text: first.text,
-                  isRefusal: isRefusal(first.text),
-                  origin: isRefusal(first.text) ? "refusal" : "model",
+                  isRefusal: isUnknown,
+                  origin: isUnknown ? "refusal" : "model",
                   cited: { start: plan.start, end: plan.end },
                   confidence: first.confidence,
                 };
         }
         for (const session of sessions) await engine.call("free", { session });
       }
-      return best;
+      const given: FromChunks[] = [];
+      for (const [index, question] of questions.entries()) {
+        const said = best[index];
+        if (said === undefined) throw new Error("There are no chunks.");
+        given.push({ said, read: await readAgain(text, question, said) });
+      }
+      return given;
     },
     async close() {
       if (running !== null) await engine.call("free", { session: running.session });

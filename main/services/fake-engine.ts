@@ -27,6 +27,8 @@ export interface FakeEngine {
   chunk: number;
   /** Makes the next call of this method fail. */
   failNext: { readonly method: EngineMethod; readonly code: EngineErrorCode } | null;
+  /** Log-probability of every token of a question behind these ids. */
+  likelihood: (fed: readonly number[]) => number;
   /** What the loaded model says of its sampling. */
   samplerHints: SamplerHints;
   /** What the loaded model says of the states that it continues. */
@@ -64,6 +66,7 @@ export function createFakeEngine(modelHash = "fake-model", stopId = 5): FakeEngi
     pace: 0,
     chunk: 1,
     failNext: null,
+    likelihood: () => 0,
     samplerHints: {},
     numericVersions: [1],
     samplers: [],
@@ -193,8 +196,10 @@ export function createFakeEngine(modelHash = "fake-model", stopId = 5): FakeEngi
       return { branches, decodeMs: 1 };
     },
     score: async ({ ids }) => ({ logProbs: new Float32Array(ids.length), cancelled: false }),
-    scoreMany: async ({ ids }) => ({
-      logProbs: ids.map(({ length }) => new Float32Array(length)),
+    scoreMany: async ({ sessions: behind, ids }) => ({
+      logProbs: ids.map(({ length }, index) =>
+        new Float32Array(length).fill(fake.likelihood(session(behind[index] ?? 0))),
+      ),
       cancelled: false,
     }),
     memoryMap: async ({ ids }) => ({

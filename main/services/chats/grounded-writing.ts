@@ -14,7 +14,7 @@ export interface WrittenSession extends WrittenAnswer {
 
 /** Whether what the model will say may be replaced: it is shown once it is checked, and the session before it is kept. */
 export function mayBeReplaced(grounding: Grounding | null): boolean {
-  return grounding?.way === "look-up" && grounding.comfort.unit === "sentence";
+  return grounding !== null && grounding.way !== "whole" && grounding.comfort.unit === "sentence";
 }
 
 /**

@@ -139,6 +139,31 @@ test("what a chat says of itself is not looked for in its documents", async () =
   expect(third).toMatchObject({ text: "Your name is Anna.", grounds: null });
 });
 
+test("where words find nothing the parts that were read are asked, and the sentence that the surest points at is read", async () => {
+  const question = "Which digits open it?";
+  await says("The code is 4821.");
+  const documentId = await attach();
+  const before = await ask(await newChat(), null, question, [documentId]);
+  expect(before).toMatchObject({ text: "The document does not say.", passages: [] });
+  await app.handlers["documents.read"]({ documentId });
+  for (;;) {
+    const [document] = await app.handlers["documents.list"]({});
+    if (document?.reading?.status === "read") break;
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  const codes = await text.tokenizer.encodeText(" 4821", { first: false });
+  engine.likelihood = (fed) => (fed.includes(codes[0] ?? -1) ? -0.1 : -3);
+  const answer = await ask(await newChat(), null, question, [documentId]);
+  expect(answer).toMatchObject({
+    text: "The code is 4821.",
+    grounds: { way: "chunks", origin: "model", isFound: true },
+    passages: [{ text: SENTENCE }],
+  });
+  engine.likelihood = () => -3;
+  const unsure = await ask(await newChat(), null, question, [documentId]);
+  expect(unsure).toMatchObject({ grounds: { way: "look-up", origin: "refusal" }, passages: [] });
+});
+
 test("a document that was read as a whole answers from memory; the sentence is looked for afterwards", async () => {
   const documentId = await attach();
   for (const [words, isFound] of [

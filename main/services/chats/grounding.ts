@@ -77,10 +77,16 @@ export async function groundingOf(
     // A question that comes with a document is about it even where no word of it is found; a later "thank you" is not.
     orBeginning: isBroughtAlong,
   });
-  // Asked again after the document was removed: what was found then has been read.
-  if (finding.best === null && message.passages.length > 0) return null;
   if (!isAsked && !isFound(finding)) return null;
   const refusal = isAsked ? refuseBefore(finding, comfort) : null;
+  // What has been read for it was found in another way, or before the document was removed.
+  if ((refusal !== null || finding.best === null) && message.passages.length > 0) {
+    if (!(await isThere(store, searched))) return null;
+    const read = message.passages.map((one, ordinal) => ({ ...one, ordinal }));
+    const parts: Finding = { passages: read, best: null, missing: [], searchable: true };
+    const { passages } = message;
+    return { ...common, reach: searched, finding: parts, passages, refusal: null, way: "chunks" };
+  }
   const passages = refusal === null ? finding.passages.map((one) => passageOf(one, names)) : [];
   if (refusal === null && passages.length === 0) return null;
   return { ...common, reach: searched, finding, passages, refusal, way: "look-up" };
@@ -119,6 +125,12 @@ export async function groundAnswer(
     };
   const origin = isRefusal(answer) ? "refusal" : "model";
   return { instead: null, passages, grounds: { way, origin, isFound: isFoundThere } };
+}
+
+async function isThere(store: Store, reach: readonly DocumentReach[]): Promise<boolean> {
+  for (const { documentId } of reach)
+    if ((await store.run("getDocument", { documentId })) !== null) return true;
+  return false;
 }
 
 /** The sentence of the documents that says what an answer says; null where none does. */

@@ -5,6 +5,7 @@ import { TarnError } from "../../contract/errors.ts";
 import type { LoadedModel } from "../engine/engine-service.ts";
 import { commonLength, type Wording } from "../engine/wording.ts";
 import type { TurnMessage } from "../tokenizer/conversation.ts";
+import { askParts } from "./ask-parts.ts";
 import { groundingOf } from "./grounding.ts";
 import type { Step } from "./read-path.ts";
 import { tellMessage, type Turn, type TurnContext } from "./turn-context.ts";
@@ -210,5 +211,10 @@ async function passagesFor(
   const message = path.at(-1);
   if (message === undefined || message.role !== "user" || message.passages.length > 0)
     return message?.passages ?? [];
-  return (await groundingOf(context.store, model, path))?.passages ?? [];
+  const grounding = await groundingOf(context.store, model, path);
+  if (grounding === null) return [];
+  const { finding, refusal, passages } = grounding;
+  // Words may miss what a memory has; names that stand nowhere it does not have either.
+  const mayBeKnown = refusal !== null && finding.missing.length === 0;
+  return mayBeKnown ? await askParts(context, model, grounding) : passages;
 }

@@ -1,21 +1,36 @@
 /**
- * A question put to the memories of many parts of a document at once; the surest answer wins. After "Overflow Prevention Enhances
- * Long-Context Recurrent LLMs" (arXiv 2505.07793), which chooses among the chunks by the model's own confidence.
+ * A question put to the memories of many parts of a document at once; the surest part answers. After "Overflow Prevention Enhances
+ * Long-Context Recurrent LLMs" (arXiv 2505.07793), which chooses by the model's confidence in its answer. A small model is sure of much;
+ * how likely the question itself is behind a part, beside how likely it is behind none, tells far more (decision 0019).
  */
 import type { SessionId } from "../../../models/engine/protocol.ts";
 import type { LoadedModel } from "../engine/engine-service.ts";
+import type { TurnMessage } from "../tokenizer/conversation.ts";
 import { isRefusal } from "./support.ts";
 
 export interface ChunkAnswer {
   /** Index of its session. */
   readonly chunk: number;
   readonly text: string;
+  /** How much likelier the question is behind the chunk than behind none: ln P(question | chunk) − ln P(question). */
+  readonly gain: number;
   /** Comparable between the answers to one question; higher is surer. */
   readonly confidence: number;
-  /** That were run for it. */
+}
+
+export interface AskedChunks {
+  /** Surest first; of the chunks that are likeliest to know. */
+  readonly answers: readonly ChunkAnswer[];
+  /** That were run. */
   readonly tokens: number;
 }
 
+/** A gain below this is that of any chunk: nothing is said about what is asked. In nats; see docs/quality.md. */
+const KNOWN = 12;
+/** Chunks that are asked for an answer. */
+const ASKED = 3;
+/** Nats that a chunk falls behind by saying that it does not know. */
+const UNKNOWING = 10;
 /** Answers are short: what takes longer is a model that goes on and on. */
 const MAX_TOKENS = 48;
 const GREEDY = {
@@ -27,63 +42,83 @@ const GREEDY = {
   repetitionWindow: 64,
   seed: 1,
 } as const;
+const BLANK: TurnMessage = { role: "document", text: "-" };
 
-/**
- * Surest first; chunks that say that they do not know come last. The sessions stay as they are.
- *
- * @param sessions each right behind a chunk
- * @param question ids that a question appends to a document
- */
+/** Whether the chunk is about what is asked. */
+export function isSure({ gain }: Pick<ChunkAnswer, "gain">): boolean {
+  return gain >= KNOWN;
+}
+
+/** @param sessions each right behind a chunk, as a conversation begins with it; they stay as they are */
 export async function askChunks(
   { engine, wording }: Pick<LoadedModel, "engine" | "wording">,
   sessions: readonly SessionId[],
-  question: Int32Array,
+  question: string,
   signal?: AbortSignal,
-): Promise<ChunkAnswer[]> {
-  const forks: SessionId[] = [];
+): Promise<AskedChunks> {
+  const opening = await wording.opening([], [BLANK]);
+  const turn = await wording.turn([], [BLANK, { role: "user", text: question }]);
+  const ids = turn.slice(opening.length);
   const options = signal === undefined ? {} : { signal };
+  const own: SessionId[] = [];
   try {
-    for (const session of sessions) forks.push((await engine.call("fork", { session })).session);
-    const ids = forks.map(() => question);
-    await engine.call("prefillMany", { sessions: forks, ids, chunk: null }, options);
+    const blank = (await engine.call("create", {})).session;
+    own.push(blank);
+    const input = { session: blank, ids: opening, chunk: null, logits: "none" } as const;
+    await engine.call("prefill", input, options);
+    const all = [...sessions, blank];
+    const { logProbs } = await engine.call(
+      "scoreMany",
+      { sessions: all, ids: all.map(() => ids) },
+      options,
+    );
+    const likelihoods = logProbs.map((list) => list.reduce((sum, one) => sum + one, 0));
+    const withoutAny = likelihoods.at(-1) ?? 0;
+    const likeliest = sessions
+      .map((session, chunk) => ({ session, chunk, gain: (likelihoods[chunk] ?? 0) - withoutAny }))
+      .toSorted((a, b) => b.gain - a.gain)
+      .slice(0, ASKED);
+    const forks: SessionId[] = [];
+    for (const { session } of likeliest) {
+      const fork = (await engine.call("fork", { session })).session;
+      own.push(fork);
+      forks.push(fork);
+    }
+    await engine.call(
+      "prefillMany",
+      { sessions: forks, ids: forks.map(() => ids), chunk: null },
+      options,
+    );
+    const samplers = forks.map(() => GREEDY);
+    const { stopIds } = wording;
     const { branches } = await engine.call(
       "generateMany",
-      {
-        sessions: forks,
-        samplers: forks.map(() => GREEDY),
-        stopIds: wording.stopIds,
-        maxTokens: MAX_TOKENS,
-      },
+      { sessions: forks, samplers, stopIds, maxTokens: MAX_TOKENS },
       options,
     );
     const answers: ChunkAnswer[] = [];
-    for (const [chunk, branch] of branches.entries()) {
-      const stream = wording.startStream();
-      let text = "";
-      for (const id of branch.ids) text += await stream.push(id);
-      text += await stream.end();
-      answers.push({
-        chunk,
-        text,
-        confidence: confidenceOf(text, branch.logProbs),
-        tokens: question.length + branch.ids.length,
-      });
+    let tokens = opening.length + ids.length * (all.length + forks.length);
+    for (const [index, { chunk, gain }] of likeliest.entries()) {
+      const branch = branches[index];
+      if (branch === undefined || branch.ids.length === 0) continue;
+      const text = await textOf(wording, branch.ids);
+      const mean = branch.logProbs.reduce((sum, one) => sum + one, 0) / branch.logProbs.length;
+      const confidence = gain + mean - (isRefusal(text) ? UNKNOWING : 0);
+      answers.push({ chunk, text, gain, confidence });
+      tokens += branch.ids.length;
     }
-    return answers.toSorted((a, b) => b.confidence - a.confidence);
+    return { answers: answers.toSorted((a, b) => b.confidence - a.confidence), tokens };
   } finally {
-    for (const session of forks) await engine.call("free", { session });
+    for (const session of own) await engine.call("free", { session });
   }
 }
 
-/** Further down than any answer that says something. */
-const UNSURE = -1000;
-
-/**
- * The mean of the tokens' log-probabilities, so that long answers are not at a disadvantage. That a chunk does not know is said surely
- * by most of them, and tells nothing.
- */
-export function confidenceOf(text: string, logProbs: Float32Array): number {
-  if (logProbs.length === 0) return 2 * UNSURE;
-  const mean = logProbs.reduce((sum, one) => sum + one, 0) / logProbs.length;
-  return isRefusal(text) ? UNSURE + mean : mean;
+async function textOf(
+  wording: Pick<LoadedModel["wording"], "startStream">,
+  ids: Int32Array,
+): Promise<string> {
+  const stream = wording.startStream();
+  let text = "";
+  for (const id of ids) text += await stream.push(id);
+  return text + (await stream.end());
 }

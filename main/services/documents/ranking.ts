@@ -48,48 +48,51 @@ export function rankSentences(
 ): RankedSentence[] {
   const total = terms.reduce((sum, term) => sum + weightOf(term.stem), 0);
   const names = namesOf(terms).map((words) => ({ words, known: isKnown(words) }));
-  return runs
-    .flatMap((run) => {
-      const spans = sentencesIn(run.text);
-      const words = spans.map(({ start, end }) => stemsOf(run.text.slice(start, end)));
-      const sets = words.map((list) => new Set(list));
-      return spans.map((span, index): RankedSentence => {
-        let [score, covered] = [-(words[index]?.length ?? 0) / WORDS_A_POINT, 0];
-        let [first, last] = [index, index];
-        for (const term of terms) {
-          const weight = weightOf(term.stem);
-          const at = nearest(sets, spans, run.text, [term.stem], index);
-          if (at === null) continue;
-          score += at === index ? weight : weight * CLOSE_SHARE;
-          covered += weight;
-          // A heading says what it is about without being read again.
-          if (Math.abs(at - index) <= CLOSE)
-            [first, last] = [Math.min(first, at), Math.max(last, at)];
-        }
-        score += pairs(terms, words[index] ?? [], weightOf) * PAIR_SHARE;
-        return {
-          run,
-          sentence: shifted(span, run.start),
-          excerpt: shifted(
-            { start: spans[first]?.start ?? span.start, end: spans[last]?.end ?? span.end },
-            run.start,
-          ),
-          score,
-          coverage: total === 0 ? 0 : covered / total,
-          missing: names
-            .filter(({ words: name, known }) => {
-              const stems = name.map(({ stem }) => stem);
-              if (known)
-                return stems.every(
-                  (stem) => nearest(sets, spans, run.text, [stem], index) === null,
-                );
-              return nearest(sets, spans, run.text, stems, index) === null;
-            })
-            .flatMap(({ words: name }) => name),
-        };
-      });
-    })
-    .toSorted((a, b) => b.score - a.score);
+  return (
+    runs
+      .flatMap((run) => {
+        const spans = sentencesIn(run.text);
+        const words = spans.map(({ start, end }) => stemsOf(run.text.slice(start, end)));
+        const sets = words.map((list) => new Set(list));
+        return spans.map((span, index): RankedSentence => {
+          let [score, covered] = [-(words[index]?.length ?? 0) / WORDS_A_POINT, 0];
+          let [first, last] = [index, index];
+          for (const term of terms) {
+            const weight = weightOf(term.stem);
+            const at = nearest(sets, spans, run.text, [term.stem], index);
+            if (at === null) continue;
+            score += at === index ? weight : weight * CLOSE_SHARE;
+            covered += weight;
+            // A heading says what it is about without being read again.
+            if (Math.abs(at - index) <= CLOSE)
+              [first, last] = [Math.min(first, at), Math.max(last, at)];
+          }
+          score += pairs(terms, words[index] ?? [], weightOf) * PAIR_SHARE;
+          return {
+            run,
+            sentence: shifted(span, run.start),
+            excerpt: shifted(
+              { start: spans[first]?.start ?? span.start, end: spans[last]?.end ?? span.end },
+              run.start,
+            ),
+            score,
+            coverage: total === 0 ? 0 : covered / total,
+            missing: names
+              .filter(({ words: name, known }) => {
+                const stems = name.map(({ stem }) => stem);
+                if (known)
+                  return stems.every(
+                    (stem) => nearest(sets, spans, run.text, [stem], index) === null,
+                  );
+                return nearest(sets, spans, run.text, stems, index) === null;
+              })
+              .flatMap(({ words: name }) => name),
+          };
+        });
+      })
+      // A sentence without the names that are asked for is about something else, however many other words it has.
+      .toSorted((a, b) => a.missing.length - b.missing.length || b.score - a.score)
+  );
 }
 
 /** The sentence nearest to `index` that has all these words, among those close by and the headings above. */

@@ -76,7 +76,10 @@ export async function findPassages(
   const wanted =
     comfort.unit === "sentence"
       ? ranked
-          .filter(({ score }) => score >= WEAK.sentence * best.score)
+          .filter(
+            ({ score, missing }) =>
+              score >= WEAK.sentence * best.score && missing.length === best.missing.length,
+          )
           .map(({ run, excerpt }) => partOf(run, excerpt.start, excerpt.end))
       : await wholePassages(store, reach, ranked);
   const passages = inOrder(await withinBudget(wanted, comfort.tokens, countTokens), reach);
