@@ -273,8 +273,9 @@ test.each([
   async ({ dtype, tolerance }) => {
     const backend = await open(2, false);
     expect(backend.device.features).not.toContain("relaxed-simd");
-    const plain = await runBlock(backend, dtype);
-    const relaxed = await runBlock(await open(2), dtype);
+    // Fewer rows than some CPUs round to 8 bits.
+    const plain = await runBlock(backend, dtype, 2, 15);
+    const relaxed = await runBlock(await open(2), dtype, 2, 15);
     plain.forEach((values, index) =>
       expectAllClose(
         values,
