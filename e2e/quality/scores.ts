@@ -40,11 +40,3 @@ export function tokenF1(answer: string, whole: readonly string[]): number {
     }),
   );
 }
-
-/** The default model's ways of saying that a document does not say. */
-const REFUSAL =
-  /^(?:the (?:document|text) does not (?:mention|say)|i could not find|there is nothing about|there is no document)/i;
-
-export function isRefusal(answer: string): boolean {
-  return REFUSAL.test(answer.trim());
-}
