@@ -46,12 +46,17 @@ export function comfortOf(parameters: number): ReadingComfort {
 }
 
 /**
- * The FTS5 expression for a question: its words, quoted so that none is read as an operator, any of them.
+ * The FTS5 expression for a question: its words and names, quoted so that none is read as an operator, any of them.
  * Null when no word is left that could find anything.
  */
 export function matchExpression(question: string): string | null {
-  const words = termsOf(question).map(({ word }) => `"${word}"`);
-  return words.length === 0 ? null : words.join(" OR ");
+  const terms = termsOf(question);
+  const words = terms.map(({ word }) => `"${word}"`);
+  // A whole name counts beside its words: many passages have one of these.
+  const names = namesOf(terms)
+    .filter((name) => name.length > 1)
+    .map((name) => `"${name.map(({ word }) => word).join(" ")}"`);
+  return words.length === 0 ? null : [...words, ...names].join(" OR ");
 }
 
 /**
@@ -115,7 +120,11 @@ export async function rank(
     ),
   });
   const weights = new Map(
-    terms.map(({ stem }, index) => [stem, inverseFrequency(all, matching[index] ?? 0)]),
+    // A word that stands nowhere is no rarer than one that stands once: it may be another word for one that is there.
+    terms.map(({ stem }, index) => [
+      stem,
+      inverseFrequency(all, Math.max(matching[index] ?? 0, 1)),
+    ]),
   );
   const known = new Set(names.filter((_, index) => (matching[terms.length + index] ?? 0) > 0));
   return rankSentences(
