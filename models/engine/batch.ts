@@ -1,4 +1,4 @@
-import type { GreedyRun, StateBuffers } from "../../kernels/spec/backend.ts";
+import type { StateBuffers } from "../../kernels/spec/backend.ts";
 import type { RunOptions } from "../arch/architecture.ts";
 import { stateBytes } from "../state/layer-state.ts";
 import { EngineFault } from "./failure.ts";
@@ -18,11 +18,6 @@ export interface Batch {
    * @returns the logits of each, views of one array: (vocabSize) of its last token, or (T, vocabSize)
    */
   run(ids: readonly Int32Array[], options: RunOptions): Promise<Float32Array[]>;
-  /** `Executable.runGreedy` from one id of each sequence; null where the backend runs steps one by one. */
-  runGreedy(
-    first: Int32Array,
-    limits: { readonly steps: number; readonly stopIds: readonly number[] },
-  ): Promise<GreedyRun | null>;
 }
 
 /** Sequences that may run together, `tokens` after where the furthest session stands; at least one. */
@@ -106,11 +101,6 @@ async function scatter(
 
 function batchOn({ plans, vocabSize }: LoadedModel, states: StateBuffers): Batch {
   return {
-    async runGreedy(first, limits) {
-      const shape = { batch: states.batch, length: 1 };
-      const { runGreedy } = await plans.get(shape, { logits: "last", phase: "decode" });
-      return runGreedy === undefined ? null : await runGreedy(first, states, limits);
-    },
     async run(ids, options) {
       const length = ids[0]?.length ?? 0;
       const together = new Int32Array(states.batch * length);
