@@ -272,6 +272,7 @@ export function App({ client }: { readonly client: Client }) {
           <div className={place === "chat" && view === "chat" ? "contents" : "hidden"}>
             <ChatView
               chatId={chatId}
+              visible={place === "chat" && view === "chat"}
               status={status}
               announce={settings?.announce ?? "paragraphs"}
               attached={attached}

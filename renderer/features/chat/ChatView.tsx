@@ -29,6 +29,8 @@ import { Welcome } from "./Welcome.tsx";
 interface ChatViewProps {
   /** Null is a new chat that has no row yet. */
   readonly chatId: string | null;
+  /** False while one looks elsewhere: what was done to the chat there is asked for when one comes back. */
+  readonly visible: boolean;
   readonly status: EngineStatus | null;
   readonly announce: Settings["announce"];
   /** A document of the library that a new chat begins with. */
@@ -45,6 +47,7 @@ const FOLLOWS_WITHIN = 80;
 /** One conversation: what was read, what was said, and the box for what comes next. */
 export function ChatView({
   chatId,
+  visible,
   status,
   announce,
   attached,
@@ -90,6 +93,9 @@ export function ChatView({
     follows.current = true;
     setBehind(false);
   }, [chatId]);
+  useEffect(() => {
+    if (visible) void reload();
+  }, [visible, reload]);
   useLayoutEffect(() => {
     const view = log.current;
     if (view === null) return;

@@ -5,7 +5,7 @@ import { toTarnError } from "../../client/check.ts";
 import { useApi, useApiEvent } from "../../client/context.tsx";
 import { Button } from "../../ui/Button.tsx";
 import { formatTokens } from "../../ui/format.ts";
-import { LEVELS, paint, spanAt } from "./memory-highlights.ts";
+import { paint, spanAt, STEPS } from "./memory-highlights.ts";
 
 interface MemoryMapBarProps {
   readonly documentId: string;
@@ -150,8 +150,10 @@ export function MemoryMapBar({ documentId, tokens, page, text }: MemoryMapBarPro
             </select>
           </label>
           <span className="row small q" aria-hidden="true">
-            {Array.from({ length: LEVELS }, (_, level) => (
-              <i key={level} className={`memory-key memory-key-${level + 1}`} />
+            {STEPS.map((from, index) => (
+              <i key={from} className={`memory-key memory-key-${index + 1}`}>
+                {`${100 * from} %`}
+              </i>
             ))}
           </span>
           <span className="small q" role="status">

@@ -1,8 +1,8 @@
 import { expect, test } from "vitest";
-import { levelOf, LEVELS, placeIn, spanAt } from "./memory-highlights.ts";
+import { levelOf, placeIn, spanAt } from "./memory-highlights.ts";
 
 test("shares have steps from nothing to all", () => {
-  expect([0, 0.019, 0.02, 0.2, 0.5, 0.999, 1].map(levelOf)).toEqual([0, 0, 1, 2, 3, 5, LEVELS]);
+  expect([0, 0.004, 0.005, 0.02, 0.1, 0.5, 0.6, 1].map(levelOf)).toEqual([0, 0, 1, 2, 3, 4, 5, 5]);
 });
 
 test("an offset is found among pieces of text, at their seams too", () => {

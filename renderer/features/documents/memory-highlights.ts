@@ -1,7 +1,10 @@
 /** Painting shares on text with the CSS Custom Highlight API: ranges, not an element a word. */
 
-/** Steps that can be told apart on paper; 0 is not painted. */
-export const LEVELS = 5;
+/**
+ * From which share on each step is painted. A memory fades by factors, so the steps are factors too: in equal steps all but the last
+ * words of a page would be blank.
+ */
+export const STEPS = [0.005, 0.02, 0.08, 0.25, 0.6] as const;
 
 /** A word's share, by its offsets in the whole text. */
 export interface Span {
@@ -10,9 +13,9 @@ export interface Span {
   readonly share: number;
 }
 
-/** 0 … LEVELS: the step of a share. Nothing but a share of nearly nothing is left unpainted. */
+/** 0 … STEPS.length: the step of a share; 0 is not painted. */
 export function levelOf(share: number): number {
-  return share < 0.02 ? 0 : Math.min(LEVELS, 1 + Math.floor(share * LEVELS));
+  return STEPS.filter((from) => share >= from).length;
 }
 
 /** Where an offset of the element's text is: its text nodes in order are the text. Null beyond it. */
@@ -38,7 +41,7 @@ export function paint(element: HTMLElement, textStart: number, spans: readonly S
   const nodes: Text[] = [];
   while (walker.nextNode() !== null)
     if (walker.currentNode instanceof Text) nodes.push(walker.currentNode);
-  const levels = Array.from({ length: LEVELS }, () => new Highlight());
+  const levels = STEPS.map(() => new Highlight());
   for (const { start, end, share } of spans) {
     const highlight = levels[levelOf(share) - 1];
     const from = placeIn(nodes, start - textStart);

@@ -1,0 +1,116 @@
+/** A chat's branches and the memory map of a document, as a user meets them; seen in light and dark. */
+import type { Browser } from "playwright";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { dataFolder, launchBrowser, type Server, startServer, TarnApp } from "./app.ts";
+import { minutes } from "./document.ts";
+
+let data: Awaited<ReturnType<typeof dataFolder>>;
+let server: Server;
+let browser: Browser;
+let app: TarnApp;
+
+beforeAll(async () => {
+  data = await dataFolder();
+  server = await startServer(data.path);
+  browser = await launchBrowser();
+  app = await TarnApp.open(browser, server.address);
+});
+afterAll(async () => {
+  await browser?.close();
+  await server?.kill();
+  await data?.release();
+});
+
+async function inBothThemes(name: string): Promise<void> {
+  for (const colorScheme of ["light", "dark"] as const) {
+    await app.page.emulateMedia({ colorScheme });
+    await app.screenshot(`${name}.${colorScheme}`);
+    expect(await app.accessibilityFaults()).toEqual([]);
+  }
+  await app.page.emulateMedia({ colorScheme: "light" });
+}
+
+const view = (name: string) =>
+  app.page.getByRole("radiogroup", { name: "View" }).getByText(name, { exact: true });
+const cards = () => app.page.getByRole("region", { name: "Compare answers" }).getByRole("article");
+const rows = () => app.page.getByRole("treeitem");
+
+test("several answers are written in one batch and stand side by side; nothing is read for them", async () => {
+  await app.ask("Tell me about the lake.");
+  await view("Branches").click();
+  await rows().nth(1).waitFor();
+  expect(await rows().count()).toBe(2);
+  await app.page.getByRole("radiogroup", { name: "Answers" }).getByText("4").click();
+  await app.button("Answer again").click();
+  await expect.poll(() => cards().count(), { timeout: 60_000 }).toBe(5);
+  await app.button("Answer again").waitFor({ timeout: 240_000 });
+  const seeds = await cards().locator(".small").allInnerTexts();
+  expect(new Set(seeds.filter((text) => text.includes("seed"))).size).toBe(4);
+  for (const text of await cards().locator(".an-text").allInnerTexts())
+    expect(text.trim()).not.toBe("");
+  await inBothThemes("branches");
+});
+
+test("the tree is walked by keys, a digit finds an answer, and Enter goes on from it", async () => {
+  await rows().last().focus();
+  await app.page.keyboard.press("Home");
+  expect(
+    await rows()
+      .first()
+      .evaluate((row) => row === document.activeElement),
+  ).toBe(true);
+  await app.page.keyboard.press("ArrowDown");
+  expect(
+    await rows()
+      .nth(1)
+      .evaluate((row) => row === document.activeElement),
+  ).toBe(true);
+  await app.page.keyboard.press("ArrowLeft");
+  await cards().first().focus();
+  await app.page.keyboard.press("3");
+  const third = cards().nth(2);
+  expect(await third.evaluate((card) => card === document.activeElement)).toBe(true);
+  const words = (await third.locator(".an-text").innerText()).trim().slice(0, 40);
+  await app.page.keyboard.press("Enter");
+  await app.message.waitFor();
+  await expect.poll(() => app.answers.last().innerText()).toContain(words);
+  const next = await app.ask("Thank you.");
+  expect(await app.prefilled(next)).toBeLessThan(16);
+  await view("Branches").click();
+  await expect.poll(() => rows().count()).toBe(8);
+  await inBothThemes("branches-deeper");
+});
+
+test("the memory map is painted on a document's words, with words for it, and taken off again", async () => {
+  await app.button("Documents").click();
+  const chooser = app.page.waitForEvent("filechooser");
+  await app.button("Add documents").click();
+  const bytes = await minutes(3, { 2: "The access code for the archive is 4821." });
+  await (
+    await chooser
+  ).setFiles({
+    name: "minutes.pdf",
+    mimeType: "application/pdf",
+    buffer: Buffer.from(bytes),
+  });
+  await app.button("Open minutes.pdf").click();
+  await app.button("Memory map").click();
+  await app.page.getByText("of this page is still held").waitFor({ timeout: 240_000 });
+  const painted = (): Promise<number> =>
+    app.page.evaluate(() =>
+      [...CSS.highlights.values()].reduce((sum, highlight) => sum + highlight.size, 0),
+    );
+  await expect.poll(painted).toBeGreaterThan(20);
+  await app.button("Next page").click();
+  await app.button("Next page").click();
+  await expect.poll(painted).toBeGreaterThan(20);
+  await inBothThemes("memory-map");
+  const layers = app.page.getByRole("combobox", { name: "Layer" });
+  expect(await layers.locator("option").count()).toBe(13);
+  await layers.selectOption("3");
+  await app.page.getByText("of this page is still held").waitFor();
+  await app.button("Close document").click();
+  await expect.poll(painted).toBe(0);
+  expect(app.outside).toEqual([]);
+  expect(app.complaints).toEqual([]);
+});
