@@ -1,10 +1,15 @@
 import { slotSize, type StateLayout, type StateSlot } from "../../kernels/spec/tensor.ts";
 
 /**
- * Raised whenever the same weights and tokens would give another state: a changed recurrence, another order of the
- * values in a slot. States of another numeric version are rebuilt, not continued.
+ * Raised whenever the same weights and tokens would give another state: a changed recurrence, another order of the values in
+ * a slot, another rounding. States of another numeric version are rebuilt, not continued.
+ *
+ * | version | since |
+ * |---|---|
+ * | 1 | the first |
+ * | 2 | 14-bit activations and another exponential on CPUs, halves in matrix products on GPUs |
  */
-export const NUMERIC_VERSION = 1;
+export const NUMERIC_VERSION = 2;
 
 /** Versions whose states are continued all the same, because a state means the same in them. Its own is always among them. */
 export const CONTINUED_VERSIONS: readonly number[] = [NUMERIC_VERSION];
