@@ -1,6 +1,6 @@
 import { useRef, type KeyboardEvent } from "react";
 import type { TreeNode } from "../../../main/contract/dto.ts";
-import { formatSeconds } from "../../ui/format.ts";
+import { formatTokens } from "../../ui/format.ts";
 import type { TreeRow } from "./tree-rows.ts";
 
 /** Height of a row and width of a step in, px; as in branches.css. */
@@ -100,11 +100,10 @@ function speaker({ role }: TreeNode): string {
   }
 }
 
-/** What tells an answer from its siblings: its seed, else the time it took. */
-function note({ role, seed, tokens, tokensPerSecond }: TreeNode): string {
+/** What tells an answer from its siblings: its seed, else its length. */
+function note({ role, seed, tokens }: TreeNode): string {
   if (role !== "assistant") return "";
-  if (seed !== null && seed > 0) return `seed ${seed}`;
-  return tokensPerSecond === null ? "" : formatSeconds(tokens / tokensPerSecond);
+  return seed !== null && seed > 0 ? `seed ${seed}` : formatTokens(tokens);
 }
 
 function Rails({ rows }: { readonly rows: readonly TreeRow[] }) {
