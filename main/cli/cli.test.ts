@@ -95,7 +95,7 @@ describe.each(["mamba", "mamba2"])("%s", (name) => {
     expect(refused).toMatchObject({
       status: 1,
       stdout: "",
-      stderr: expect.stringMatching(/^tarn: .*checksum.*\n$/),
+      stderr: expect.stringMatching(/^tarn: .*seal.*\n$/),
     });
   });
 });
@@ -132,6 +132,28 @@ test("--quantise q8_0 rounds on load, near the library's logits, and makes state
   const refused = await tarn("state", ...common, "--load", state, "--greedy", "4");
   expect(refused.status).toBe(1);
   expect(refused.stdout).toBe("");
+});
+
+test("a state file is encrypted on request, and opens to its passphrase alone", async () => {
+  const file = at("secret.state");
+  const common = ["--model", model("mamba"), "--backend", "wasm"];
+  const golden = loadGolden("models/mamba/golden.safetensors");
+  writeFileSync(at("secret.json"), JSON.stringify([[...golden.i32("p1.input_ids")]]));
+  writeFileSync(at("right.txt"), "still water\n");
+  writeFileSync(at("wrong.txt"), "still waters\n");
+  const locked = ["--passphrase-file", at("right.txt")];
+  await succeed("state", ...common, "--ids", at("secret.json"), "--save", file, ...locked);
+  expect(readFileSync(file).includes("TARNSTAT")).toBe(false);
+  const load = ["state", ...common, "--load", file, "--greedy", "16"];
+  expect(JSON.parse(await succeed(...load, ...locked))).toEqual({
+    greedy: [...golden.i32("p1.greedy")],
+    prefilled: 0,
+  });
+  for (const given of [[], ["--passphrase-file", at("wrong.txt")]]) {
+    const refused = await tarn(...load, ...given);
+    expect(refused).toMatchObject({ status: 1, stdout: "" });
+    expect(refused.stderr).toMatch(/passphrase/);
+  }
 });
 
 test("a state of another model is refused", async () => {

@@ -46,7 +46,7 @@ const readSchema = z.object({
   /** Of a document its file's name; of others what stands in the list of chats. */
   name: z.string().max(1000).nullable(),
   tokens: z.number().int().min(0),
-  /** SHA-256 (hex) of its text in UTF-8. */
+  /** SHA-256 (hex) of its text in UTF-8; where it never had one, of its ids. */
   sha256: hash,
   /** The text itself; null where it was left out. */
   text: z.string().nullable(),
@@ -66,7 +66,6 @@ const contentsSchema = z.object({
 
 /** What a file holds. */
 export type StateFile = z.infer<typeof contentsSchema>;
-export type StateFileRead = z.infer<typeof readSchema>;
 
 const prefaceSchema = z.object({
   contentsBytes: z.number().int().min(1).max(MAX_CONTENTS_BYTES),
