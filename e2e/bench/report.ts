@@ -16,7 +16,7 @@ Random weights in the shapes of published models. Tokens a second: the median, a
 A ratio above 1 means that Tarn is faster. There is none where the two do not compute the same: the column "gate" has the largest difference of a logit from the peer's, what is allowed (twice as much as the peer's own f32 path is away from it), and the token after which the greedy choices part, if they do.
 "Busy" is the largest share of the machine that something else used before a run.
 
-llama.cpp's Vulkan build computes Mamba-1's scan on the CPU (its shader has Mamba-2's only), with the threads that \`--threads\` says: 2. The targets for the CPU were set on an AMD EPYC without AVX-512; where the processor has AMX or VNNI, llama.cpp uses them, and WebAssembly has no way to.
+llama.cpp's Vulkan build computes Mamba-1's scan on the CPU (its shader has Mamba-2's only), with the threads that \`--threads\` says: 2. The targets for the CPU were set on an AMD EPYC without AVX-512; where the processor has AMX or AVX-512, llama.cpp uses them, and WebAssembly computes 16 bytes at a time.
 `;
 
 /** docs/benchmarks.md */
