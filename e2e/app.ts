@@ -175,6 +175,18 @@ export class TarnApp {
     );
   }
 
+  /** Pictures of the screen in light and dark, and what axe finds wrong in either. */
+  async inBothThemes(name: string): Promise<string[]> {
+    const faults: string[] = [];
+    for (const colorScheme of ["light", "dark"] as const) {
+      await this.page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
+      await this.screenshot(`${name}.${colorScheme}`);
+      faults.push(...(await this.accessibilityFaults()));
+    }
+    await this.page.emulateMedia({ colorScheme: "light" });
+    return faults;
+  }
+
   async screenshot(name: string): Promise<void> {
     await mkdir(results, { recursive: true });
     await this.page.screenshot({ path: path.join(results, `${name}.png`) });

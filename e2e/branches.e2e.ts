@@ -21,15 +21,6 @@ afterAll(async () => {
   await data?.release();
 });
 
-async function inBothThemes(name: string): Promise<void> {
-  for (const colorScheme of ["light", "dark"] as const) {
-    await app.page.emulateMedia({ colorScheme });
-    await app.screenshot(`${name}.${colorScheme}`);
-    expect(await app.accessibilityFaults()).toEqual([]);
-  }
-  await app.page.emulateMedia({ colorScheme: "light" });
-}
-
 const view = (name: string) =>
   app.page.getByRole("radiogroup", { name: "View" }).getByText(name, { exact: true });
 const cards = () => app.page.getByRole("region", { name: "Compare answers" }).getByRole("article");
@@ -48,7 +39,7 @@ test("several answers are written in one batch and stand side by side; nothing i
   expect(new Set(seeds.filter((text) => text.includes("seed"))).size).toBe(4);
   for (const text of await cards().locator(".an-text").allInnerTexts())
     expect(text.trim()).not.toBe("");
-  await inBothThemes("branches");
+  expect(await app.inBothThemes("branches")).toEqual([]);
 });
 
 test("the tree is walked by keys, a digit finds an answer, and Enter goes on from it", async () => {
@@ -78,7 +69,7 @@ test("the tree is walked by keys, a digit finds an answer, and Enter goes on fro
   expect(await app.prefilled(next)).toBeLessThan(16);
   await view("Branches").click();
   await expect.poll(() => rows().count()).toBe(8);
-  await inBothThemes("branches-deeper");
+  expect(await app.inBothThemes("branches-deeper")).toEqual([]);
 });
 
 test("the memory map is painted on a document's words, with words for it, and taken off again", async () => {
@@ -104,7 +95,7 @@ test("the memory map is painted on a document's words, with words for it, and ta
   await app.button("Next page").click();
   await app.button("Next page").click();
   await expect.poll(painted).toBeGreaterThan(20);
-  await inBothThemes("memory-map");
+  expect(await app.inBothThemes("memory-map")).toEqual([]);
   const layers = app.page.getByRole("combobox", { name: "Layer" });
   expect(await layers.locator("option").count()).toBe(13);
   await layers.selectOption("3");

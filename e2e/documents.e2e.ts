@@ -48,15 +48,6 @@ const fixture = (name: string): NamedFile => ({
 });
 const row = (name: string) => app.page.getByRole("row").filter({ hasText: name });
 
-async function inBothThemes(name: string): Promise<void> {
-  for (const colorScheme of ["light", "dark"] as const) {
-    await app.page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
-    await app.screenshot(`${name}.${colorScheme}`);
-    expect(await app.accessibilityFaults()).toEqual([]);
-  }
-  await app.page.emulateMedia({ colorScheme: "light" });
-}
-
 test("files of every kind are dropped on the window and listed with their sizes", async () => {
   await app.button("Documents").click();
   const pdf = { name: "minutes.pdf", bytes: await minutes(12, { 9: "The access code is 4821." }) };
@@ -69,7 +60,7 @@ test("files of every kind are dropped on the window and listed with their sizes"
   expect(await row("hut.pandoc.pptx").innerText()).toContain("4 slides");
   await drop([fixture("hut.libreoffice.doc")]);
   await app.page.getByRole("alert").filter({ hasText: "save it as .docx" }).waitFor();
-  await inBothThemes("documents");
+  expect(await app.inBothThemes("documents")).toEqual([]);
 });
 
 test("a document is read in the background, paused and resumed; then a chat begins behind it and reads its own words alone", async () => {
@@ -82,10 +73,10 @@ test("a document is read in the background, paused and resumed; then a chat begi
   await app.screenshot("documents-reading.light");
   await app.button("Pause minutes.pdf").click();
   await app.button("Resume minutes.pdf").waitFor();
-  await inBothThemes("documents-paused");
+  expect(await app.inBothThemes("documents-paused")).toEqual([]);
   await app.button("Resume minutes.pdf").click();
   await bar.waitFor({ state: "detached", timeout: 240_000 });
-  await inBothThemes("documents-read");
+  expect(await app.inBothThemes("documents-read")).toEqual([]);
   await app.button("Ask minutes.pdf").click();
   await app.page.getByRole("radio", { name: /Read all of it/ }).check();
   await app.page.getByText("0 tokens").first().waitFor();
@@ -104,7 +95,7 @@ test("as of a page: the slider stands on checkpoints for nothing, by keyboard, a
   expect(await thumb.getAttribute("aria-valuetext")).toContain("0 tokens to re-read");
   await thumb.press("ArrowRight");
   await app.page.getByRole("spinbutton", { name: "page number" }).fill("6");
-  await inBothThemes("document-as-of");
+  expect(await app.inBothThemes("document-as-of")).toEqual([]);
   await app.button("Ask as of page 6").click();
   await app.page.getByText("as of page 6").waitFor();
   const answer = await app.ask("What is the access code?");

@@ -14,7 +14,7 @@ import { dispatch } from "./dispatch.ts";
 import { createDigester } from "./documents/digest.ts";
 import { createDocumentReadings } from "./documents/document-readings.ts";
 import { documentHandlers } from "./documents/document-library.ts";
-import { memoryMapHandlers } from "./documents/memory-map.ts";
+import { createMemoryMaps } from "./documents/memory-map.ts";
 import { createEngineService, type EngineService } from "./engine/engine-service.ts";
 import { createQueue } from "./engine/queue.ts";
 import { createEvents, type Events } from "./events.ts";
@@ -88,14 +88,21 @@ export async function createServices(options: ServicesOptions): Promise<Services
   const readings = createDocumentReadings(store, states, settings);
   const context = { store, events, engine, settings, states, readings };
   const digester = createDigester(context, queue);
+  const memoryMaps = createMemoryMaps(context, queue);
   const conversation = createConversation(context, queue);
   const rebuilder = createRebuilder(context, queue);
   const chats = { ...chatHandlers(store, events, conversation), ...conversation.handlers };
   const history = createUndo(store, events, conversation, chats);
 
+  /** Resolves when what ran is stopped and saved. */
+  async function stopWork(): Promise<void> {
+    memoryMaps.stop();
+    await Promise.all([rebuilder.stop(), digester.stop(), conversation.stopAll()]);
+  }
+
   /** Sessions end with the model that they are of, so what runs is stopped and saved first. */
   async function switchModel(): Promise<void> {
-    await Promise.all([rebuilder.stop(), digester.stop(), conversation.stopAll()]);
+    await stopWork();
     // Loading goes on behind the answer to the call; `engine.status` tells how it ends.
     void load();
   }
@@ -115,7 +122,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
     "history.undo": history.undo,
     "history.redo": history.redo,
     ...documentHandlers(context, digester),
-    ...memoryMapHandlers(context, queue),
+    ...memoryMaps.handlers,
     "models.list": () => library.list(),
     "models.add": ({ path }) => library.add(path),
     async "models.use"({ modelId }) {
@@ -165,7 +172,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
     call: (name, input) => dispatch(handlers, name, input),
     complete: createComplete(engine, settings, queue),
     async close() {
-      await Promise.all([rebuilder.stop(), digester.stop(), conversation.stopAll()]);
+      await stopWork();
       await engine.close();
       // What was deleted could be restored until now.
       try {

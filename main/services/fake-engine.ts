@@ -202,10 +202,15 @@ export function createFakeEngine(modelHash = "fake-model", stopId = 5): FakeEngi
       ),
       cancelled: false,
     }),
-    memoryMap: async ({ ids }) => ({
-      layers: [{ name: "layers.0.ssm", shares: new Float32Array(ids.length).fill(1) }],
-      cancelled: false,
-    }),
+    async memoryMap({ ids: { length } }, options) {
+      for (let done = 1; done <= length; done++) {
+        if (fake.pace > 0) await wait(fake.pace);
+        options?.onEvent?.({ type: "progress", done, total: length });
+        if (options?.signal?.aborted === true) return { layers: [], cancelled: true };
+      }
+      const shares = new Float32Array(length).fill(1);
+      return { layers: [{ name: "layers.0.ssm", shares }], cancelled: false };
+    },
     async snapshot(input) {
       const body = JSON.stringify({
         modelHash,

@@ -15,6 +15,7 @@ let folder: string;
 let engine: FakeEngine;
 let app: Services;
 let documentId: string;
+let isOpen = false;
 
 beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), "tarn-map-"));
@@ -28,6 +29,7 @@ beforeEach(async () => {
     openFile: openNodeFile,
     openLink: async () => undefined,
   });
+  isOpen = true;
   const bytes = new TextEncoder().encode(TEXT);
   ({ id: documentId } = await app.handlers["documents.import"]({
     name: "fox.txt",
@@ -36,9 +38,15 @@ beforeEach(async () => {
   }));
 });
 afterEach(async () => {
-  await app.close();
+  await close();
   rmSync(folder, { recursive: true, force: true });
 });
+
+/** Once: what is closed cannot be closed again. */
+async function close(): Promise<void> {
+  if (isOpen) await app.close();
+  isOpen = false;
+}
 
 const whole = { start: 0, end: 10_000, layer: null };
 
@@ -77,4 +85,17 @@ test("a layer that is not there is refused, a document that is gone is told", as
   await expect(app.handlers["documents.mapMemory"]({ documentId: "gone" })).rejects.toMatchObject({
     code: "not-found",
   });
+});
+
+test("closing does not wait for a map", async () => {
+  // Half a minute for all of it.
+  engine.pace = 1000;
+  const begun = new Promise<void>((resolve) =>
+    app.events.subscribe((name) => name === "document.mapping" && resolve()),
+  );
+  const map = app.handlers["documents.mapMemory"]({ documentId });
+  const refused = expect(map).rejects.toMatchObject({ code: "cancelled" });
+  await begun;
+  await close();
+  await refused;
 });

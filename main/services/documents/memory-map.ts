@@ -19,16 +19,20 @@ interface Mapped {
   readonly layers: readonly { readonly name: string; readonly shares: Float32Array }[];
 }
 
-type MemoryMapHandlers = Pick<
-  Handlers,
-  "documents.mapMemory" | "documents.stopMapping" | "documents.memory"
->;
+export interface MemoryMaps {
+  readonly handlers: Pick<
+    Handlers,
+    "documents.mapMemory" | "documents.stopMapping" | "documents.memory"
+  >;
+  /** Gives up the map that is being made: nobody waits for it when the model or the program goes. */
+  stop(): void;
+}
 
-/** @param queue the engine's; a map makes way for whatever a chat wants */
-export function memoryMapHandlers(
+/** @param queue the engine's; a map makes way for whatever else wants it */
+export function createMemoryMaps(
   { store, events, engine, readings }: Omit<DigestContext, "states">,
   queue: Queue,
-): MemoryMapHandlers {
+): MemoryMaps {
   const maps = new Map<string, Mapped>();
   let current: AbortController | null = null;
 
@@ -66,7 +70,7 @@ export function memoryMapHandlers(
     return { ids, layers };
   }
 
-  return {
+  const handlers: MemoryMaps["handlers"] = {
     async "documents.mapMemory"({ documentId }) {
       const model = await engine.model();
       const key = keyOf(model, documentId);
@@ -111,6 +115,7 @@ export function memoryMapHandlers(
       return { layers: mapped.layers.map(({ name }) => name), spans };
     },
   };
+  return { handlers, stop: () => current?.abort() };
 }
 
 /** Of the first words of a document there is no mark before them: they are one token at least. */

@@ -117,11 +117,6 @@ export function isStateFile(bytes: Uint8Array): boolean {
   return bytes.byteLength >= PREAMBLE_BYTES && MAGIC.every((byte, i) => bytes[i] === byte);
 }
 
-/** Whether the file needs a passphrase. @throws TarnError `state-foreign`, `state-corrupt` */
-export function isEncrypted(bytes: Uint8Array): boolean {
-  return readPreamble(bytes).preface.encryption !== null;
-}
-
 /**
  * Opens a file: the seal is checked before anything behind the preface is looked at.
  * @throws TarnError `state-foreign` for another file, `state-corrupt` where a byte was changed, `unauthorized` for a

@@ -93,8 +93,10 @@ export function ChatView({
     follows.current = true;
     setBehind(false);
   }, [chatId]);
+  const wasVisible = useRef(visible);
   useEffect(() => {
-    if (visible) void reload();
+    if (visible && !wasVisible.current) void reload();
+    wasVisible.current = visible;
   }, [visible, reload]);
   useLayoutEffect(() => {
     const view = log.current;
