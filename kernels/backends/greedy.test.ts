@@ -3,7 +3,7 @@ import { causalConv1d } from "../ops/causal-conv1d/causal-conv1d.ts";
 import { embedding } from "../ops/embedding/embedding.ts";
 import { linear } from "../ops/linear/linear.ts";
 import { recordPlan } from "../plan/recorder.ts";
-import type { Backend, Executable, StateBuffers } from "../spec/backend.ts";
+import type { Backend, Executable, GreedyLimits, StateBuffers } from "../spec/backend.ts";
 import type { Weight } from "../spec/tensor.ts";
 import { forEachBackend } from "../testing/for-each-backend.ts";
 import { seeded } from "../testing/seeded.ts";
@@ -59,6 +59,26 @@ async function oneByOne(
   return { fed, logits };
 }
 
+/** All that a greedy run tells of, and its outputs. */
+async function allOf(
+  runGreedy: NonNullable<Executable["runGreedy"]>,
+  first: readonly number[],
+  state: StateBuffers,
+  limits: GreedyLimits,
+  mostStretches = Infinity,
+): Promise<{ readonly fed: number[]; readonly logProbs: number[]; readonly logits: Float32Array }> {
+  const fed: number[] = [];
+  const logProbs: number[] = [];
+  let stretches = 0;
+  const outputs = await runGreedy(Int32Array.from(first), state, limits, (runs) => {
+    fed.push(...runs.fed);
+    logProbs.push(...runs.logProbs);
+    stretches += 1;
+    return stretches < mostStretches;
+  });
+  return { fed, logProbs, logits: outputs[0] };
+}
+
 forEachBackend("greedy runs", (backend) => {
   test.each([{ first: [3] }, { first: [3, 0, 66] }])(
     "are the runs one by one, to the bit: $first",
@@ -67,30 +87,52 @@ forEachBackend("greedy runs", (backend) => {
       const { runGreedy } = executable;
       if (runGreedy === undefined) return;
       const [a, b] = [0, 1].map(() => backend().createState(LAYOUT, first.length));
-      const expected = await oneByOne(executable, first, a, 9);
-      const run = await runGreedy(Int32Array.from(first), b, { steps: 9, stopIds: [] });
-      expect([...run.fed]).toEqual(expected.fed);
-      expect(run.outputs[0]).toEqual(expected.logits);
+      const expected = await oneByOne(executable, first, a, 40);
+      const run = await allOf(runGreedy, first, b, { steps: 40, stopIds: [] });
+      expect(run.fed).toEqual(expected.fed);
+      expect(run.logits).toEqual(expected.logits);
+      for (const b of first.keys()) {
+        const row = expected.logits.subarray(b * VOCAB, (b + 1) * VOCAB);
+        const largest = Math.max(...row);
+        const sum = row.reduce((all, logit) => all + Math.exp(logit - largest), 0);
+        expect(run.logProbs[39 * first.length + b]).toBeCloseTo(-Math.log(sum), 4);
+      }
       expect(await backend().readState(b, 0)).toEqual(await backend().readState(a, 0));
       expect([...b.positions]).toEqual([...a.positions]);
       executable.release();
     },
   );
 
-  test.each([0, 3, 6])("end right behind a stop id: step %i", async (at) => {
+  test.each([0, 1, 2, 3, 5, 6, 11])("end right behind a stop id: step %i", async (at) => {
     const executable = await smallModel(backend(), 1);
     const { runGreedy } = executable;
     if (runGreedy === undefined) return;
     const [a, b, c] = [0, 1, 2].map(() => backend().createState(LAYOUT, 1));
-    const { fed } = await oneByOne(executable, [3], a, 8);
+    const { fed } = await oneByOne(executable, [3], a, 20);
     const stop = fed[at];
     const until = fed.indexOf(stop) + 1;
     const expected = await oneByOne(executable, [3], b, until);
-    const run = await runGreedy(Int32Array.of(3), c, { steps: 8, stopIds: [stop, 1000] });
-    expect([...run.fed]).toEqual(expected.fed);
-    expect(run.outputs[0]).toEqual(expected.logits);
+    const run = await allOf(runGreedy, [3], c, { steps: 20, stopIds: [stop, 1000] });
+    expect(run.fed).toEqual(expected.fed);
+    expect(run.logits).toEqual(expected.logits);
     expect(await backend().readState(c, 0)).toEqual(await backend().readState(b, 0));
     expect([...c.positions]).toEqual([until]);
+    executable.release();
+  });
+
+  test.each([1, 2, 3])("end behind what the caller took: %i stretches", async (most) => {
+    const executable = await smallModel(backend(), 2);
+    const { runGreedy } = executable;
+    if (runGreedy === undefined) return;
+    const [a, b] = [0, 1].map(() => backend().createState(LAYOUT, 2));
+    const run = await allOf(runGreedy, [3, 5], b, { steps: 200, stopIds: [] }, most);
+    const steps = run.fed.length / 2;
+    expect(steps).toBeLessThan(200);
+    const expected = await oneByOne(executable, [3, 5], a, steps);
+    expect(run.fed).toEqual(expected.fed);
+    expect(run.logits).toEqual(expected.logits);
+    expect(await backend().readState(b, 1)).toEqual(await backend().readState(a, 1));
+    expect([...b.positions]).toEqual([steps, steps]);
     executable.release();
   });
 
@@ -99,10 +141,23 @@ forEachBackend("greedy runs", (backend) => {
     const { runGreedy } = executable;
     if (runGreedy === undefined) return;
     const state = backend().createState(LAYOUT, 1);
-    const run = await runGreedy(Int32Array.of(3), state, { steps: 5, stopIds: [] });
-    expect([...run.fed]).toEqual([3]);
+    const run = await allOf(runGreedy, [3], state, { steps: 5, stopIds: [] });
+    expect(run.fed).toEqual([3]);
     expect([...state.positions]).toEqual([1]);
-    expect(run.outputs[0].every((logit) => Number.isFinite(logit))).toBe(false);
+    expect(run.logits.every((logit) => Number.isFinite(logit))).toBe(false);
+    executable.release();
+  });
+
+  test("leave the sequences where they were counted if the caller fails", async () => {
+    const executable = await smallModel(backend(), 1);
+    const { runGreedy } = executable;
+    if (runGreedy === undefined) return;
+    const state = backend().createState(LAYOUT, 1);
+    const failing = runGreedy(Int32Array.of(3), state, { steps: 9, stopIds: [] }, () => {
+      throw new Error("no room");
+    });
+    await expect(failing).rejects.toThrow("no room");
+    expect([...state.positions]).toEqual([0]);
     executable.release();
   });
 });

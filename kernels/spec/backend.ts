@@ -29,12 +29,19 @@ export interface StateBuffers {
   release(): void;
 }
 
-/** What `Executable.runGreedy` gives. */
-export interface GreedyRun {
-  /** (n, B): the ids that were fed, `first` before all; n is `steps` or fewer. */
+/** How far `Executable.runGreedy` may go. */
+export interface GreedyLimits {
+  /** Runs at most, from 1. */
+  readonly steps: number;
+  readonly stopIds: readonly number[];
+}
+
+/** Runs that `Executable.runGreedy` has made. */
+export interface FedRuns {
+  /** (n, B): the ids that they were fed. */
   readonly fed: Int32Array;
-  /** Of the last run. */
-  readonly outputs: Float32Array[];
+  /** (n, B): behind each run, the natural logarithm of the probability of the likeliest next id, in f32. */
+  readonly logProbs: Float32Array;
 }
 
 /**
@@ -52,14 +59,18 @@ export interface Executable {
   /**
    * Runs a plan of one token (T = 1) with one output, the logits, up to `steps` times without a way through host memory
    * in between: each run's ids are the first of the largest logits of the run before, `first` is (B). Ends right behind a
-   * run that fed one of `stopIds`, and where the logits have no largest. Absent where nothing would be won.
-   * @throws KernelError as `run`
+   * run that fed one of `stopIds`, and where the logits have no largest. `onFed` hears of the runs in their order, some at
+   * a time, while the device goes on; where it says false all ends right behind these. Other work on the backend waits
+   * until the end. Absent where nothing would be won.
+   * @returns the outputs of the last run
+   * @throws KernelError as `run`; whatever `onFed` throws
    */
   runGreedy?(
     first: Int32Array,
     state: StateBuffers,
-    limits: { readonly steps: number; readonly stopIds: readonly number[] },
-  ): Promise<GreedyRun>;
+    limits: GreedyLimits,
+    onFed: (runs: FedRuns) => boolean | Promise<boolean>,
+  ): Promise<Float32Array[]>;
   release(): void;
 }
 

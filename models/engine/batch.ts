@@ -1,4 +1,4 @@
-import type { StateBuffers } from "../../kernels/spec/backend.ts";
+import type { FedRuns, GreedyLimits, StateBuffers } from "../../kernels/spec/backend.ts";
 import type { RunOptions } from "../arch/architecture.ts";
 import { stateBytes } from "../state/layer-state.ts";
 import { EngineFault } from "./failure.ts";
@@ -18,6 +18,15 @@ export interface Batch {
    * @returns the logits of each, views of one array: (vocabSize) of its last token, or (T, vocabSize)
    */
   run(ids: readonly Int32Array[], options: RunOptions): Promise<Float32Array[]>;
+  /**
+   * `Executable.runGreedy` of all; nothing is booked either.
+   * @returns the logits of each as `run` gives them; null, and nothing done, where the backend runs steps one by one
+   */
+  runGreedy(
+    first: Int32Array,
+    limits: GreedyLimits,
+    onFed: (runs: FedRuns) => Promise<boolean>,
+  ): Promise<Float32Array[] | null>;
 }
 
 /** Sequences that may run together, `tokens` after where the furthest session stands; at least one. */
@@ -100,17 +109,29 @@ async function scatter(
 }
 
 function batchOn({ plans, vocabSize }: LoadedModel, states: StateBuffers): Batch {
+  function eachOf(outputs: readonly Float32Array[], each: number): Float32Array[] {
+    const [logits] = outputs;
+    if (logits === undefined)
+      throw new EngineFault("internal", "a run gave no logits although they were asked for");
+    return Array.from({ length: states.batch }, (_, index) =>
+      logits.subarray(index * each, (index + 1) * each),
+    );
+  }
+
   return {
     async run(ids, options) {
       const length = ids[0]?.length ?? 0;
       const together = new Int32Array(states.batch * length);
       ids.forEach((piece, index) => together.set(piece, index * length));
       const executable = await plans.get({ batch: states.batch, length }, options);
-      const [logits] = await executable.run(together, states, true);
-      if (logits === undefined)
-        throw new EngineFault("internal", "a run gave no logits although they were asked for");
-      const each = (options.logits === "all" ? length : 1) * vocabSize;
-      return ids.map((_, index) => logits.subarray(index * each, (index + 1) * each));
+      const outputs = await executable.run(together, states, true);
+      return eachOf(outputs, (options.logits === "all" ? length : 1) * vocabSize);
+    },
+    async runGreedy(first, limits, onFed) {
+      const options: RunOptions = { logits: "last", phase: "decode" };
+      const { runGreedy } = await plans.get({ batch: states.batch, length: 1 }, options);
+      if (runGreedy === undefined) return null;
+      return eachOf(await runGreedy(first, states, limits, onFed), vocabSize);
     },
   };
 }

@@ -1,17 +1,56 @@
 import { describe, expect, test } from "vitest";
 import { createReferenceBackend } from "../../kernels/backends/reference/backend.ts";
 import { createWasmBackend } from "../../kernels/backends/wasm/backend.ts";
+import type { Executable } from "../../kernels/spec/backend.ts";
 import { expectAllClose } from "../../kernels/testing/all-close.ts";
 import { loadGolden } from "../../kernels/testing/golden.ts";
 import { LOGITS } from "../../kernels/testing/tolerances.ts";
 import { spawnTestThread } from "../../kernels/testing/test-thread.ts";
 import { filesOf, greedy, testEngine, type TestEngine } from "../testing/test-engine.ts";
+import { logProbability } from "../generate/log-probability.ts";
 import type { BackendCandidate } from "./backends.ts";
 import type { EngineReply } from "./protocol.ts";
 
 const tokenizerHash = "0".repeat(64);
 
-const candidates: Readonly<Record<"reference" | "wasm", BackendCandidate>> = {
+/** Feeds what follows greedily, a run at a time, as a GPU does without a way through host memory. */
+function runGreedily(executable: Executable): NonNullable<Executable["runGreedy"]> {
+  return async (first, state, { steps, stopIds }, onFed) => {
+    let ids = [...first];
+    for (let run = 1; ; run++) {
+      const outputs = await executable.run(Int32Array.from(ids), state, true);
+      const logits = outputs[0] ?? new Float32Array();
+      const size = logits.length / ids.length;
+      const fed = Int32Array.from(ids);
+      const logProbs: number[] = [];
+      const isLast = run === steps || ids.some((id) => stopIds.includes(id));
+      ids = ids.map((_, b) => {
+        const row = logits.subarray(b * size, (b + 1) * size);
+        const next = row.indexOf(Math.max(...row));
+        logProbs.push(logProbability(row, next));
+        return next;
+      });
+      const goesOn = await onFed({ fed, logProbs: Float32Array.from(logProbs) });
+      if (isLast || !goesOn) return outputs;
+    }
+  };
+}
+
+const candidates: Readonly<Record<"reference" | "wasm" | "enqueues", BackendCandidate>> = {
+  enqueues: {
+    name: "reference",
+    automatic: true,
+    async create() {
+      const backend = createReferenceBackend();
+      return {
+        ...backend,
+        async compile(plan) {
+          const executable = await backend.compile(plan);
+          return { ...executable, runGreedy: runGreedily(executable) };
+        },
+      };
+    },
+  },
   reference: {
     name: "reference",
     automatic: true,
@@ -24,7 +63,7 @@ const candidates: Readonly<Record<"reference" | "wasm", BackendCandidate>> = {
   },
 };
 
-async function start(backend: "reference" | "wasm", folder: string): Promise<TestEngine> {
+async function start(backend: keyof typeof candidates, folder: string): Promise<TestEngine> {
   const engine = testEngine([candidates[backend]]);
   await engine.call("load", {
     files: filesOf(folder),
@@ -58,6 +97,41 @@ async function stateOf(engine: TestEngine, session: number): Promise<Uint8Array>
   const pages = "all";
   return (await engine.call("snapshot", { session, tokenizerHash, pages })).bytes;
 }
+
+test("greedy batches whose steps are enqueued give what they give one by one", async () => {
+  const answers = [];
+  for (const backend of ["reference", "enqueues"] as const) {
+    const engine = await start(backend, "mamba2");
+    const ids = prompts("mamba2");
+    const sessions = await createAll(engine, ids.length);
+    await engine.call("prefillMany", { sessions, ids, chunk: null });
+    const samplers = ids.map(() => greedy);
+    const free = await engine.call("generateMany", {
+      sessions,
+      samplers,
+      stopIds: [],
+      maxTokens: 9,
+    });
+    // The last session meets this id first or early; the others go on without it.
+    const stopIds = [free.branches[4]?.ids[1] ?? -1];
+    const again = await createAll(engine, ids.length);
+    await engine.call("prefillMany", { sessions: again, ids, chunk: null });
+    const stopped = await engine.call("generateMany", {
+      sessions: again,
+      samplers,
+      stopIds,
+      maxTokens: 9,
+    });
+    answers.push([free, stopped].flatMap(({ branches }) => branches));
+    await engine.call("unload", {});
+  }
+  const [expected = [], actual = []] = answers;
+  expect(actual.map(({ ids, reason, position }) => ({ ids, reason, position }))).toEqual(
+    expected.map(({ ids, reason, position }) => ({ ids, reason, position })),
+  );
+  for (const [index, { logProbs }] of expected.entries())
+    expectAllClose(actual[index]?.logProbs ?? [], logProbs, LOGITS, `branch ${index}`);
+});
 
 describe.each(["reference", "wasm"] as const)("batches on %s", (backend) => {
   test.each(["mamba", "mamba2", "bamba"])(

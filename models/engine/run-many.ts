@@ -2,6 +2,7 @@ import { logProbabilities, logProbability } from "../generate/log-probability.ts
 import { createSampler, type Sampler } from "../generate/sampler.ts";
 import { type Batch, batchLimit, inBatch, onCopies } from "./batch.ts";
 import { EngineFault } from "./failure.ts";
+import { isGreedy } from "./greedy-steps.ts";
 import type { LoadedModel } from "./loader.ts";
 import type { EngineMethods } from "./protocol.ts";
 import { checkIds, type RequestContext } from "./run.ts";
@@ -95,6 +96,7 @@ export async function generateMany(
     const reason = maxTokens === 0 ? "length" : null;
     return { index, session, sample, ids: [], logProbs: [], reason };
   });
+  const limits = { stops, maxTokens, greedy: samplers.every(isGreedy) };
   const start = performance.now();
   for (;;) {
     const open = branches.filter(({ reason }) => reason === null);
@@ -104,7 +106,7 @@ export async function generateMany(
     await inBatch(model, members, async (batch) => {
       while (live.every(({ reason }) => reason === null)) {
         if (context.signal.aborted) for (const branch of open) branch.reason = "cancelled";
-        else await step(batch, live, stops, maxTokens, context);
+        else await step(batch, live, limits, context);
       }
     });
   }
@@ -119,12 +121,18 @@ export async function generateMany(
   };
 }
 
-/** Samples a token of each branch and feeds it, a stop id too. */
+/** What ends a branch, and whether all choose greedily. */
+interface StepLimits {
+  readonly stops: ReadonlySet<number>;
+  readonly maxTokens: number;
+  readonly greedy: boolean;
+}
+
+/** Samples a token of each branch and feeds it, a stop id too; where all are greedy, and the backend can, all to the end. */
 async function step(
   batch: Batch,
   live: readonly Branch[],
-  stops: ReadonlySet<number>,
-  maxTokens: number,
+  limits: StepLimits,
   context: RequestContext,
 ): Promise<void> {
   const tokens = live.map(({ session, sample, ids, logProbs, index: branch }) => {
@@ -134,13 +142,61 @@ async function step(
     context.emit({ type: "token", token, index: ids.push(token) - 1, branch });
     return Int32Array.of(token);
   });
-  const members = live.map(({ session }) => session);
-  await feed(batch, members, tokens, "decode");
+  if (!(limits.greedy && (await feedGreedily(batch, live, tokens, limits, context)))) {
+    const members = live.map(({ session }) => session);
+    await feed(batch, members, tokens, "decode");
+  }
   for (const branch of live) {
-    if (stops.has(branch.ids.at(-1) ?? -1)) branch.reason = "stop";
-    else if (branch.ids.length === maxTokens) branch.reason = "length";
+    if (limits.stops.has(branch.ids.at(-1) ?? -1)) branch.reason = "stop";
+    else if (branch.ids.length === limits.maxTokens) branch.reason = "length";
   }
   await context.yield();
+}
+
+/**
+ * Feeds the branches' tokens and those that greedily follow, until one of the branches has ended or a cancel; false, and
+ * nothing done, where the backend cannot.
+ */
+async function feedGreedily(
+  batch: Batch,
+  live: readonly Branch[],
+  tokens: readonly Int32Array[],
+  { stops, maxTokens }: StepLimits,
+  context: RequestContext,
+): Promise<boolean> {
+  const first = Int32Array.from(tokens, ([token = -1]) => token);
+  const left = Math.min(...live.map(({ ids }) => maxTokens - ids.length));
+  const fedTo = live.map((): number[] => []);
+  // Behind each run but the last, the likeliest token is the next one.
+  let next: readonly number[] = [];
+  const logits = await batch.runGreedy(
+    first,
+    { steps: left + 1, stopIds: [...stops] },
+    async ({ fed, logProbs }) => {
+      for (let run = 0; run < fed.length / live.length; run++) {
+        for (const [b, branch] of live.entries()) {
+          const token = fed[run * live.length + b] ?? -1;
+          const logProb = next[b];
+          fedTo[b]?.push(token);
+          // The first is chosen and told already.
+          if (logProb === undefined) continue;
+          branch.logProbs.push(logProb);
+          const index = branch.ids.push(token) - 1;
+          context.emit({ type: "token", token, index, branch: branch.index });
+        }
+        next = [...logProbs.subarray(run * live.length, (run + 1) * live.length)];
+      }
+      await context.yield();
+      return !context.signal.aborted;
+    },
+  );
+  if (logits === null) return false;
+  for (const [b, { session }] of live.entries()) {
+    const own = logits[b];
+    if (own === undefined) throw new EngineFault("internal", "a greedy run gave too few logits");
+    advance(session, Int32Array.from(fedTo[b] ?? []), own.slice());
+  }
+  return true;
 }
 
 /** Ids on their way through a copy of a session. */

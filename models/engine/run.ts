@@ -69,8 +69,7 @@ export async function generate(
   const kept = keepLogits ? allocateLogits(maxTokens, model.vocabSize) : null;
   const sample = createSampler(sampler, session.recent);
   const stops = new Set(stopIds);
-  const feedGreedily =
-    kept === null && isGreedy(sampler) ? await createGreedyFeed(model, stopIds) : null;
+  const feedGreedily = kept === null && isGreedy(sampler) ? await createGreedyFeed(model) : null;
   const ids: number[] = [];
   let reason: EngineMethods["generate"]["out"]["reason"] = "length";
   const start = performance.now();
@@ -93,11 +92,15 @@ export async function generate(
       const logits = await feed(model, session, Int32Array.of(token), options);
       kept?.set(logits, index * model.vocabSize);
     } else {
-      const [, ...followers] = await feedGreedily(session, token, maxTokens - index);
-      for (const follower of followers) {
-        const place = ids.push(follower) - 1;
-        context.emit({ type: "token", token: follower, index: place, branch: 0 });
-      }
+      const limits = { steps: maxTokens - index, stopIds };
+      await feedGreedily(session, token, limits, async (followers) => {
+        for (const follower of followers) {
+          const place = ids.push(follower) - 1;
+          context.emit({ type: "token", token: follower, index: place, branch: 0 });
+        }
+        await context.yield();
+        return !context.signal.aborted;
+      });
     }
     if (stops.has(ids.at(-1) ?? token)) {
       reason = "stop";

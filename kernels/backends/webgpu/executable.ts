@@ -1,4 +1,4 @@
-import type { Executable, StateBuffers } from "../../spec/backend.ts";
+import type { Executable, FedRuns, GreedyLimits, StateBuffers } from "../../spec/backend.ts";
 import { KernelError } from "../../spec/errors.ts";
 import type { Plan } from "../../spec/op.ts";
 import { checkRun } from "../../spec/state-values.ts";
@@ -63,13 +63,14 @@ export async function compilePlan(plan: Plan, resources: Resources): Promise<Exe
       runGreedy: (
         first: Int32Array,
         state: StateBuffers,
-        limits: { readonly steps: number; readonly stopIds: readonly number[] },
+        limits: GreedyLimits,
+        onFed: (runs: FedRuns) => boolean | Promise<boolean>,
       ) =>
         inTurn(async () => {
           expectUsable();
           checkRun(plan, first, state);
           greedy ??= prepareGreedy(plan, resources);
-          return await (await greedy).run(first, state, limits);
+          return await (await greedy).run(first, state, limits, onFed);
         }),
     }),
     release() {

@@ -1,4 +1,4 @@
-import type { GreedyRun, StateBuffers } from "../../spec/backend.ts";
+import type { FedRuns, GreedyLimits, StateBuffers } from "../../spec/backend.ts";
 import { KernelError } from "../../spec/errors.ts";
 import type { Plan } from "../../spec/op.ts";
 import type { Dispatch } from "../../wgsl/dispatch.ts";
@@ -6,9 +6,10 @@ import type { ArenaLayout } from "./arena.ts";
 import type { Allocation } from "./buffers.ts";
 import type { GpuDevice } from "./device.ts";
 import source from "./greedy.wgsl?raw";
+import { createPace } from "./pace.ts";
 import { advancePositions, outputStretches, prepareProgram } from "./program.ts";
 import type { Resources } from "./resources.ts";
-import type { GpuState } from "./states.ts";
+import type { ShadowSlot } from "./shadow.ts";
 
 /** A plan of one token whose last dispatch chooses the next ids (see docs/decisions/0012). */
 export interface GreedyProgram {
@@ -16,9 +17,22 @@ export interface GreedyProgram {
   run(
     first: Int32Array,
     state: StateBuffers,
-    limits: { readonly steps: number; readonly stopIds: readonly number[] },
-  ): Promise<GreedyRun>;
+    limits: GreedyLimits,
+    onFed: (runs: FedRuns) => boolean | Promise<boolean>,
+  ): Promise<Float32Array[]>;
   release(): void;
+}
+
+/** Runs that were enqueued together. */
+interface Stretch {
+  readonly runs: number;
+  /** Where its choices, its outputs and the state before it are kept: two stretches are on their way at most. */
+  readonly slot: ShadowSlot;
+  /** (B): positions before it. */
+  readonly from: Int32Array;
+  readonly enqueuedAt: number;
+  /** (runs, 2, B) words: what each run chose, and the logarithms of the probabilities. */
+  readonly choices: Promise<Float32Array>;
 }
 
 /**
@@ -35,59 +49,80 @@ export async function prepareGreedy(plan: Plan, resources: Resources): Promise<G
     choice = greedy.choice;
     return greedy.dispatches;
   });
-  let history: Allocation | null = null;
+  const pace = createPace();
+  const held = new Map<string, Allocation>();
+  /** Bytes of a run's (B) i32 choices and (B) f32 logarithms. */
+  const rowBytes = 2 * batch * 4;
+  const outputBytes = plan.outputs.reduce((sum, values) => sum + values * 4, 0);
 
-  /** (steps, B) i32: the choices of a run. */
-  async function historyOf(steps: number): Promise<GPUBuffer> {
-    const bytes = steps * batch * 4;
-    if (history !== null && history.bytes >= bytes) return history.buffer;
-    history?.release();
-    history = null;
+  /** A buffer of this program for copies on the device. */
+  async function kept(name: string, slot: ShadowSlot, bytes: number): Promise<GPUBuffer> {
+    const key = `${name} ${slot}`;
+    const found = held.get(key);
+    if (found !== undefined && found.bytes >= bytes) return found.buffer;
+    found?.release();
+    held.delete(key);
     const usage = GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
-    history = await allocator.allocateChecked("choices", bytes, usage, "workspace");
-    return history.buffer;
+    const made = await allocator.allocateChecked(name, bytes, usage, "workspace");
+    held.set(key, made);
+    return made.buffer;
   }
 
-  /** Feeds `first` and then what is chosen; gives the ids that were fed, and the last outputs. */
-  async function feed(
-    first: Int32Array,
-    from: Int32Array,
-    state: GpuState,
-    steps: number,
-  ): Promise<GreedyRun> {
+  /**
+   * Enqueues runs behind all that was enqueued before. The first is fed what lies in `program.ids`, each other what the
+   * one before it chose. Counts them as run.
+   */
+  async function enqueue(state: StateBuffers, runs: number, slot: ShadowSlot): Promise<Stretch> {
+    const gpuState = await states.use(state, runs);
     const buffer = await arena.atLeast(program.layout.size());
-    program.bind(buffer, state);
-    const choices = await historyOf(steps);
-    queue.writeBuffer(program.ids, 0, new Int32Array(first));
-    const positions = Int32Array.from(from);
-    for (let step = 0; step < steps; step++) {
-      program.setPositions(state, positions);
-      const encoder = gpu.device.createCommandEncoder({ label: "greedy step" });
+    program.bind(buffer, gpuState);
+    const choices = await kept("choices", slot, runs * rowBytes);
+    const outputs = await kept("outputs", slot, outputBytes);
+    const from = state.positions.slice();
+    const enqueuedAt = performance.now();
+    for (let run = 0; run < runs; run++) {
+      program.setPositions(gpuState, state.positions);
+      const encoder = gpu.device.createCommandEncoder({ label: "greedy run" });
       const clock = profiler.clockOf(program.steps);
       program.encode(encoder, clock);
       encoder.copyBufferToBuffer(buffer, choice * 4, program.ids, 0, batch * 4);
-      encoder.copyBufferToBuffer(buffer, choice * 4, choices, step * batch * 4, batch * 4);
-      // Submitted one by one: the device computes this step while the next is encoded.
+      encoder.copyBufferToBuffer(buffer, choice * 4, choices, run * rowBytes, rowBytes);
+      // Submitted one by one: the device computes this run while the next is encoded.
       if (clock === null) queue.submit([encoder.finish()]);
       else clock.book(await readback.submitAndRead(encoder, clock.resolve(encoder)));
-      positions.forEach((position, b) => (positions[b] = position + 1));
+      advancePositions(state, 1);
     }
-    const [words, ...outputs] = await readback.submitAndRead(
-      gpu.device.createCommandEncoder({ label: "read choices" }),
-      [
-        { buffer: choices, offset: 0, bytes: steps * batch * 4 },
-        ...outputStretches(plan, program, buffer),
-      ],
-    );
-    const chosen = new Int32Array(words.buffer, words.byteOffset, words.length);
-    const fed = Int32Array.of(...first, ...chosen.subarray(0, (steps - 1) * batch));
-    return { fed, outputs };
+    const encoder = gpu.device.createCommandEncoder({ label: "read choices" });
+    let at = 0;
+    for (const stretch of outputStretches(plan, program, buffer)) {
+      encoder.copyBufferToBuffer(buffer, stretch.offset, outputs, at, stretch.bytes);
+      at += stretch.bytes;
+    }
+    const read = readback
+      .submitAndRead(encoder, [{ buffer: choices, offset: 0, bytes: runs * rowBytes }])
+      .then(([words]) => words);
+    // Whoever waits for it hears of a failure; where one before it failed nobody waits.
+    read.catch(() => undefined);
+    return { runs, slot, from, enqueuedAt, choices: read };
+  }
+
+  /** What the last run of a stretch left. */
+  async function outputsOf({ slot }: Stretch): Promise<Float32Array[]> {
+    const buffer = await kept("outputs", slot, outputBytes);
+    let offset = 0;
+    const stretches = plan.outputs.map((values) => {
+      const stretch = { buffer, offset, bytes: values * 4 };
+      offset += stretch.bytes;
+      return stretch;
+    });
+    const encoder = gpu.device.createCommandEncoder({ label: "read outputs" });
+    return await readback.submitAndRead(encoder, stretches);
   }
 
   /** Whether there is memory to go back with; without it runs are made one at a time. */
-  async function canGoBack(state: GpuState): Promise<boolean> {
+  async function canGoBack(state: StateBuffers): Promise<boolean> {
     try {
-      await shadow.fit(state);
+      await shadow.fit(await states.use(state, 1));
       return true;
     } catch (error) {
       if (error instanceof KernelError && error.code === "out-of-memory") return false;
@@ -95,33 +130,111 @@ export async function prepareGreedy(plan: Plan, resources: Resources): Promise<G
     }
   }
 
-  return {
-    async run(first, state, { steps, stopIds }) {
-      const stops = new Set(stopIds);
-      const gpuState = await states.use(state, steps);
-      const isLast = first.some((id) => stops.has(id));
-      const wanted = steps > 1 && !isLast && (await canGoBack(gpuState)) ? steps : 1;
-      if (wanted > 1) submit((encoder) => shadow.save(encoder, gpuState));
-      let run = await feed(first, state.positions, gpuState, wanted);
-      const right = rightRuns(run.fed, batch, stops);
-      if (right < wanted) {
-        submit((encoder) => shadow.restore(encoder, gpuState));
-        run = await feed(first, state.positions, gpuState, right);
-      }
-      advancePositions(state, right);
-      return run;
-    },
-    release() {
-      program.release();
-      history?.release();
-    },
-  };
+  /** Puts the state where it stood before a stretch, whatever was enqueued since. */
+  async function goBack(state: StateBuffers, { slot, from }: Stretch): Promise<void> {
+    const gpuState = await states.use(state, 0);
+    submit((encoder) => shadow.restore(encoder, gpuState, slot));
+    state.positions.set(from);
+  }
 
   function submit(record: (encoder: GPUCommandEncoder) => void): void {
     const encoder = gpu.device.createCommandEncoder({ label: "shadow state" });
     record(encoder);
     queue.submit([encoder.finish()]);
   }
+
+  async function run(
+    first: Int32Array,
+    state: StateBuffers,
+    { steps, stopIds }: GreedyLimits,
+    onFed: (runs: FedRuns) => boolean | Promise<boolean>,
+  ): Promise<Float32Array[]> {
+    const stops = new Set(stopIds);
+    let left = first.some((id) => stops.has(id)) ? 1 : steps;
+    const goesAhead = left > 1 && (await canGoBack(state));
+    let fedFirst = first;
+    let slot: ShadowSlot = 0;
+    let readAt = 0;
+
+    async function launch(): Promise<Stretch> {
+      const runs = goesAhead ? Math.min(left, pace.next()) : 1;
+      left -= runs;
+      slot = slot === 0 ? 1 : 0;
+      if (goesAhead) {
+        const gpuState = await states.use(state, runs);
+        submit((encoder) => shadow.save(encoder, gpuState, slot));
+      }
+      return await enqueue(state, runs, slot);
+    }
+
+    pace.begin();
+    queue.writeBuffer(program.ids, 0, new Int32Array(first));
+    let ahead: Stretch | null = null;
+    for (;;) {
+      const current: Stretch = ahead ?? (await launch());
+      // The device goes on while the host looks at what it chose.
+      ahead = goesAhead && pace.goesAhead && left > 0 ? await launch() : null;
+      const words = await current.choices;
+      const now = performance.now();
+      pace.took(current.runs, now - Math.max(readAt, current.enqueuedAt));
+      readAt = now;
+      const { fed, next, logProbs } = readChoices(words, fedFirst);
+      const right = rightRuns(fed, batch, stops);
+      const goesOn = await onFed({
+        fed: fed.subarray(0, right * batch),
+        logProbs: logProbs.subarray(0, right * batch),
+      });
+      if (right < current.runs) {
+        await goBack(state, current);
+        queue.writeBuffer(program.ids, 0, new Int32Array(fedFirst));
+        const again = await enqueue(state, right, current.slot);
+        await again.choices;
+        return await outputsOf(again);
+      }
+      const isStopped = fed.subarray(-batch).some((id) => stops.has(id));
+      if (isStopped || !goesOn || next.some((id) => id < 0)) {
+        if (ahead !== null) await goBack(state, ahead);
+        return await outputsOf(current);
+      }
+      if (ahead === null && left === 0) return await outputsOf(current);
+      fedFirst = next;
+    }
+  }
+
+  /** What the runs of a stretch were fed, and what they chose. */
+  function readChoices(
+    words: Float32Array,
+    fedFirst: Int32Array,
+  ): FedRuns & { readonly next: Int32Array } {
+    const chosen = new Int32Array(words.buffer, words.byteOffset, words.length);
+    const runs = words.length / (2 * batch);
+    const ids = new Int32Array((runs + 1) * batch);
+    const logProbs = new Float32Array(runs * batch);
+    ids.set(fedFirst);
+    for (let row = 0; row < runs; row++) {
+      const at = row * 2 * batch;
+      ids.set(chosen.subarray(at, at + batch), (row + 1) * batch);
+      logProbs.set(words.subarray(at + batch, at + 2 * batch), row * batch);
+    }
+    return { fed: ids.subarray(0, runs * batch), next: ids.slice(runs * batch), logProbs };
+  }
+
+  return {
+    async run(first, state, limits, onFed) {
+      const from = state.positions.slice();
+      try {
+        return await run(first, state, limits, onFed);
+      } catch (error) {
+        // As with a run that failed, the sequences stay where they were counted.
+        state.positions.set(from);
+        throw error;
+      }
+    },
+    release() {
+      program.release();
+      for (const allocation of held.values()) allocation.release();
+    },
+  };
 }
 
 /** Runs up to the first that fed a stop id, or to the last before one that was fed no id at all. */
@@ -145,13 +258,13 @@ function describeGreedy(
   const vocab = plan.outputs[0] / batch;
   const pieces = Math.ceil(vocab / PIECE);
   layout.beginCall();
-  const choice = layout.scratch(batch);
-  const best = layout.scratch(2 * batch * pieces);
+  const choice = layout.scratch(2 * batch);
+  const best = layout.scratch(3 * batch * pieces);
   const common = {
     shader: { name: "greedy", parts: [source] },
     // A CPU that plays a GPU has few threads, and waits long at barriers.
     constants: { THREADS: info.software ? 32 : 256 },
-    params: [layout.output(0), vocab, PIECE, pieces, best, choice],
+    params: [layout.output(0), vocab, PIECE, pieces, best, choice, choice + batch],
     reads: [],
     state: null,
   };

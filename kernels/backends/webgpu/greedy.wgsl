@@ -1,6 +1,7 @@
 // greedy: choice[b] = the first index of the largest value of row b of the logits; -1 where a value is NaN or +∞, or all are -∞.
+// log_probs[b] = the natural logarithm of its probability: of the largest logit l, −ln Σ exp(l_i − l).
 // Grid:     greedy_pieces: a workgroup a sequence and piece of its row; greedy: one a sequence, over the pieces.
-// Numerics: exact. Values are read as words: what WGSL makes of NaN and infinity in f32 arithmetic is the compiler's affair.
+// Numerics: the choice is exact; the sum is f32, in a fixed order. Values are compared as words: what WGSL makes of NaN and infinity in f32 arithmetic is the compiler's affair.
 override THREADS: u32 = 256u;  // a power of two
 
 struct Params {
@@ -8,12 +9,13 @@ struct Params {
   vocab: u32,
   piece: u32,   // values of a piece
   pieces: u32,  // of a row
-  best: u32,    // scratch: (B, pieces) of Candidate
+  best: u32,    // scratch: (B, pieces) of a Candidate's words and its sum of exponentials
   choice: u32,
+  log_probs: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read_write> arena: array<u32>;  // logits: (B, vocab) f32; choice: (B) i32
+@group(0) @binding(1) var<storage, read_write> arena: array<u32>;  // logits: (B, vocab) f32; choice: (B) i32; log_probs: (B) f32
 
 // A value, as a key whose order as an integer is the value's, and its index.
 struct Candidate {
@@ -26,6 +28,7 @@ const NOWHERE = 0xffffffffu;
 const BROKEN = Candidate(0xffffffffu, NOWHERE);
 
 var<workgroup> candidates: array<Candidate, THREADS>;
+var<workgroup> sums: array<f32, THREADS>;
 
 // -0 is +0, as in comparisons; -∞ is never chosen.
 fn candidate_of(bits: u32, place: u32) -> Candidate {
@@ -47,7 +50,12 @@ fn better(a: Candidate, b: Candidate) -> Candidate {
   return a;
 }
 
-// The best of the workgroup's, in thread 0.
+// The value whose key it is.
+fn value_of(key: u32) -> f32 {
+  return bitcast<f32>(select(~key, key & 0x7fffffffu, key >= 0x80000000u));
+}
+
+// The best of the workgroup's, in every thread.
 fn best_of(own: Candidate, thread: u32) -> Candidate {
   candidates[thread] = own;
   for (var half = THREADS / 2u; half > 0u; half /= 2u) {
@@ -56,7 +64,20 @@ fn best_of(own: Candidate, thread: u32) -> Candidate {
       candidates[thread] = better(candidates[thread], candidates[thread + half]);
     }
   }
-  return candidates[thread];
+  workgroupBarrier();
+  return candidates[0];
+}
+
+// Σ over the workgroup, in thread 0.
+fn sum_of(own: f32, thread: u32) -> f32 {
+  sums[thread] = own;
+  for (var half = THREADS / 2u; half > 0u; half /= 2u) {
+    workgroupBarrier();
+    if (thread < half) {
+      sums[thread] += sums[thread + half];
+    }
+  }
+  return sums[thread];
 }
 
 @compute @workgroup_size(THREADS)
@@ -68,10 +89,20 @@ fn greedy_pieces(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_inv
     own = better(own, candidate_of(arena[first + i], i));
   }
   let best = best_of(own, thread);
+  let largest = value_of(best.key);
+  var own_sum = 0.0;
+  for (var i = workgroup.x * params.piece + thread; i < end; i += THREADS) {
+    let other = candidate_of(arena[first + i], i);
+    if (other.place != NOWHERE && best.place != NOWHERE) {
+      own_sum += exp(value_of(other.key) - largest);
+    }
+  }
+  let sum = sum_of(own_sum, thread);
   if (thread == 0u) {
-    let at = params.best + 2u * (workgroup.y * params.pieces + workgroup.x);
+    let at = params.best + 3u * (workgroup.y * params.pieces + workgroup.x);
     arena[at] = best.key;
     arena[at + 1u] = best.place;
+    arena[at + 2u] = bitcast<u32>(sum);
   }
 }
 
@@ -79,11 +110,20 @@ fn greedy_pieces(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_inv
 fn greedy(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
   var own = Candidate(0u, NOWHERE);
   for (var piece = thread; piece < params.pieces; piece += THREADS) {
-    let at = params.best + 2u * (workgroup.x * params.pieces + piece);
+    let at = params.best + 3u * (workgroup.x * params.pieces + piece);
     own = better(own, Candidate(arena[at], arena[at + 1u]));
   }
   let best = best_of(own, thread);
+  var own_sum = 0.0;
+  for (var piece = thread; piece < params.pieces; piece += THREADS) {
+    let at = params.best + 3u * (workgroup.x * params.pieces + piece);
+    if (arena[at + 1u] != NOWHERE && best.place != NOWHERE) {
+      own_sum += bitcast<f32>(arena[at + 2u]) * exp(value_of(arena[at]) - value_of(best.key));
+    }
+  }
+  let sum = sum_of(own_sum, thread);
   if (thread == 0u) {
     arena[params.choice + workgroup.x] = best.place;
+    arena[params.log_probs + workgroup.x] = bitcast<u32>(select(-log(sum), 0.0, best.place == NOWHERE));
   }
 }
