@@ -111,6 +111,7 @@ const recording: Handlers = {
   score: (input, ask) => ask(input),
   scoreMany: (input, ask) => ask(input),
   memoryMap: (input, ask) => ask(input),
+  dropMap: (input, ask) => ask(input),
   async snapshot(input, ask) {
     const taken = await ask(input);
     const head = sha256(taken.bytes.subarray(0, taken.headBytes));

@@ -5,6 +5,7 @@
 import { z } from "zod";
 import {
   chatCostsSchema,
+  chatRebuildSchema,
   chatSchema,
   chatSummarySchema,
   chatTreeSchema,
@@ -50,8 +51,14 @@ export const calls = {
   "chats.restore": { in: z.object({ chatId: id }), out: done },
   /** What going on from each message of the shown path would cost. Null while no model is loaded. */
   "chats.cost": { in: z.object({ chatId: id }), out: chatCostsSchema.nullable() },
-  /** Reads the chat again in the background where its end is not stored for this model. Resolves at once. */
+  /** Reads the chat again where its end is not stored for this model, or goes on with it. Resolves at once; `rebuild.progress` tells. */
   "chats.rebuild": { in: z.object({ chatId: id }), out: done },
+  /** Chats that are being read again, or wait for it. */
+  "chats.rebuilds": { in: nothing, out: z.array(chatRebuildSchema) },
+  /** What was read stays with the model until the program ends. Null is all of them. */
+  "chats.pauseRebuild": { in: z.object({ chatId: id.nullable() }), out: done },
+  /** Gives it up; the chat is read again when it is gone on with. Null is all of them. */
+  "chats.stopRebuild": { in: z.object({ chatId: id.nullable() }), out: done },
   /** Takes back the last thing that was done to a chat since the program started; null where there is none. */
   "history.undo": { in: nothing, out: undoneSchema.nullable() },
   "history.redo": { in: nothing, out: undoneSchema.nullable() },
@@ -150,8 +157,8 @@ export const calls = {
   },
   /**
    * Follows back how much of each token's write the model still holds behind the whole document. It takes as long as reading it twice at
-   * most; `document.mapping` tells. Resolves when `documents.memory` knows; rejects with `cancelled` when it was stopped, or a chat
-   * wanted the engine.
+   * most; `document.mapping` tells. It waits while a chat wants the engine. Resolves when `documents.memory` knows; rejects with
+   * `cancelled` when it was stopped.
    */
   "documents.mapMemory": { in: z.object({ documentId: id }), out: done },
   "documents.stopMapping": { in: nothing, out: done },
@@ -195,6 +202,10 @@ export const events = {
   /** Text to append to an assistant message. `at` is its length before, so that a late listener sees a gap. */
   "message.delta": z.object({ chatId: id, messageId: id, at: z.number().int(), text: z.string() }),
   "message.progress": progressSchema,
+  /** How far the chat has come that is being read again. */
+  "rebuild.progress": chatRebuildSchema,
+  /** Another chat is read again, or one begins, waits, is paused or done. */
+  "rebuilds.changed": z.object({}),
   /** The list or a title changed. */
   "chats.changed": z.object({}),
   "documents.changed": z.object({}),

@@ -154,6 +154,18 @@ export type StateSizes = z.infer<typeof stateSizesSchema>;
 
 /** A message as a place in the tree of a chat's branches. */
 export const treeNodeSchema = z.object({
+/** A chat that is read again, or waits for it. */
+export const chatRebuildSchema = z.object({
+  chatId: id,
+  status: z.enum(["waiting", "reading", "paused"]),
+  /** Tokens; the total is 0 until it is known. */
+  done: z.number().int(),
+  total: z.number().int(),
+  tokensPerSecond: z.number().nullable(),
+  secondsLeft: z.number().nullable(),
+});
+export type ChatRebuild = z.infer<typeof chatRebuildSchema>;
+
   id,
   parentId: id.nullable(),
   role: messageSchema.shape.role,

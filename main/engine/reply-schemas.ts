@@ -138,7 +138,9 @@ export const outputSchemas: { readonly [M in EngineMethod]: z.ZodType<EngineMeth
   memoryMap: z.object({
     layers: z.array(z.object({ name: z.string(), shares: z.instanceof(Float32Array) })),
     cancelled: z.boolean(),
+    map: count.nullable(),
   }),
+  dropMap: z.null(),
   prefill: z.object({ position: count, logits, cancelled: z.boolean(), prefilled: count }),
   generate: z.object({
     ids: z.instanceof(Int32Array),

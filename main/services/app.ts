@@ -136,10 +136,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
       return null;
     },
     "chats.cost": ({ chatId }) => chatCosts(context, chatId),
-    async "chats.rebuild"({ chatId }) {
-      rebuilder.rebuild(chatId);
-      return null;
-    },
+    ...rebuilder.handlers,
     async "states.sizes"() {
       const { bytes, snapshots } = await states.sizes();
       return { bytes, snapshots, budget: settings.get().statesBudget };

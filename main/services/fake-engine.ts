@@ -19,6 +19,8 @@ export interface FakeEngine {
   readonly client: EngineClient;
   /** Ids of every prefill so far. */
   readonly prefills: Int32Array[];
+  /** Every step of a memory map: how far it had come. */
+  readonly mapped: number[];
   /** Tokens of the next answers, in turn; the last one repeats. */
   answers: readonly (readonly number[])[];
   /** ms a token; a chunk in prefill. */
@@ -58,10 +60,13 @@ type Implementation = {
 /** @param modelHash two engines with the same hash can read each other's snapshots */
 export function createFakeEngine(modelHash = "fake-model", stopId = 5): FakeEngine {
   const sessions = new Map<number, number[]>();
+  /** Of maps that were cancelled: how far they had come. */
+  const maps = new Map<number, number>();
   let nextSession = 1;
   const fake: FakeEngine = {
     client: { call, close: async () => undefined },
     prefills: [],
+    mapped: [],
     answers: [[stopId]],
     pace: 0,
     chunk: 1,
@@ -202,14 +207,25 @@ export function createFakeEngine(modelHash = "fake-model", stopId = 5): FakeEngi
       ),
       cancelled: false,
     }),
-    async memoryMap({ ids: { length } }, options) {
-      for (let done = 1; done <= length; done++) {
+    async memoryMap({ ids: { length }, map: from }, options) {
+      const begun = from === null ? 0 : maps.get(from);
+      if (begun === undefined) throw new FakeEngineError("no-session", `no map ${from}`);
+      if (from !== null) maps.delete(from);
+      for (let done = begun + 1; done <= length; done++) {
         if (fake.pace > 0) await wait(fake.pace);
+        fake.mapped.push(done);
         options?.onEvent?.({ type: "progress", done, total: length });
-        if (options?.signal?.aborted === true) return { layers: [], cancelled: true };
+        if (options?.signal?.aborted !== true) continue;
+        const map = nextSession++;
+        maps.set(map, done);
+        return { layers: [], cancelled: true, map };
       }
       const shares = new Float32Array(length).fill(1);
-      return { layers: [{ name: "layers.0.ssm", shares }], cancelled: false };
+      return { layers: [{ name: "layers.0.ssm", shares }], cancelled: false, map: null };
+    },
+    async dropMap({ map }) {
+      maps.delete(map);
+      return null;
     },
     async snapshot(input) {
       const body = JSON.stringify({

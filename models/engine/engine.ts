@@ -7,7 +7,7 @@ import { inspectModel } from "./inspect.ts";
 import { loadModel, type LoadedModel } from "./loader.ts";
 import type { EngineMethods, EngineRequest, SessionId } from "./protocol.ts";
 import { generate, prefill, type RequestContext } from "./run.ts";
-import { memoryMap } from "./memory-map.ts";
+import { createMapTable, type MapTable } from "./memory-map.ts";
 import { generateMany, prefillMany, scoreMany } from "./run-many.ts";
 import type { Session } from "./sessions.ts";
 import { restoreSession, takeSnapshot } from "./snapshots.ts";
@@ -24,6 +24,7 @@ export interface Engine {
 export function createEngine(host: EngineHost, candidates: readonly BackendCandidate[]): Engine {
   const passed = new Set<string>();
   let loaded: LoadedModel | null = null;
+  let maps: MapTable | null = null;
   let sessions = 0;
 
   function model(): LoadedModel {
@@ -35,9 +36,16 @@ export function createEngine(host: EngineHost, candidates: readonly BackendCandi
     return ids.map((id) => model().sessions.get(id));
   }
 
+  function mapTable(): MapTable {
+    maps ??= createMapTable(model());
+    return maps;
+  }
+
   async function unload(): Promise<null> {
-    const gone = loaded;
+    const [gone, mapsOfIt] = [loaded, maps];
     loaded = null;
+    maps = null;
+    await mapsOfIt?.release();
     await gone?.release();
     return null;
   }
@@ -86,7 +94,10 @@ export function createEngine(host: EngineHost, candidates: readonly BackendCandi
       case "scoreMany":
         return await scoreMany(model(), sessionsOf(request.input), request.input.ids, context);
       case "memoryMap":
-        return await memoryMap(model(), request.input, context);
+        return await mapTable().run(request.input, context);
+      case "dropMap":
+        await mapTable().drop(request.input.map);
+        return null;
       case "snapshot":
         return await takeSnapshot(
           model(),

@@ -5,7 +5,8 @@ import { loadGolden } from "../../kernels/testing/golden.ts";
 import { filesOf } from "../testing/test-engine.ts";
 import { memoryFile } from "../weights/memory-file.ts";
 import { loadModel, type LoadedModel } from "./loader.ts";
-import { memoryMap } from "./memory-map.ts";
+import { createMapTable, type MapRoom } from "./memory-map.ts";
+import type { EngineMethods } from "./protocol.ts";
 import type { RequestContext } from "./run.ts";
 
 const context: RequestContext = {
@@ -13,6 +14,14 @@ const context: RequestContext = {
   emit: () => undefined,
   yield: async () => undefined,
 };
+
+function mapOf(
+  model: LoadedModel,
+  ids: Int32Array,
+  room?: MapRoom,
+): Promise<EngineMethods["memoryMap"]["out"]> {
+  return createMapTable(model, room).run({ ids, map: null }, context);
+}
 
 async function load(folder: string): Promise<LoadedModel> {
   return await loadModel(
@@ -59,7 +68,7 @@ test.each([
 ])("%s: all of the last token is held, and of others a part", async (folder) => {
   const model = await load(folder);
   const ids = longPrompt(folder);
-  const { layers, cancelled } = await memoryMap(model, { ids }, context);
+  const { layers, cancelled } = await mapOf(model, ids);
   expect(cancelled).toBe(false);
   expect(layers.length).toBeGreaterThan(0);
   for (const { name, shares } of layers) {
@@ -77,8 +86,8 @@ test.each(["mamba2", "jamba", "qwen3_5_text"])(
   async (folder) => {
     const model = await load(folder);
     const ids = longPrompt(folder);
-    const whole = await memoryMap(model, { ids }, context);
-    const inStretches = await memoryMap(model, { ids }, context, { states: 2 ** 30, rows: 1 });
+    const whole = await mapOf(model, ids);
+    const inStretches = await mapOf(model, ids, { states: 2 ** 30, rows: 1 });
     for (const [layer, { shares }] of inStretches.layers.entries()) {
       for (const [t, share] of shares.entries())
         expect(share).toBeCloseTo(whole.layers[layer]?.shares[t] ?? -1, 5);
@@ -89,29 +98,52 @@ test.each(["mamba2", "jamba", "qwen3_5_text"])(
 
 test("a sequence whose states do not fit is refused before it is read", async () => {
   const model = await load("mamba2");
-  await expect(
-    memoryMap(model, { ids: longPrompt("mamba2") }, context, { states: 1, rows: 1 }),
-  ).rejects.toMatchObject({ code: "bad-request", data: { length: 300 } });
+  await expect(mapOf(model, longPrompt("mamba2"), { states: 1, rows: 1 })).rejects.toMatchObject({
+    code: "bad-request",
+    data: { length: 300 },
+  });
   await model.release();
 });
 
-test("a cancel ends it, and leaves no state behind", async () => {
+test("cancelled at every step and gone on with it is the same; given up it leaves no state behind", async () => {
   const model = await load("mamba2");
+  const ids = longPrompt("mamba2");
+  const room = { states: 2 ** 30, rows: 1 };
+  const whole = await mapOf(model, ids, room);
   const before = model.backend.memory().states;
-  const abort = new AbortController();
-  const result = await memoryMap(
-    model,
-    { ids: longPrompt("mamba2") },
-    { ...context, signal: abort.signal, emit: () => abort.abort() },
-  );
-  expect(result).toEqual({ layers: [], cancelled: true });
+  const maps = createMapTable(model, room);
+  const step = async (map: number | null) => {
+    const abort = new AbortController();
+    const stopping = { ...context, signal: abort.signal, emit: () => abort.abort() };
+    return await maps.run({ ids, map }, stopping);
+  };
+  let result = await step(null);
+  let steps = 1;
+  while (result.cancelled) {
+    expect(result.layers).toEqual([]);
+    expect(model.backend.memory().states).toBeGreaterThan(before);
+    // Another sequence in between does not disturb it.
+    if (steps === 1) await mapOf(model, ids.subarray(0, 40));
+    result = await step(result.map);
+    steps++;
+  }
+  expect(steps).toBeGreaterThan(3);
+  expect(result).toEqual(whole);
+  expect(model.backend.memory().states).toBe(before);
+
+  const { map } = await step(null);
+  await maps.drop(map ?? -1);
+  expect(model.backend.memory().states).toBe(before);
+  await expect(step(map)).rejects.toMatchObject({ code: "no-session" });
+  await step(null);
+  await maps.release();
   expect(model.backend.memory().states).toBe(before);
   await model.release();
 });
 
 test("a model that keeps every token has no map", async () => {
   const model = await load("lfm2");
-  await expect(memoryMap(model, { ids: Int32Array.of(1, 2) }, context)).rejects.toMatchObject({
+  await expect(mapOf(model, Int32Array.of(1, 2))).rejects.toMatchObject({
     code: "bad-request",
     message: expect.stringContaining("lfm2"),
   });

@@ -40,6 +40,70 @@ interface Stretch {
   readonly slots: readonly Float32Array[] | null;
 }
 
+/** How far a map has come, in tokens of both ways through the sequence. */
+interface MapStep {
+  readonly done: number;
+  readonly total: number;
+}
+
+type MappedLayers = EngineMethods["memoryMap"]["out"]["layers"];
+
+/** A map on its way. Between two steps the engine is free for others; `return` gives up what it holds. */
+type MapWork = AsyncGenerator<MapStep, MappedLayers, void>;
+
+/** The maps of one model that were begun and wait to be gone on with. */
+export interface MapTable {
+  /**
+   * Begins a map, or goes on with one that was cancelled; a cancel takes effect between two steps and loses nothing.
+   * @throws EngineFault as `followMemory`, and `no-session` for a map that is not there
+   */
+  run(
+    input: EngineMethods["memoryMap"]["in"],
+    context: RequestContext,
+  ): Promise<EngineMethods["memoryMap"]["out"]>;
+  /** Gives up a map that waits. @throws EngineFault `no-session` */
+  drop(map: number): Promise<void>;
+  release(): Promise<void>;
+}
+
+export function createMapTable(model: LoadedModel, room: MapRoom = ROOM): MapTable {
+  const waiting = new Map<number, MapWork>();
+  let begun = 0;
+
+  function take(map: number): MapWork {
+    const work = waiting.get(map);
+    if (work === undefined) {
+      const message = `There is no memory map ${map} in the engine; it was given up, or the model was unloaded.`;
+      throw new EngineFault("no-session", message, { map });
+    }
+    waiting.delete(map);
+    return work;
+  }
+
+  return {
+    async run({ ids, map: from }, context) {
+      const work = from === null ? followMemory(model, ids, room) : take(from);
+      for (;;) {
+        const next = await work.next();
+        if (next.done === true) return { layers: next.value, cancelled: false, map: null };
+        context.emit({ type: "progress", ...next.value });
+        await context.yield();
+        if (!context.signal.aborted) continue;
+        const map = from ?? ++begun;
+        waiting.set(map, work);
+        return { layers: [], cancelled: true, map };
+      }
+    },
+    async drop(map) {
+      await take(map).return([]);
+    },
+    async release() {
+      for (const work of waiting.values()) await work.return([]);
+      waiting.clear();
+    },
+  };
+}
+
 /**
  * For each token and layer the share of its write that the state still holds behind the last of them.
  * The sequence is read twice: forwards to keep the states before its stretches, then a stretch at a time from the last one
@@ -47,12 +111,7 @@ interface Stretch {
  * @throws EngineFault `bad-request` for ids that the model does not have, a model without recurrences that can be
  * followed, or a sequence whose states do not fit
  */
-export async function memoryMap(
-  model: LoadedModel,
-  { ids }: EngineMethods["memoryMap"]["in"],
-  context: RequestContext,
-  room: MapRoom = ROOM,
-): Promise<EngineMethods["memoryMap"]["out"]> {
+async function* followMemory(model: LoadedModel, ids: Int32Array, room: MapRoom): MapWork {
   checkIds(ids, model.vocabSize);
   const traces = createTraces(model);
   const state = model.backend.createState(model.layout, 1);
@@ -73,20 +132,12 @@ export async function memoryMap(
     const bounds = cut(model, ids.length, retentions, room);
     const total = ids.length + (bounds.at(-1) ?? 0);
     let done = 0;
-    const step = async (tokens: number): Promise<boolean> => {
-      done += tokens;
-      context.emit({ type: "progress", done, total });
-      await context.yield();
-      return !context.signal.aborted;
-    };
-    const stretches = await readForwards(model, state, ids, bounds, step);
-    while (stretches !== null) {
-      const stretch = stretches.pop();
-      if (stretch === undefined)
-        return { layers: layers.map(({ name, shares }) => ({ name, shares })), cancelled: false };
-      if (!(await followBack(model, state, ids, stretch, { traces, layers, step }))) break;
-    }
-    return { layers: [], cancelled: true };
+    const step = (tokens: number): MapStep => ({ done: (done += tokens), total });
+    const stretches: Stretch[] = [];
+    yield* readForwards(model, state, ids, { bounds, stretches, step });
+    for (let stretch = stretches.pop(); stretch !== undefined; stretch = stretches.pop())
+      yield* followBack(model, state, ids, stretch, { traces, layers, step });
+    return layers.map(({ name, shares }) => ({ name, shares }));
   } finally {
     state.release();
     traces.release();
@@ -164,15 +215,21 @@ function cut(
   return bounds;
 }
 
-/** The stretches with the states before them; null if it was cancelled. */
-async function readForwards(
+/** Adds the stretches, with the states before them, to `way.stretches`. */
+async function* readForwards(
   model: LoadedModel,
   state: StateBuffers,
   ids: Int32Array,
-  bounds: readonly number[],
-  step: (tokens: number) => Promise<boolean>,
-): Promise<Stretch[] | null> {
-  const stretches: Stretch[] = [];
+  {
+    bounds,
+    stretches,
+    step,
+  }: {
+    readonly bounds: readonly number[];
+    readonly stretches: Stretch[];
+    readonly step: (tokens: number) => MapStep;
+  },
+): AsyncGenerator<MapStep, void, void> {
   for (const [index, from] of bounds.entries()) {
     const slots = from === 0 ? null : await model.backend.readState(state, 0);
     const to = bounds[index + 1] ?? ids.length;
@@ -185,14 +242,13 @@ async function readForwards(
         { logits: "none", phase: "prefill" },
       );
       await executable.run(piece, state, false);
-      if (!(await step(piece.length))) return null;
+      yield step(piece.length);
     }
   }
-  return stretches;
 }
 
-/** Runs a stretch with its operands brought out, then goes back over it. False if it was cancelled. */
-async function followBack(
+/** Runs a stretch with its operands brought out, then goes back over it. */
+async function* followBack(
   model: LoadedModel,
   state: StateBuffers,
   ids: Int32Array,
@@ -200,9 +256,9 @@ async function followBack(
   map: {
     readonly traces: ReturnType<typeof createTraces>;
     readonly layers: readonly Layer[];
-    readonly step: (tokens: number) => Promise<boolean>;
+    readonly step: (tokens: number) => MapStep;
   },
-): Promise<boolean> {
+): AsyncGenerator<MapStep, void, void> {
   const { layers } = map;
   const empty = model.layout.map((slot) => new Float32Array(slotValues(slot, 0)));
   await model.backend.writeState(state, 0, slots ?? empty, from);
@@ -218,7 +274,7 @@ async function followBack(
       return retention.reduce(tracedValues(call, outputs), piece.length, at);
     });
     pieces.push({ at, length: piece.length, rows });
-    if (!(await map.step(piece.length))) return false;
+    yield map.step(piece.length);
   }
   for (const { at, length, rows } of pieces.toReversed()) {
     for (const [index, { retention, shares }] of layers.entries()) {
@@ -228,5 +284,4 @@ async function followBack(
         shares[at + t] = write > 0 ? Math.min((held[t] ?? 0) / write, 1) : 0;
     }
   }
-  return true;
 }

@@ -217,14 +217,18 @@ export interface EngineMethods {
   /**
    * How much of what each token wrote the model still holds behind the last one: for each recurrence the norm of the
    * token's part of the state, as a share of what it wrote. Runs beside the sessions. Events: progress, over the tokens of
-   * both ways through the sequence.
+   * both ways through the sequence. A cancel keeps what was done, until it is gone on with or dropped.
    */
   memoryMap: {
     in: {
-      /** The whole sequence, from its beginning. */
+      /** The whole sequence, from its beginning; not looked at where a map is gone on with. */
       readonly ids: Int32Array;
+      /** One that was cancelled, to go on with; null begins. */
+      readonly map: number | null;
     };
     out: {
+      /** To go on with after a cancel; else null. */
+      readonly map: number | null;
       /** In the model's order; [] after a cancel. */
       readonly layers: readonly {
         /** The state slot's: "layers.3.ssm". */
@@ -235,6 +239,8 @@ export interface EngineMethods {
       readonly cancelled: boolean;
     };
   };
+  /** Gives up a memory map that was cancelled, with the memory that it holds. */
+  dropMap: { in: { readonly map: number }; out: null };
   /**
    * The sequence as bytes (models/state/snapshot.ts): a head of header, states, last logits and checksum, then pages of
    * what grew.

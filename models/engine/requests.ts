@@ -109,7 +109,16 @@ export function readRequest({ id, method, input }: RawRequest): EngineRequest {
         },
       };
     case "memoryMap":
-      return { id, method, input: { ids: field("ids", isIds, "an Int32Array") } };
+      return {
+        id,
+        method,
+        input: {
+          ids: field("ids", isIds, "an Int32Array"),
+          map: field("map", isCountOrNull, "a map, or null"),
+        },
+      };
+    case "dropMap":
+      return { id, method, input: { map: field("map", isCount, "a map") } };
     case "snapshot":
       return {
         id,
@@ -160,6 +169,10 @@ function isBoolean(value: unknown): value is boolean {
 
 function isCount(value: unknown): value is number {
   return typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
+}
+
+function isCountOrNull(value: unknown): value is number | null {
+  return value === null || isCount(value);
 }
 
 function isThreads(value: unknown): value is number | null {

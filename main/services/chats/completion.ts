@@ -42,7 +42,7 @@ export function createComplete(
   queue: Queue,
 ): Complete {
   return (request, onText, signal) =>
-    queue.run(async () => {
+    queue.run("turn", async () => {
       if (signal.aborted)
         throw new TarnError("cancelled", "The request was given up before its turn came.");
       const model = await engine.model();

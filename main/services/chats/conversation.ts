@@ -59,7 +59,7 @@ export function createConversation(context: TurnContext, queue: Queue): Conversa
   function enqueue(turn: Turn): void {
     const abort = new AbortController();
     const finished = queue
-      .run(async () => {
+      .run("turn", async () => {
         const before = live;
         live = null;
         current = turn;

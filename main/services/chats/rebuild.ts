@@ -1,32 +1,74 @@
-/** Reading chats again in the background, where their states are of no use to the loaded model. */
+/** Reading chats again behind everything else, one at a time, where their states are of no use to the loaded model. */
 import type { SessionId } from "../../../models/engine/protocol.ts";
-import { TarnError } from "../../contract/errors.ts";
+import type { Handlers } from "../../contract/contract.ts";
+import type { ChatRebuild } from "../../contract/dto.ts";
 import { toTarnError } from "../dispatch.ts";
 import { fromEngine, isEngineError } from "../engine/engine-errors.ts";
 import type { LoadedModel } from "../engine/engine-service.ts";
-import type { Queue } from "../engine/queue.ts";
-import { belongsTo } from "../states/state-service.ts";
+import type { Queue, Rank } from "../engine/queue.ts";
+import { belongsTo, fits } from "../states/state-service.ts";
 import { requireChat } from "./chat-view.ts";
-import { findStart, keepState, type Step } from "./read-path.ts";
+import { findStart, keepState, placeOf, type Step } from "./read-path.ts";
 import type { TurnContext } from "./turn-context.ts";
 import { idsOfMessages } from "./turn-ids.ts";
 
-/** Tokens that are read before the queue is looked at: a turn waits no longer for the background than for one chunk. */
+/** Tokens that are read before the queue is looked at: a turn waits no longer than for one chunk. */
 const PIECE = 128;
+/** Work that stopping, or a power cut, may cost where a message ends now and then, in ms. */
+const KEEP_EVERY = 2000;
+/** Progress is told at most so often, in ms. */
+const TELL_EVERY = 200;
+
+export type RebuildHandlers = Pick<
+  Handlers,
+  "chats.rebuild" | "chats.rebuilds" | "chats.pauseRebuild" | "chats.stopRebuild"
+>;
 
 export interface Rebuilder {
-  /** Reads this chat again up to its end, behind what the user asks for. What goes wrong is told as a notice. */
+  readonly handlers: RebuildHandlers;
+  /** Reads this chat again up to its end. What goes wrong is told as a notice. */
   rebuild(chatId: string): void;
   /** Reads every chat again whose end was computed by an older version of the arithmetic, the last used first. Call it when a model is ready. */
   rebuildOutdated(): Promise<void>;
-  /** Gives up what is under way; what was read of it is read again another time. */
+  /** Gives up all that is under way or waits; what was kept of it is not read again another time. */
   stop(): Promise<void>;
+}
+
+/** Where a reading stands that was begun. */
+interface Place {
+  readonly model: LoadedModel;
+  readonly session: SessionId;
+  readonly steps: readonly Step[];
+  /** Messages whose states are there and of no use. */
+  readonly useless: ReadonlySet<string>;
+  /** The step that is being read, and how many of its ids were. */
+  index: number;
+  at: number;
+}
+
+interface Job {
+  readonly chatId: string;
+  rank: Exclude<Rank, "turn">;
+  /** What is to become of it; `abort` tells whoever reads it that this changed. */
+  wish: "read" | "pause" | "drop";
+  abort: AbortController;
+  place: Place | null;
+  done: number;
+  total: number;
+  /** Spent reading, in ms. */
+  ms: number;
+  keptAt: number;
+  told: number;
 }
 
 /** @param queue the engine's */
 export function createRebuilder(context: TurnContext, queue: Queue): Rebuilder {
   const { store, states, events, engine } = context;
-  let abort = new AbortController();
+  /** In the order of their coming. */
+  const jobs = new Map<string, Job>();
+  /** That is being read. */
+  let current: Job | null = null;
+  let isDraining = false;
   let work: Promise<void> = Promise.resolve();
 
   function start(job: (signal: AbortSignal) => Promise<void>): Promise<void> {
@@ -41,35 +83,32 @@ export function createRebuilder(context: TurnContext, queue: Queue): Rebuilder {
     return work;
   }
 
-  async function rebuild(chatId: string, model: LoadedModel, signal: AbortSignal): Promise<void> {
-    const { tipId } = await requireChat(store, chatId);
-    if (tipId === null) return;
+  /** Null for a chat of which nothing is to be read. */
+  async function begin(job: Job, model: LoadedModel): Promise<Place | null> {
+    const { tipId } = await requireChat(store, job.chatId);
+    if (tipId === null) return null;
     // What is being written, or waits to be, stores its own state.
     const path = (await store.run("pathTo", { messageId: tipId })).filter(
       ({ status }) => status !== "queued" && status !== "reading" && status !== "writing",
     );
-    const steps = await queue.run(() => idsOfMessages(context, model, chatId, path));
+    const steps = await queue.run(job.rank, () => idsOfMessages(context, model, job.chatId, path));
     const useless = new Set(
       (await states.onPath(tipId, model.info.modelHash))
         .filter((state) => !belongsTo(state, model))
         .map((state) => state.owner.id),
     );
-    const begin = await queue.run(() => findStart(context, model, steps, null));
-    try {
-      for (let index = begin.index + 1; index < steps.length; index++) {
-        const ahead = index === begin.index + 1 ? begin.ahead : 0;
-        const read = await readStep(model, begin.session, steps[index], ahead, signal);
-        if (!read) return;
-        const behind = steps.slice(0, index + 1);
-        const isWorthKeeping =
-          index === steps.length - 1 || useless.has(steps[index]?.message.id ?? "");
-        if (isWorthKeeping) await queue.run(() => keepState(states, model, behind, begin.session));
-      }
-    } finally {
-      engine.activity(null);
-      await model.engine.call("free", { session: begin.session }).catch(() => undefined);
-    }
-    events.emit("chats.changed", {});
+    const { session, index, ahead } = await queue.run(job.rank, () =>
+      findStart(context, model, steps, null),
+    );
+    job.done = 0;
+    job.total = placeOf(steps.slice(index + 1)).position - ahead;
+    return { model, session, steps, useless, index: index + 1, at: ahead };
+  }
+
+  async function isStored(model: LoadedModel, steps: readonly Step[]): Promise<boolean> {
+    const id = steps.at(-1)?.message.id ?? "";
+    const stored = await states.list({ kind: "message", id }, model.info.modelHash);
+    return stored.some((state) => fits(state, model, placeOf(steps)));
   }
 
   /** @returns whether it was read to its end */
@@ -90,52 +129,98 @@ export function createRebuilder(context: TurnContext, queue: Queue): Rebuilder {
           const began = performance.now();
           const { prefilled } = await model.engine.call(
             "prefill",
-            { session, ids: piece.slice(), chunk: null, logits: "none" },
+            { session, ids: piece, chunk: null, logits: "none" },
             { signal },
           );
-          next += prefilled;
-          const tokensPerSecond = prefilled / Math.max((performance.now() - began) / 1000, 1e-3);
-          engine.activity({ phase: "rebuilding", tokensPerSecond });
-          if (prefilled === PIECE) engine.measured(tokensPerSecond);
-          if (queue.isWanted()) break;
+          place.at += prefilled;
+          count(job, prefilled, performance.now() - began);
+          if (queue.isWanted(job.rank)) break;
         }
-        return next;
       });
-      if (signal.aborted || engine.ready() !== model) return false;
     }
     return true;
   }
 
   return {
-    rebuild(chatId) {
-      void start(async (signal) => rebuild(chatId, await engine.model(), signal));
+    handlers,
+    rebuild: (chatId) => add(chatId, "asked"),
+    async rebuildOutdated() {
+      const model = engine.ready();
+      if (model === null) return;
+      const chats = await store.run("outdatedChats", {
+        modelHash: model.info.modelHash,
+        tokenizerHash: model.wording.tokenizerHash,
+        numericVersions: model.info.numericVersions,
+      });
+      if (chats.length === 0) return;
+      events.emit("notice", {
+        kind: "info",
+        text: `This version computes otherwise than the one before. The memory of ${chats.length === 1 ? "one chat" : `${chats.length} chats`} is read again in the background; nothing is lost, and every chat can be used meanwhile.`,
+      });
+      for (const chatId of chats) add(chatId, "background");
     },
-    rebuildOutdated: () =>
-      start(async (signal) => {
-        const model = engine.ready();
-        if (model === null) return;
-        const chats = await store.run("outdatedChats", {
-          modelHash: model.info.modelHash,
-          tokenizerHash: model.wording.tokenizerHash,
-          numericVersions: model.info.numericVersions,
-        });
-        if (chats.length === 0) return;
-        events.emit("notice", {
-          kind: "info",
-          text: `This version computes otherwise than the one before. The memory of ${chats.length === 1 ? "one chat" : `${chats.length} chats`} is read again in the background; nothing is lost, and every chat can be used meanwhile.`,
-        });
-        for (const chatId of chats) {
-          if (signal.aborted || engine.ready() !== model) return;
-          await rebuild(chatId, model, signal).catch((cause: unknown) => {
-            // Deleted while it waited its turn.
-            if (!(cause instanceof TarnError && cause.code === "not-found")) throw cause;
-          });
-        }
-      }),
     async stop() {
-      abort.abort();
+      for (const job of chosen(null)) await drop(job);
       await work;
-      abort = new AbortController();
     },
   };
 }
+  function count(job: Job, tokens: number, ms: number): void {
+    job.done += tokens;
+    job.ms += ms;
+    const tokensPerSecond = tokens / Math.max(ms / 1000, 1e-3);
+    engine.activity({ phase: "rebuilding", tokensPerSecond });
+    if (tokens === PIECE) engine.measured(tokensPerSecond);
+    const now = performance.now();
+    if (now - job.told < TELL_EVERY && job.done < job.total) return;
+    job.told = now;
+    events.emit("rebuild.progress", viewOf(job));
+  }
+
+  function viewOf(job: Job): ChatRebuild {
+    const { chatId, wish, done, total, ms } = job;
+    const tokensPerSecond = ms > 0 ? done / (ms / 1000) : null;
+    return {
+      chatId,
+      status: wish === "pause" ? "paused" : job === current ? "reading" : "waiting",
+      done,
+      total,
+      tokensPerSecond,
+      secondsLeft: tokensPerSecond === null ? null : (total - done) / tokensPerSecond,
+    };
+  }
+
+  function chosen(chatId: string | null): Job[] {
+    return [...jobs.values()].filter((job) => chatId === null || job.chatId === chatId);
+  }
+
+  async function drop(job: Job): Promise<void> {
+    job.wish = "drop";
+    job.abort.abort();
+    // Who reads it tidies up, behind the chunk that is being read.
+    if (job !== current) await end(job);
+  }
+
+  const handlers: RebuildHandlers = {
+    async "chats.rebuild"({ chatId }) {
+      add(chatId, "asked");
+      return null;
+    },
+    async "chats.rebuilds"() {
+      return chosen(null).map(viewOf);
+    },
+    async "chats.pauseRebuild"({ chatId }) {
+      for (const job of chosen(chatId)) {
+        job.wish = "pause";
+        job.abort.abort();
+      }
+      changed();
+      return null;
+    },
+    async "chats.stopRebuild"({ chatId }) {
+      for (const job of chosen(chatId)) await drop(job);
+      changed();
+      return null;
+    },
+  };
+

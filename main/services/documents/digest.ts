@@ -256,7 +256,7 @@ async function readBetween(
 ): Promise<number> {
   let at = from;
   while (at < to && !signal.aborted && engine.ready() === model) {
-    at += await queue.run(async () => {
+    at += await queue.run("background", async () => {
       if (signal.aborted || engine.ready() !== model) return 0;
       const makeWay = new AbortController();
       let told = 0;
@@ -276,14 +276,14 @@ async function readBetween(
           signal: AbortSignal.any([signal, makeWay.signal]),
           onEvent(event) {
             if (event.type === "progress") count(event.done);
-            if (queue.isWanted()) makeWay.abort();
+            if (queue.isWanted("background")) makeWay.abort();
           },
         },
       );
       count(prefilled);
       const speed = meter.tokensPerSecond;
       if (speed !== null) engine.measured(speed);
-      if (queue.isWanted()) engine.activity(null);
+      if (queue.isWanted("background")) engine.activity(null);
       return prefilled;
     });
   }
@@ -296,7 +296,7 @@ async function readWhole(context: DigestContext, task: Task, plan: ReadingPlan):
   const { queue, model, meter, kept } = task;
   const { ids, key } = plan;
   const found = await readings.nearest(model, key.documentId, ids);
-  const begin = await queue.run(async () => {
+  const begin = await queue.run("background", async () => {
     const recent = ids.slice(
       Math.max((found?.position ?? 0) - RECENT_IDS, 0),
       found?.position ?? 0,
@@ -311,7 +311,7 @@ async function readWhole(context: DigestContext, task: Task, plan: ReadingPlan):
     const position = await readByCuts(context, model, session, plan, begin.position, {
       feed: (from, to) => readBetween(context, task, session, ids, from, to),
       async exclusively(job) {
-        const result = await queue.run(job);
+        const result = await queue.run("background", job);
         await kept();
         return result;
       },
@@ -349,7 +349,7 @@ async function readChunks(
       meter.skip(ids.length);
       continue;
     }
-    const { session } = await queue.run(() => model.engine.call("create", {}));
+    const { session } = await queue.run("background", () => model.engine.call("create", {}));
     try {
       const at = await readBetween(context, task, session, ids, 0, ids.length);
       if (at < ids.length) {
@@ -357,7 +357,7 @@ async function readChunks(
         meter.skip(-at);
         return false;
       }
-      await queue.run(() => readings.keepChunk(model, session, key, chunk));
+      await queue.run("background", () => readings.keepChunk(model, session, key, chunk));
       await kept();
     } finally {
       await model.engine.call("free", { session }).catch(() => undefined);

@@ -99,3 +99,35 @@ test("closing does not wait for a map", async () => {
   await close();
   await refused;
 });
+
+test("a map makes way for a chat, and goes on behind it with what it has done", async () => {
+  engine.pace = 5;
+  engine.answers = [[300, 5]];
+  const { id: chatId } = await app.handlers["chats.create"]({});
+  const order: string[] = [];
+  const begun = new Promise<void>((resolve) =>
+    app.events.subscribe((name, data) => {
+      if (name === "document.mapping" && "done" in data) {
+        order.push("map");
+        if (data.done === 3) resolve();
+      }
+      if (name === "message.changed" && "message" in data && data.message.role === "assistant")
+        order.push(data.message.status);
+    }),
+  );
+  const map = app.handlers["documents.mapMemory"]({ documentId });
+  await begun;
+  await app.handlers["messages.send"]({
+    chatId,
+    parentId: null,
+    text: "Hello",
+    documentIds: [],
+    reading: "search",
+  });
+  await map;
+  expect(order.indexOf("done")).toBeGreaterThan(0);
+  expect(order.lastIndexOf("map")).toBeGreaterThan(order.indexOf("done"));
+  // From one end to the other, no step twice.
+  expect(engine.mapped).toEqual(Array.from({ length: engine.mapped.length }, (_, at) => at + 1));
+  expect(await app.handlers["documents.memory"]({ documentId, ...whole })).not.toBeNull();
+});

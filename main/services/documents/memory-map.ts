@@ -1,4 +1,5 @@
 /** The memory map of a document: for each word the share of what it wrote that the model still holds behind the last one. */
+import type { EngineMethods } from "../../../models/engine/protocol.ts";
 import type { Handlers } from "../../contract/contract.ts";
 import type { MemoryMap } from "../../contract/dto.ts";
 import { TarnError } from "../../contract/errors.ts";
@@ -28,7 +29,7 @@ export interface MemoryMaps {
   stop(): void;
 }
 
-/** @param queue the engine's; a map makes way for whatever else wants it */
+/** @param queue the engine's; a map makes way for chats, and goes on behind them */
 export function createMemoryMaps(
   { store, events, engine, readings }: Omit<DigestContext, "states">,
   queue: Queue,
@@ -40,7 +41,7 @@ export function createMemoryMaps(
     return Object.values(readings.keyOf(model, documentId)).join(" ");
   }
 
-  /** @throws TarnError `cancelled` when it was stopped, or a chat wanted the engine */
+  /** Makes way for chats and goes on behind them. @throws TarnError `cancelled` when it was stopped */
   async function compute(model: LoadedModel, documentId: string): Promise<Mapped> {
     const { ids } = await readings.plan(model, documentId);
     const abort = new AbortController();

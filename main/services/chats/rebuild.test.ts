@@ -1,0 +1,177 @@
+/** Reading chats again: how far it is, pause and stop, and that it makes way for a chat's turn. */
+import BetterSqlite3 from "better-sqlite3";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import type { ChatRebuild, Message } from "../../contract/dto.ts";
+import { openNodeFile } from "../../engine/node-file.ts";
+import { createServices, type Services } from "../app.ts";
+import { createFakeEngine, type FakeEngine } from "../fake-engine.ts";
+
+let folder: string;
+let engine: FakeEngine;
+let app: Services;
+let progress: ChatRebuild[];
+
+beforeEach(async () => {
+  folder = mkdtempSync(join(tmpdir(), "tarn-rebuild-"));
+  await start();
+});
+afterEach(async () => {
+  await app.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+async function start(): Promise<void> {
+  engine = createFakeEngine();
+  engine.answers = [[300, 301, 302, 5]];
+  engine.chunk = 128;
+  app = await createServices({
+    dataFolder: folder,
+    resourcesFolder: fileURLToPath(new URL("../../../resources", import.meta.url)),
+    version: "0",
+    shell: "browser",
+    startEngine: () => engine.client,
+    openFile: openNodeFile,
+    openLink: async () => undefined,
+  });
+  progress = [];
+  app.events.subscribe((name, data) => {
+    if (name === "rebuild.progress" && "chatId" in data && "status" in data) progress.push(data);
+  });
+  await app.engine.model();
+}
+
+async function until(what: () => Promise<boolean> | boolean): Promise<void> {
+  while (!(await what())) await new Promise((resolve) => setTimeout(resolve, 5));
+}
+const messages = async (chatId: string): Promise<Message[]> =>
+  (await app.handlers["chats.get"]({ chatId })).messages;
+const rebuilds = () => app.handlers["chats.rebuilds"]({});
+const tokensRead = (): number => engine.prefills.reduce((sum, ids) => sum + ids.length, 0);
+const isFree = async (chatId: string): Promise<boolean> =>
+  (await app.handlers["chats.cost"]({ chatId }))?.messages.at(-1)?.behind.tokens === 0;
+
+/** A chat of two long questions. */
+async function talk(): Promise<{ chatId: string; tokens: number }> {
+  const { id: chatId } = await app.handlers["chats.create"]({});
+  for (let turn = 0; turn < 2; turn++) {
+    await app.handlers["messages.send"]({
+      chatId,
+      parentId: (await messages(chatId)).at(-1)?.id ?? null,
+      text: `word${turn} `.repeat(900),
+      documentIds: [],
+      reading: "search",
+    });
+    await until(async () => (await messages(chatId)).every(({ status }) => status === "done"));
+  }
+  const tokens = (await messages(chatId)).reduce((sum, message) => sum + message.tokens, 0);
+  return { chatId, tokens };
+}
+
+/** The program starts again with the states gone. */
+async function forget(): Promise<void> {
+  await app.close();
+  const db = new BetterSqlite3(join(folder, "tarn.sqlite"));
+  db.pragma("foreign_keys = ON");
+  db.prepare("DELETE FROM snapshots").run();
+  db.close();
+  await start();
+}
+
+test("tells how far it is, pauses between chunks, and goes on without reading anything twice", async () => {
+  const { chatId, tokens } = await talk();
+  await forget();
+  engine.pace = 30;
+  await app.handlers["chats.rebuild"]({ chatId });
+  await until(() => progress.length > 0);
+  expect(progress[0]).toMatchObject({ chatId, status: "reading", total: tokens });
+  expect(progress[0]?.tokensPerSecond).toBeGreaterThan(0);
+  expect(progress[0]?.secondsLeft).toBeGreaterThan(0);
+  await app.handlers["chats.pauseRebuild"]({ chatId: null });
+  await until(() => app.engine.status().phase === "ready");
+  expect(await rebuilds()).toMatchObject([{ chatId, status: "paused" }]);
+  const paused = tokensRead();
+  expect(paused).toBeGreaterThan(0);
+  expect(paused).toBeLessThan(tokens);
+  await new Promise((resolve) => setTimeout(resolve, 80));
+  expect(tokensRead()).toBe(paused);
+  engine.pace = 0;
+  await app.handlers["chats.rebuild"]({ chatId });
+  await until(async () => (await rebuilds()).length === 0);
+  expect(tokensRead()).toBe(tokens);
+  expect(progress.at(-1)).toMatchObject({ done: tokens, total: tokens });
+  expect(await isFree(chatId)).toBe(true);
+});
+
+test("paused and resumed in the same breath it goes on; stopped it gives up, and the chat can still be used", async () => {
+  const { chatId, tokens } = await talk();
+  await forget();
+  engine.pace = 30;
+  await app.handlers["chats.rebuild"]({ chatId });
+  await until(() => progress.length > 0);
+  await app.handlers["chats.pauseRebuild"]({ chatId });
+  await app.handlers["chats.rebuild"]({ chatId });
+  expect(await rebuilds()).toHaveLength(1);
+  await app.handlers["chats.stopRebuild"]({ chatId });
+  await until(async () => (await rebuilds()).length === 0);
+  expect(tokensRead()).toBeLessThan(tokens);
+  expect(await isFree(chatId)).toBe(false);
+  engine.pace = 0;
+  await app.handlers["messages.regenerate"]({
+    chatId,
+    messageId: (await messages(chatId)).at(-1)?.id ?? "",
+  });
+  await until(async () => (await messages(chatId)).at(-1)?.status === "done");
+});
+
+test("a turn goes first, and the reading goes on behind it", async () => {
+  const [one, other] = [await talk(), await talk()];
+  await forget();
+  engine.pace = 20;
+  await app.handlers["chats.rebuild"]({ chatId: one.chatId });
+  await until(() => progress.length > 0);
+  const { id: chatId } = await app.handlers["chats.create"]({});
+  const before = tokensRead();
+  await app.handlers["messages.send"]({
+    chatId,
+    parentId: null,
+    text: "Hi",
+    documentIds: [],
+    reading: "search",
+  });
+  await until(async () => (await messages(chatId)).at(-1)?.status === "done");
+  const own = (await messages(chatId))[0]?.tokens ?? 0;
+  // A chunk that was being read.
+  expect(tokensRead() - before - own).toBeLessThanOrEqual(2 * 128);
+  expect(await rebuilds()).toMatchObject([{ chatId: one.chatId, status: "reading" }]);
+  engine.pace = 0;
+  await until(async () => (await rebuilds()).length === 0);
+  expect(await isFree(one.chatId)).toBe(true);
+  expect(await isFree(other.chatId)).toBe(false);
+});
+
+test("what a turn has read meanwhile is not read again", async () => {
+  const { chatId, tokens } = await talk();
+  await forget();
+  engine.pace = 10;
+  await app.handlers["chats.rebuild"]({ chatId });
+  await until(() => progress.length > 0);
+  await app.handlers["chats.pauseRebuild"]({ chatId });
+  engine.pace = 0;
+  const tip = (await messages(chatId)).at(-1)?.id ?? "";
+  await app.handlers["messages.send"]({
+    chatId,
+    parentId: tip,
+    text: "Hi",
+    documentIds: [],
+    reading: "search",
+  });
+  await until(async () => (await messages(chatId)).at(-1)?.status === "done");
+  await app.handlers["chats.rebuild"]({ chatId });
+  await until(async () => (await rebuilds()).length === 0);
+  expect(tokensRead()).toBeLessThan(3 * tokens);
+  expect(await isFree(chatId)).toBe(true);
+});
