@@ -71,16 +71,90 @@ export function createRebuilder(context: TurnContext, queue: Queue): Rebuilder {
   let isDraining = false;
   let work: Promise<void> = Promise.resolve();
 
-  function start(job: (signal: AbortSignal) => Promise<void>): Promise<void> {
-    const { signal } = abort;
-    work = work
-      .then(() => (signal.aborted ? undefined : job(signal)))
-      .catch((cause: unknown) => {
-        // A model that went away takes its sessions along: nothing is wrong with that.
-        if (signal.aborted || (isEngineError(cause) && cause.code === "no-session")) return;
-        events.emit("notice", { kind: "error", text: toTarnError(fromEngine(cause)).message });
-      });
-    return work;
+  const changed = (): void => events.emit("rebuilds.changed", {});
+
+  function add(chatId: string, rank: Job["rank"]): void {
+    const before = jobs.get(chatId);
+    if (before !== undefined) {
+      if (rank === "asked") before.rank = rank;
+      before.wish = "read";
+    } else {
+      const abort = new AbortController();
+      const nothing = { place: null, done: 0, total: 0, ms: 0, keptAt: 0, told: 0 };
+      jobs.set(chatId, { chatId, rank, wish: "read", abort, ...nothing });
+    }
+    changed();
+    if (!isDraining) work = drain();
+  }
+
+  async function drain(): Promise<void> {
+    isDraining = true;
+    for (;;) {
+      const waiting = [...jobs.values()].filter(({ wish }) => wish === "read");
+      const job = waiting.find(({ rank }) => rank === "asked") ?? waiting[0];
+      if (job === undefined) break;
+      await run(job);
+    }
+    isDraining = false;
+  }
+
+  async function run(job: Job): Promise<void> {
+    current = job;
+    job.abort = new AbortController();
+    job.keptAt = performance.now();
+    changed();
+    let isOver = true;
+    try {
+      isOver = await read(job);
+    } catch (cause) {
+      tellFailure(job, cause);
+    }
+    current = null;
+    engine.activity(null);
+    if (isOver || job.wish === "drop") await end(job);
+    changed();
+    if (isOver) events.emit("chats.changed", {});
+  }
+
+  function tellFailure({ abort }: Job, cause: unknown): void {
+    const error = toTarnError(fromEngine(cause));
+    // A model that went away takes its sessions along, a chat that was deleted its words: nothing is wrong with that.
+    const isGone = isEngineError(cause) && cause.code === "no-session";
+    if (abort.signal.aborted || isGone || error.code === "not-found") return;
+    events.emit("notice", { kind: "error", text: error.message });
+  }
+
+  async function end(job: Job): Promise<void> {
+    jobs.delete(job.chatId);
+    const { place } = job;
+    job.place = null;
+    // The engine may be gone, and its sessions with it.
+    if (place !== null)
+      await place.model.engine.call("free", { session: place.session }).catch(() => undefined);
+  }
+
+  /** @returns whether the chat's end is stored now */
+  async function read(job: Job): Promise<boolean> {
+    const model = await engine.model();
+    job.place = job.place?.model === model ? job.place : await begin(job, model);
+    const { place } = job;
+    if (place === null) return true;
+    const { steps } = place;
+    for (; place.index < steps.length; place.index++, place.at = 0) {
+      const step = steps[place.index];
+      if (step === undefined) continue;
+      if (!(await readStep(job, place, step))) return false;
+      const behind = steps.slice(0, place.index + 1);
+      const isLast = place.index === steps.length - 1;
+      // A turn, or somebody else who read it, was faster.
+      if (!isLast && (await isStored(model, steps))) return true;
+      const isOld = performance.now() - job.keptAt > KEEP_EVERY;
+      if (isLast || isOld || place.useless.has(step.message.id)) {
+        await queue.run(job.rank, () => keepState(states, model, behind, place.session));
+        job.keptAt = performance.now();
+      }
+    }
+    return true;
   }
 
   /** Null for a chat of which nothing is to be read. */
@@ -112,20 +186,16 @@ export function createRebuilder(context: TurnContext, queue: Queue): Rebuilder {
   }
 
   /** @returns whether it was read to its end */
-  async function readStep(
-    model: LoadedModel,
-    session: SessionId,
-    step: Step | undefined,
-    ahead: number,
-    signal: AbortSignal,
-  ): Promise<boolean> {
-    const ids = step?.ids ?? new Int32Array();
-    for (let at = ahead; at < ids.length;) {
-      at = await queue.run(async () => {
-        let next = at;
-        // One stay in the queue for as long as nobody else wants it.
-        while (next < ids.length && !signal.aborted && engine.ready() === model) {
-          const piece = ids.subarray(next, next + PIECE);
+  async function readStep(job: Job, place: Place, { ids }: Step): Promise<boolean> {
+    const { model, session } = place;
+    const { signal } = job.abort;
+    const mayGoOn = (): boolean => !signal.aborted && engine.ready() === model;
+    while (place.at < ids.length) {
+      if (!mayGoOn()) return false;
+      await queue.run(job.rank, async () => {
+        // One stay in the queue for as long as nobody more urgent wants it.
+        while (place.at < ids.length && mayGoOn()) {
+          const piece = ids.slice(place.at, place.at + PIECE);
           const began = performance.now();
           const { prefilled } = await model.engine.call(
             "prefill",
@@ -141,30 +211,6 @@ export function createRebuilder(context: TurnContext, queue: Queue): Rebuilder {
     return true;
   }
 
-  return {
-    handlers,
-    rebuild: (chatId) => add(chatId, "asked"),
-    async rebuildOutdated() {
-      const model = engine.ready();
-      if (model === null) return;
-      const chats = await store.run("outdatedChats", {
-        modelHash: model.info.modelHash,
-        tokenizerHash: model.wording.tokenizerHash,
-        numericVersions: model.info.numericVersions,
-      });
-      if (chats.length === 0) return;
-      events.emit("notice", {
-        kind: "info",
-        text: `This version computes otherwise than the one before. The memory of ${chats.length === 1 ? "one chat" : `${chats.length} chats`} is read again in the background; nothing is lost, and every chat can be used meanwhile.`,
-      });
-      for (const chatId of chats) add(chatId, "background");
-    },
-    async stop() {
-      for (const job of chosen(null)) await drop(job);
-      await work;
-    },
-  };
-}
   function count(job: Job, tokens: number, ms: number): void {
     job.done += tokens;
     job.ms += ms;
@@ -224,3 +270,27 @@ export function createRebuilder(context: TurnContext, queue: Queue): Rebuilder {
     },
   };
 
+  return {
+    handlers,
+    rebuild: (chatId) => add(chatId, "asked"),
+    async rebuildOutdated() {
+      const model = engine.ready();
+      if (model === null) return;
+      const chats = await store.run("outdatedChats", {
+        modelHash: model.info.modelHash,
+        tokenizerHash: model.wording.tokenizerHash,
+        numericVersions: model.info.numericVersions,
+      });
+      if (chats.length === 0) return;
+      events.emit("notice", {
+        kind: "info",
+        text: `This version computes otherwise than the one before. The memory of ${chats.length === 1 ? "one chat" : `${chats.length} chats`} is read again in the background; nothing is lost, and every chat can be used meanwhile.`,
+      });
+      for (const chatId of chats) add(chatId, "background");
+    },
+    async stop() {
+      for (const job of chosen(null)) await drop(job);
+      await work;
+    },
+  };
+}

@@ -47,28 +47,39 @@ export function createMemoryMaps(
     const abort = new AbortController();
     current?.abort();
     current = abort;
-    const { layers, cancelled } = await queue.run(() =>
-      model.engine.call(
-        "memoryMap",
-        { ids },
-        {
-          signal: abort.signal,
-          onEvent(event) {
-            if (event.type !== "progress") return;
-            const { done, total } = event;
-            events.emit("document.mapping", { documentId, done, total });
-            if (queue.isWanted()) abort.abort();
-          },
-        },
-      ),
-    );
-    if (cancelled)
-      throw new TarnError(
-        "cancelled",
-        "The memory map was stopped. Nothing was changed; ask for it again when the engine is free.",
-        { documentId },
-      );
-    return { ids, layers };
+    for (let map: number | null = null; ;) {
+      const result = await queue.run("asked", () => follow(model, documentId, { ids, map }, abort));
+      if (!result.cancelled) return { ids, layers: result.layers };
+      ({ map } = result);
+      if (abort.signal.aborted) {
+        // The engine may be gone, and the map with it.
+        if (map !== null) await model.engine.call("dropMap", { map }).catch(() => undefined);
+        throw new TarnError(
+          "cancelled",
+          "The memory map was stopped. Nothing was changed; ask for it again.",
+          { documentId },
+        );
+      }
+    }
+  }
+
+  /** From its beginning, or from where it made way, until it is done, stopped, or somebody more urgent comes. */
+  function follow(
+    model: LoadedModel,
+    documentId: string,
+    input: EngineMethods["memoryMap"]["in"],
+    { signal }: AbortController,
+  ): Promise<EngineMethods["memoryMap"]["out"]> {
+    const makeWay = new AbortController();
+    return model.engine.call("memoryMap", input, {
+      signal: AbortSignal.any([signal, makeWay.signal]),
+      onEvent(event) {
+        if (event.type !== "progress") return;
+        const { done, total } = event;
+        events.emit("document.mapping", { documentId, done, total });
+        if (queue.isWanted("asked")) makeWay.abort();
+      },
+    });
   }
 
   const handlers: MemoryMaps["handlers"] = {

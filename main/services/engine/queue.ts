@@ -8,9 +8,12 @@ export type Rank = (typeof RANKS)[number];
 /** One job at a time, those of the highest rank first; among equals first come first served. */
 export interface Queue {
   /** @throws what the job throws */
-  run<T>(job: () => Promise<T>): Promise<T>;
-  /** Whether a job waits behind the one that runs: what is done in the background makes way then. */
-  isWanted(): boolean;
+  run<T>(rank: Rank, job: () => Promise<T>): Promise<T>;
+  /**
+   * Whether a job of a higher rank waits. Work that takes long asks at the end of each of its steps, ends its job there, and goes on
+   * with another one: nothing of it is lost, and nobody who is more urgent waits longer than for a step.
+   */
+  isWanted(rank: Rank): boolean;
   /** Resolves when nothing runs or waits. */
   idle(): Promise<void>;
 }
