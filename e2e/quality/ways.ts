@@ -7,6 +7,7 @@ import { cutPassages } from "../../main/services/documents/passages.ts";
 import { chunksOfPassages } from "../../main/services/documents/reading-plan.ts";
 import { isRefusal } from "../../main/services/documents/support.ts";
 import type { LoadedModel } from "../../main/services/engine/engine-service.ts";
+import { followSessions } from "../../main/services/provenance/session-history.ts";
 import { commonLength, type Wording } from "../../main/services/engine/wording.ts";
 import type { TurnMessage } from "../../main/services/tokenizer/conversation.ts";
 import { comfortOf } from "../../main/services/documents/search.ts";
@@ -65,7 +66,7 @@ export function createWays(
   wording: Wording,
 ): Ways {
   const model: LoadedModel = {
-    engine,
+    ...followSessions(engine),
     info,
     wording,
     entry: {
@@ -307,6 +308,7 @@ function userMessage(documentId: string, text: string): MessageRecord {
     error: null,
     passages: [],
     grounds: null,
+    persona: null,
     documents: [{ id: documentId, name: documentId, until: null }],
     tokens: 0,
     prefilled: null,

@@ -45,6 +45,23 @@ export const groundsSchema = z.object({
 });
 export type Grounds = z.infer<typeof groundsSchema>;
 
+/** One question and its answer, as a persona would give it. */
+export const exampleSchema = z.object({
+  user: z.string().min(1).max(20_000),
+  assistant: z.string().min(1).max(20_000),
+});
+export type Example = z.infer<typeof exampleSchema>;
+
+/** A persona as a chat began with it; what it was told is the message's text. Changing the persona later does not change this. */
+export const appliedPersonaSchema = z.object({
+  id,
+  name: z.string().min(1).max(200),
+  examples: z.array(exampleSchema).max(32),
+  /** Null: as in the settings. */
+  temperature: z.number().min(0).max(5).nullable(),
+});
+export type AppliedPersona = z.infer<typeof appliedPersonaSchema>;
+
 export const messageSchema = z.object({
   id,
   parentId: id.nullable(),
@@ -57,6 +74,8 @@ export const messageSchema = z.object({
   passages: z.array(passageSchema),
   /** Of an answer about documents; else null. */
   grounds: groundsSchema.nullable(),
+  /** Of the message that a chat with a persona begins with; else null. */
+  persona: appliedPersonaSchema.nullable(),
   /** Documents attached with this message. */
   documents: z.array(
     z.object({
@@ -137,6 +156,18 @@ export type ChatCosts = z.infer<typeof chatCostsSchema>;
 
 /** What was undone or done again. */
 export const undoneSchema = z.object({
+/** A chat that is read again, or waits for it. */
+export const chatRebuildSchema = z.object({
+  chatId: id,
+  status: z.enum(["waiting", "reading", "paused"]),
+  /** Tokens; the total is 0 until it is known. */
+  done: z.number().int(),
+  total: z.number().int(),
+  tokensPerSecond: z.number().nullable(),
+  secondsLeft: z.number().nullable(),
+});
+export type ChatRebuild = z.infer<typeof chatRebuildSchema>;
+
   /** Null where that removed the chat. */
   chatId: id.nullable(),
   /** "Edit" */
@@ -154,18 +185,6 @@ export type StateSizes = z.infer<typeof stateSizesSchema>;
 
 /** A message as a place in the tree of a chat's branches. */
 export const treeNodeSchema = z.object({
-/** A chat that is read again, or waits for it. */
-export const chatRebuildSchema = z.object({
-  chatId: id,
-  status: z.enum(["waiting", "reading", "paused"]),
-  /** Tokens; the total is 0 until it is known. */
-  done: z.number().int(),
-  total: z.number().int(),
-  tokensPerSecond: z.number().nullable(),
-  secondsLeft: z.number().nullable(),
-});
-export type ChatRebuild = z.infer<typeof chatRebuildSchema>;
-
   id,
   parentId: id.nullable(),
   role: messageSchema.shape.role,

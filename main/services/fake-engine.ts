@@ -233,21 +233,19 @@ export function createFakeEngine(modelHash = "fake-model", stopId = 5): FakeEngi
         tokenizerHash: input.tokenizerHash,
         ids: session(input.session),
       });
-      const bytes = new TextEncoder().encode(
-        createHash("sha256").update(body).digest("hex") + body,
-      );
+      const checksum = createHash("sha256").update(body).digest();
+      const bytes = new Uint8Array(Buffer.concat([Buffer.from(body), checksum]));
       return { bytes, headBytes: bytes.length, pageBytes: 0, pageHashes: new Uint8Array() };
     },
     async restore(input) {
-      const text = new TextDecoder().decode(input.bytes);
-      const body = text.slice(64);
-      if (createHash("sha256").update(body).digest("hex") !== text.slice(0, 64))
+      const body = Buffer.from(input.bytes.subarray(0, -32));
+      if (!createHash("sha256").update(body).digest().equals(input.bytes.subarray(-32)))
         throw new FakeEngineError("state", "checksum");
       const state: {
         readonly modelHash: string;
         readonly tokenizerHash: string;
         readonly ids: number[];
-      } = JSON.parse(body);
+      } = JSON.parse(body.toString());
       if (state.modelHash !== modelHash || state.tokenizerHash !== input.tokenizerHash)
         throw new FakeEngineError("state", "foreign");
       return { session: open(state.ids), position: state.ids.length };

@@ -8,6 +8,8 @@ import { snapshots } from "./migrations/0002-snapshots.ts";
 import { readings } from "./migrations/0003-readings.ts";
 import { grounds } from "./migrations/0004-grounds.ts";
 import { listing } from "./migrations/0005-listing.ts";
+import { provenance } from "./migrations/0006-provenance.ts";
+import { personas } from "./migrations/0007-personas.ts";
 import type { Migration } from "./migrations/migration.ts";
 
 /** In order; append only. */
@@ -18,6 +20,8 @@ export const migrations: readonly Migration[] = [
   grounds,
   listing,
 ];
+  provenance,
+  personas,
 
 /** Where the database is, and how large it may become. */
 export interface StoreOptions {

@@ -1,9 +1,16 @@
 import type { Database } from "better-sqlite3";
 import { z } from "zod";
 import { errorCodes } from "../contract/errors.ts";
-import { groundsSchema, messageSchema, passageSchema } from "../contract/dto.ts";
+import {
+  appliedPersonaSchema,
+  groundsSchema,
+  messageSchema,
+  passageSchema,
+} from "../contract/dto.ts";
+import type { Provenance } from "../contract/provenance.ts";
 import { fromBlob, toBlob } from "./id-blob.ts";
 import type { AttachedDocument, MessageIds, MessagePatch, MessageRecord } from "./records.ts";
+import { saveProvenance } from "./provenance.ts";
 
 interface MessageRow {
   readonly id: string;
@@ -17,6 +24,7 @@ interface MessageRow {
   readonly passages: string;
   readonly grounds: string | null;
   readonly tokens: number;
+  readonly persona: string | null;
   readonly prefilled: number | null;
   readonly tokens_per_second: number | null;
   readonly temperature: number | null;
@@ -62,9 +70,9 @@ export function addMessages(
 
 function insertMessage(db: Database, message: MessageRecord): void {
   db.prepare(
-    `INSERT INTO messages (id, chat_id, parent_id, role, text, status, error_code, error_message, passages, grounds, tokens, prefilled,
+    `INSERT INTO messages (id, chat_id, parent_id, role, text, status, error_code, error_message, passages, grounds, persona, tokens, prefilled,
        tokens_per_second, temperature, seed, created_at)
-     VALUES (@id, @chatId, @parentId, @role, @text, @status, @errorCode, @errorMessage, @passages, @grounds, @tokens, @prefilled,
+     VALUES (@id, @chatId, @parentId, @role, @text, @status, @errorCode, @errorMessage, @passages, @grounds, @persona, @tokens, @prefilled,
        @tokensPerSecond, @temperature, @seed, @createdAt)`,
   ).run({
     id: message.id,
@@ -78,6 +86,7 @@ function insertMessage(db: Database, message: MessageRecord): void {
     passages: JSON.stringify(message.passages),
     grounds: message.grounds === null ? null : JSON.stringify(message.grounds),
     tokens: message.tokens,
+    persona: message.persona === null ? null : JSON.stringify(message.persona),
     prefilled: message.prefilled,
     tokensPerSecond: message.tokensPerSecond,
     temperature: message.sampler?.temperature ?? null,
@@ -99,6 +108,8 @@ export function updateMessage(
     readonly patch: MessagePatch;
     readonly ids: MessageIds | null;
   },
+    /** Of an answer that ends with this. */
+    readonly provenance?: Provenance | null;
 ): boolean {
   return db.transaction(() => {
     const before = getMessage(db, { messageId: input.messageId });
@@ -124,6 +135,8 @@ export function updateMessage(
     });
     if (input.ids !== null) setMessageIds(db, { messageId: input.messageId, ...input.ids });
     return true;
+    const record = input.provenance ?? null;
+    if (record !== null) saveProvenance(db, { messageId: input.messageId, record });
   })();
 }
 
@@ -211,6 +224,7 @@ function toMessage(db: Database, row: MessageRow): MessageRecord {
     grounds: row.grounds === null ? null : groundsSchema.parse(JSON.parse(row.grounds)),
     documents: db
       .prepare<[string], AttachedDocument>(
+    persona: row.persona === null ? null : appliedPersonaSchema.parse(JSON.parse(row.persona)),
         "SELECT document_id AS id, name, until FROM message_documents WHERE message_id = ? ORDER BY ordinal",
       )
       .all(row.id),

@@ -5,6 +5,7 @@ import * as chats from "./chats.ts";
 import * as documents from "./documents.ts";
 import * as messages from "./messages.ts";
 import * as readings from "./readings.ts";
+import * as provenance from "./provenance.ts";
 import * as settings from "./settings.ts";
 import * as states from "./states.ts";
 
@@ -37,6 +38,9 @@ export const operations = {
   saveState: states.saveState,
   statesOnPath: states.statesOnPath,
   statesOf: states.statesOf,
+  provenanceOf: provenance.provenanceOf,
+  derivationOf: provenance.derivationOf,
+  checkState: provenance.checkState,
   outdatedChats: states.outdatedChats,
   loadState: states.loadState,
   dropState: states.dropState,

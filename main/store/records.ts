@@ -1,6 +1,12 @@
 /** What the store keeps, as plain values. Times are ms since 1970. */
 import type { ErrorCode } from "../contract/errors.ts";
-import type { Grounds, Message, Passage } from "../contract/dto.ts";
+import type {
+  AppliedPersona,
+  Grounds,
+  Message,
+  Passage,
+  SamplerSettings,
+} from "../contract/dto.ts";
 
 /** A chat. `baseId` is the message of another chat that this one was forked at. */
 export interface ChatRecord {
@@ -24,6 +30,7 @@ export interface MessageRecord {
   readonly error: { readonly code: ErrorCode; readonly message: string } | null;
   readonly passages: readonly Passage[];
   readonly grounds: Grounds | null;
+  readonly persona: AppliedPersona | null;
   readonly documents: readonly AttachedDocument[];
   /** Count of its token ids with the tokenizer that read it last. */
   readonly tokens: number;
@@ -64,7 +71,7 @@ export interface MessageIds {
 }
 
 /** The tables whose rows own snapshots. */
-export type OwnerKind = "message" | "document";
+export type OwnerKind = "message" | "document" | "persona";
 
 /** What a snapshot belongs to, and goes with. */
 export interface StateOwner {
@@ -96,6 +103,32 @@ export interface StateInfo {
   readonly usedAt: number;
   /** The last to go when there is no room. */
   readonly pinned: boolean;
+  /** The checksum of its head; null of states from before it was kept. */
+  readonly stateHash: string | null;
+}
+
+/** One call of the engine, in tokens. */
+export type DerivationStep =
+  /** A prompt: with `chunk` left to the engine. */
+  | { readonly read: number }
+  /** An answer: so many tokens, by these samplers, one a branch of the batch that it was written in; `branch` says which it is. */
+  | {
+      readonly write: number;
+      readonly samplers: readonly Omit<SamplerSettings, "maxTokens">[];
+      readonly branch: number;
+      /** Of the branches the longest. */
+      readonly most: number;
+    };
+
+/** How a state was computed from another one. */
+export interface Derivation {
+  readonly stateHash: string;
+  /** The checksum of the state that it began with; null for none: an empty sequence. */
+  readonly baseHash: string | null;
+  /** Tokens that the base has read. */
+  readonly base: number;
+  readonly position: number;
+  readonly steps: readonly DerivationStep[];
 }
 
 /** What all snapshots take on disk. */
@@ -104,6 +137,7 @@ export interface StateSizes {
   readonly pages: number;
   /** Heads and pages. */
   readonly bytes: number;
+  /** Snapshots that are the last to go. */
 }
 
 /** Where a page's text begins in the extracted text; pages are 1-based and in order. */

@@ -66,6 +66,7 @@ const state = {
   numericVersion: 1,
   position: 400,
   prefixHash: "p",
+  derivation: null,
   bytes: randomBytes(600),
   headBytes: 500,
   pageBytes: 100,

@@ -6,7 +6,8 @@ import type { Database } from "better-sqlite3";
 import { createHash } from "node:crypto";
 import { constants, zstdCompressSync, zstdDecompressSync } from "node:zlib";
 import { evictStates } from "./eviction.ts";
-import type { OwnerKind, StateInfo, StateSizes } from "./records.ts";
+import { saveDerivation } from "./provenance.ts";
+import type { Derivation, OwnerKind, StateInfo, StateSizes } from "./records.ts";
 
 const HASH_BYTES = 32;
 
@@ -14,6 +15,7 @@ const HASH_BYTES = 32;
 const OWNERS: Readonly<Record<OwnerKind, string>> = {
   message: "messages",
   document: "documents",
+  persona: "personas",
 };
 
 interface StateRow {
@@ -30,17 +32,20 @@ interface StateRow {
   readonly storedBytes: number;
   readonly usedAt: number;
   readonly pinned: number;
+  readonly stateHash: string | null;
 }
 
 const columns = `s.id, owner_kind AS kind, owner_id AS ownerId, series, model_hash AS modelHash, tokenizer_hash AS tokenizerHash,
   numeric_version AS numericVersion, position, prefix_hash AS prefixHash, raw_bytes AS rawBytes, stored_bytes AS storedBytes,
-  used_at AS usedAt, pinned`;
+  used_at AS usedAt, pinned, state_hash AS stateHash`;
 
 /** What a save takes: where the state stands, and the engine's snapshot of it. */
 export interface StateToSave extends Omit<
   StateInfo,
-  "id" | "rawBytes" | "storedBytes" | "usedAt" | "pinned"
+  "id" | "rawBytes" | "storedBytes" | "usedAt" | "pinned" | "stateHash"
 > {
+  /** How it was computed; null where that is not known, or it was kept before. */
+  readonly derivation: Omit<Derivation, "stateHash"> | null;
   /** The head, then pages: all of them, or the last ones, the new. */
   readonly bytes: Uint8Array;
   readonly headBytes: number;
@@ -58,15 +63,18 @@ export interface StateToSave extends Omit<
  * - `no-owner`: nothing was changed; the owner was removed meanwhile.
  */
 export type SaveResult =
-  | { readonly outcome: "saved"; readonly stateId: number }
+  | { readonly outcome: "saved"; readonly stateId: number; readonly stateHash: string }
   | { readonly outcome: "pages-missing" }
   | { readonly outcome: "no-owner" };
 
 /** Stores a snapshot and makes room for it, all or nothing. @throws SqliteError `SQLITE_FULL` */
 export function saveState(db: Database, input: StateToSave): SaveResult {
   const { owner } = input;
+  const head = input.bytes.subarray(0, input.headBytes);
+  // A head ends with the checksum of all that is before, the hashes of its pages included.
+  const stateHash = Buffer.from(head.subarray(-HASH_BYTES)).toString("hex");
   // Level 1: f32 noise hardly shrinks, and higher levels only take longer.
-  const zstd = zstdCompressSync(input.bytes.subarray(0, input.headBytes), {
+  const zstd = zstdCompressSync(head, {
     params: { [constants.ZSTD_c_compressionLevel]: 1 },
   });
   const save = db.transaction((): SaveResult => {
@@ -74,7 +82,8 @@ export function saveState(db: Database, input: StateToSave): SaveResult {
     if (isThere === undefined) return { outcome: "no-owner" };
     const pages = storePages(db, input);
     if (pages === null) return { outcome: "pages-missing" };
-    const stateId = upsert(db, input, zstd.byteLength, pages.length);
+    const stateId = upsert(db, input, stateHash, zstd.byteLength, pages.length);
+    if (input.derivation !== null) saveDerivation(db, owner, { ...input.derivation, stateHash });
     db.prepare("INSERT OR REPLACE INTO snapshot_heads (snapshot_id, zstd) VALUES (?, ?)").run(
       stateId,
       zstd,
@@ -85,22 +94,28 @@ export function saveState(db: Database, input: StateToSave): SaveResult {
     );
     for (const [ordinal, page] of pages.entries()) use.run(stateId, ordinal, page);
     evictStates(db, input.budget, stateId);
-    return { outcome: "saved", stateId };
+    return { outcome: "saved", stateId, stateHash };
   });
   return save();
 }
 
 /** The row of this place, new or with new facts. A pin stays. @returns its id */
-function upsert(db: Database, input: StateToSave, storedBytes: number, pages: number): number {
+function upsert(
+  db: Database,
+  input: StateToSave,
+  stateHash: string,
+  storedBytes: number,
+  pages: number,
+): number {
   const row = db
     .prepare<[Record<string, string | number>], { readonly id: number }>(
       `INSERT INTO snapshots (owner_kind, owner_id, series, model_hash, tokenizer_hash, numeric_version, position, prefix_hash,
-         raw_bytes, stored_bytes, used_at)
+         raw_bytes, stored_bytes, used_at, state_hash)
        VALUES (@kind, @ownerId, @series, @modelHash, @tokenizerHash, @numericVersion, @position, @prefixHash,
-         @rawBytes, @storedBytes, @now)
+         @rawBytes, @storedBytes, @now, @stateHash)
        ON CONFLICT (owner_kind, owner_id, model_hash, tokenizer_hash, series, position) DO UPDATE SET
          numeric_version = excluded.numeric_version, prefix_hash = excluded.prefix_hash, raw_bytes = excluded.raw_bytes,
-         stored_bytes = excluded.stored_bytes, used_at = excluded.used_at
+         stored_bytes = excluded.stored_bytes, used_at = excluded.used_at, state_hash = excluded.state_hash
        RETURNING id`,
     )
     .get({
@@ -115,6 +130,7 @@ function upsert(db: Database, input: StateToSave, storedBytes: number, pages: nu
       rawBytes: input.headBytes + pages * input.pageBytes,
       storedBytes,
       now: input.now,
+      stateHash,
     });
   if (row === undefined) throw new Error("SQLite returned no row for an insert");
   return row.id;

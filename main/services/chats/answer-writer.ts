@@ -1,6 +1,7 @@
 /** An answer while it is written: from token ids to words on the screen and on disk. */
 import { TarnError } from "../../contract/errors.ts";
 import type { Message } from "../../contract/dto.ts";
+import type { Provenance } from "../../contract/provenance.ts";
 import type { MessagePatch } from "../../store/records.ts";
 import type { LoadedModel } from "../engine/engine-service.ts";
 import { tellMessage, type TurnContext } from "./turn-context.ts";
@@ -130,15 +131,19 @@ function finalStatus(reason: EngineAnswer["reason"], stopString: boolean): Messa
   return reason === "length" ? "length" : "stopped";
 }
 
-/** Changes a message on disk and tells the UI. A disk that is full even for this is told as a notice. */
+/**
+ * Changes a message on disk and tells the UI. A disk that is full even for this is told as a notice.
+ * @param provenance of an answer that ends with this
+ */
 export async function changeMessage(
   context: Pick<TurnContext, "store" | "events">,
   chatId: string,
   messageId: string,
   patch: MessagePatch,
+  provenance: Provenance | null = null,
 ): Promise<void> {
   try {
-    await context.store.run("updateMessage", { messageId, patch, ids: null });
+    await context.store.run("updateMessage", { messageId, patch, ids: null, provenance });
     await tellMessage(context, chatId, messageId, patch);
   } catch (cause) {
     if (!(cause instanceof TarnError) || patch.status !== "failed") throw cause;

@@ -4,6 +4,7 @@ import type { StateInfo } from "../../store/records.ts";
 import type { ReadChunk } from "../documents/document-readings.ts";
 import { comfortOf } from "../documents/search.ts";
 import { createWording } from "../engine/wording.ts";
+import { followSessions } from "../provenance/session-history.ts";
 import { createFakeEngine } from "../fake-engine.ts";
 import { loadTokenizer, type LoadedTokenizer } from "../tokenizer/load-tokenizer.ts";
 import { askParts, type PartsContext } from "./ask-parts.ts";
@@ -34,7 +35,7 @@ async function placesAsOf(until: number | null): Promise<string[]> {
     threads: null,
   });
   const model = {
-    engine: fake.client,
+    ...followSessions(fake.client),
     info,
     wording: createWording(loaded, info.stopIds),
     entry: {

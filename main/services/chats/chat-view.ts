@@ -42,6 +42,7 @@ export function viewMessage(message: MessageRecord, visible: readonly MessageRec
     text: message.text,
     passages: [...message.passages],
     grounds: message.grounds,
+    persona: message.persona,
     documents: [...message.documents],
     status: message.status,
     error: message.error,

@@ -255,6 +255,7 @@ function newMessage(
     passages: [],
     grounds: null,
     documents,
+    persona: null,
     tokens: 0,
     prefilled: null,
     tokensPerSecond: null,

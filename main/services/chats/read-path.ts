@@ -193,15 +193,16 @@ async function readInDocument(
   return readByCuts({ states, readings }, model, session, plan, ahead, { feed, exclusively });
 }
 
-/** Stores the state behind the last of these steps. */
+/** Stores the state behind the last of these steps. @returns its checksum; null where it was not stored */
 export async function keepState(
   states: StateService,
   model: LoadedModel,
   steps: readonly Step[],
   session: SessionId,
-): Promise<void> {
+): Promise<string | null> {
   const last = steps.at(-1);
-  if (last === undefined) return;
+  if (last === undefined) return null;
   const owner = { kind: "message", id: last.message.id, series: "" } as const;
-  await states.save(model, session, owner, placeOf(steps));
+  const saved = await states.save(model, session, owner, placeOf(steps));
+  return saved === null ? null : (model.history.of(session)?.baseHash ?? null);
 }

@@ -15,11 +15,13 @@ import {
 import {
   findStart,
   keepState,
+  placeOf,
   readSteps,
   type LiveSession,
   type Start,
   type Step,
 } from "./read-path.ts";
+import { begunAt, provenanceOf, type Begun } from "../provenance/provenance.ts";
 import type { Answer, Turn, TurnContext } from "./turn-context.ts";
 import { ground, mayBeReplaced, refuse, type WrittenSession } from "./grounded-writing.ts";
 import { groundingOf, type Grounding } from "./grounding.ts";
@@ -94,6 +96,8 @@ async function continueFrom(
   start: Start,
   signal: AbortSignal,
 ): Promise<WrittenSession | null> {
+  const known = placeOf(steps.slice(0, start.index + 1)).position + start.ahead;
+  const begun = begunAt(model.history.of(start.session), known);
   const { prefilled, cancelled } = await read(context, turn, model, steps, firstNew, start, signal);
   if (cancelled) {
     await changeAll(context, turn, { status: "stopped", prefilled });
@@ -109,7 +113,7 @@ async function continueFrom(
       : await refuseAll(context, turn, model, session, grounding, prefilled);
   let continued: WrittenSession | null = null;
   for (const [index, answer] of answers.entries()) {
-    const kept = await keepAnswer(context, turn, model, steps, answer);
+    const kept = await keepAnswer(context, turn, model, steps, begun, answer);
     if (kept && index === 0) continued = answer;
     else await model.engine.call("free", { session: answer.session });
   }
@@ -122,15 +126,25 @@ async function keepAnswer(
   turn: Turn,
   model: LoadedModel,
   steps: readonly Step[],
+  begun: Begun,
   { messageId, session, ids, exact, patch }: WrittenSession,
 ): Promise<boolean> {
   const message = await context.store.run("getMessage", { messageId });
   // Deleted meanwhile: nothing is left to continue.
   if (message === null) return false;
-  if (exact && ids.length > 0)
-    await keepState(context.states, model, [...steps, { message, ids }], session);
+  const step = { message: { ...message, ...patch }, ids };
+  const path = model.history.of(session);
+  const stateHash =
+    exact && ids.length > 0
+      ? await keepState(context.states, model, [...steps, step], session)
+      : null;
+  const provenance = await provenanceOf(context.store, model, steps, begun, {
+    step,
+    path,
+    stateHash,
+  });
   // Only now: who sees the answer complete can rely on its state.
-  await changeMessage(context, turn.chatId, messageId, patch);
+  await changeMessage(context, turn.chatId, messageId, patch, provenance);
   return exact;
 }
 

@@ -9,11 +9,14 @@ import type { ModelLibrary } from "../models/model-library.ts";
 import type { SettingsService } from "../settings/settings.ts";
 import { fromEngine } from "./engine-errors.ts";
 import type { LoadedTokenizer } from "../tokenizer/load-tokenizer.ts";
+import { followSessions, type SessionHistory } from "../provenance/session-history.ts";
 import { createWording, type Wording } from "./wording.ts";
 
 /** A model that is ready to answer. */
 export interface LoadedModel {
   readonly engine: EngineClient;
+  /** How the engine's sessions came about. */
+  readonly history: SessionHistory;
   readonly info: ModelInfo;
   readonly entry: ModelEntry;
   readonly wording: Wording;
@@ -132,7 +135,7 @@ export function createEngineService(
       const wording = createWording(tokenizer, info.stopIds);
       const { notice } = tokenizer.format;
       settings.suggest(info.samplerHints);
-      loaded = { engine: client, info, entry, wording };
+      loaded = { ...followSessions(client), info, entry, wording };
       tell({
         phase: "ready",
         modelName: info.name === "" ? entry.name : info.name,

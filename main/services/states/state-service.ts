@@ -77,6 +77,7 @@ export function createStateService(
     pages: "all" | "new",
   ) {
     const { tokenizerHash } = model.wording;
+    const path = model.history.of(session);
     const snapshot = await model.engine.call("snapshot", { session, tokenizerHash, pages });
     const [numericVersion] = model.info.numericVersions;
     if (numericVersion === undefined)
@@ -88,6 +89,7 @@ export function createStateService(
       numericVersion,
       ...place,
       ...snapshot,
+      derivation: path === null || path.steps.length === 0 ? null : path,
       now: Date.now(),
       budget: settings.get().statesBudget,
     });
@@ -102,7 +104,9 @@ export function createStateService(
           first.outcome === "pages-missing"
             ? await saveOnce(model, session, owner, place, "all")
             : first;
-        return result.outcome === "saved" ? result.stateId : null;
+        if (result.outcome !== "saved") return null;
+        model.history.standsAt(session, result.stateHash, place.position);
+        return result.stateId;
       } catch (cause) {
         if (!(cause instanceof TarnError) || cause.code !== "disk-full") throw cause;
         events.emit("notice", {
@@ -124,7 +128,10 @@ export function createStateService(
             tokenizerHash: state.tokenizerHash,
             recent,
           });
-          if (position === state.position) return session;
+          if (position === state.position) {
+            model.history.standsAt(session, state.stateHash, position);
+            return session;
+          }
           await model.engine.call("free", { session });
         } catch (cause) {
           if (!isEngineError(cause) || cause.code !== "state") throw cause;

@@ -9,6 +9,7 @@ const answer: Message = {
   text: "The lamp",
   passages: [],
   grounds: null,
+  persona: null,
   documents: [],
   status: "writing",
   error: null,
