@@ -154,8 +154,6 @@ export const chatCostsSchema = z.object({
 });
 export type ChatCosts = z.infer<typeof chatCostsSchema>;
 
-/** What was undone or done again. */
-export const undoneSchema = z.object({
 /** A chat that is read again, or waits for it. */
 export const chatRebuildSchema = z.object({
   chatId: id,
@@ -168,6 +166,8 @@ export const chatRebuildSchema = z.object({
 });
 export type ChatRebuild = z.infer<typeof chatRebuildSchema>;
 
+/** What was undone or done again. */
+export const undoneSchema = z.object({
   /** Null where that removed the chat. */
   chatId: id.nullable(),
   /** "Edit" */

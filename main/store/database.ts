@@ -19,9 +19,9 @@ export const migrations: readonly Migration[] = [
   readings,
   grounds,
   listing,
-];
   provenance,
   personas,
+];
 
 /** Where the database is, and how large it may become. */
 export interface StoreOptions {

@@ -9,8 +9,8 @@ import {
 } from "../contract/dto.ts";
 import type { Provenance } from "../contract/provenance.ts";
 import { fromBlob, toBlob } from "./id-blob.ts";
-import type { AttachedDocument, MessageIds, MessagePatch, MessageRecord } from "./records.ts";
 import { saveProvenance } from "./provenance.ts";
+import type { AttachedDocument, MessageIds, MessagePatch, MessageRecord } from "./records.ts";
 
 interface MessageRow {
   readonly id: string;
@@ -23,8 +23,8 @@ interface MessageRow {
   readonly error_message: string | null;
   readonly passages: string;
   readonly grounds: string | null;
-  readonly tokens: number;
   readonly persona: string | null;
+  readonly tokens: number;
   readonly prefilled: number | null;
   readonly tokens_per_second: number | null;
   readonly temperature: number | null;
@@ -85,8 +85,8 @@ function insertMessage(db: Database, message: MessageRecord): void {
     errorMessage: message.error?.message ?? null,
     passages: JSON.stringify(message.passages),
     grounds: message.grounds === null ? null : JSON.stringify(message.grounds),
-    tokens: message.tokens,
     persona: message.persona === null ? null : JSON.stringify(message.persona),
+    tokens: message.tokens,
     prefilled: message.prefilled,
     tokensPerSecond: message.tokensPerSecond,
     temperature: message.sampler?.temperature ?? null,
@@ -107,9 +107,9 @@ export function updateMessage(
     readonly messageId: string;
     readonly patch: MessagePatch;
     readonly ids: MessageIds | null;
-  },
     /** Of an answer that ends with this. */
     readonly provenance?: Provenance | null;
+  },
 ): boolean {
   return db.transaction(() => {
     const before = getMessage(db, { messageId: input.messageId });
@@ -134,9 +134,9 @@ export function updateMessage(
       seed: after.sampler?.seed ?? null,
     });
     if (input.ids !== null) setMessageIds(db, { messageId: input.messageId, ...input.ids });
-    return true;
     const record = input.provenance ?? null;
     if (record !== null) saveProvenance(db, { messageId: input.messageId, record });
+    return true;
   })();
 }
 
@@ -222,9 +222,9 @@ function toMessage(db: Database, row: MessageRow): MessageRecord {
         : { code: z.enum(errorCodes).parse(row.error_code), message: row.error_message ?? "" },
     passages: z.array(passageSchema).parse(JSON.parse(row.passages)),
     grounds: row.grounds === null ? null : groundsSchema.parse(JSON.parse(row.grounds)),
+    persona: row.persona === null ? null : appliedPersonaSchema.parse(JSON.parse(row.persona)),
     documents: db
       .prepare<[string], AttachedDocument>(
-    persona: row.persona === null ? null : appliedPersonaSchema.parse(JSON.parse(row.persona)),
         "SELECT document_id AS id, name, until FROM message_documents WHERE message_id = ? ORDER BY ordinal",
       )
       .all(row.id),

@@ -4,8 +4,8 @@ import type { ErrorDto } from "../contract/errors.ts";
 import * as chats from "./chats.ts";
 import * as documents from "./documents.ts";
 import * as messages from "./messages.ts";
-import * as readings from "./readings.ts";
 import * as provenance from "./provenance.ts";
+import * as readings from "./readings.ts";
 import * as settings from "./settings.ts";
 import * as states from "./states.ts";
 
@@ -35,12 +35,12 @@ export const operations = {
   idsOnPath: messages.idsOnPath,
   messagesOfChat: messages.messagesOfChat,
   stopInterrupted: messages.stopInterrupted,
-  saveState: states.saveState,
-  statesOnPath: states.statesOnPath,
-  statesOf: states.statesOf,
   provenanceOf: provenance.provenanceOf,
   derivationOf: provenance.derivationOf,
   checkState: provenance.checkState,
+  saveState: states.saveState,
+  statesOnPath: states.statesOnPath,
+  statesOf: states.statesOf,
   outdatedChats: states.outdatedChats,
   loadState: states.loadState,
   dropState: states.dropState,
