@@ -108,6 +108,26 @@ export const calls = {
     }),
     out: chatSchema,
   },
+  /**
+   * Takes this message and everything behind it out of the chat; forks that begin with it keep it. Soft: `messages.restoreBranch` and
+   * undo bring it back until the program ends; then its states are removed from the file.
+   */
+  "messages.deleteBranch": {
+    in: z.object({ chatId: id, messageId: id }),
+    out: z.object({
+      chat: chatSchema,
+      /** What to restore: the message, or the document that was read for it alone. */
+      messageId: id,
+      /** How many went. */
+      messages: z.number().int(),
+    }),
+  },
+  "messages.restoreBranch": { in: z.object({ chatId: id, messageId: id }), out: chatSchema },
+  /** Its state is the last to go when there is no room, or one among others again. */
+  "messages.pinState": {
+    in: z.object({ chatId: id, messageId: id, pinned: z.boolean() }),
+    out: done,
+  },
   /** These messages of the chat, whichever branch they are on; what is not there any more is left out. */
   "messages.get": {
     in: z.object({ chatId: id, messageIds: z.array(id).max(64) }),

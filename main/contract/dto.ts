@@ -144,6 +144,8 @@ export const chatCostsSchema = z.object({
       before: costSchema,
       /** Of standing behind it: what continuing, also in a fork, costs. */
       behind: costSchema,
+      /** Whether its state is kept before others when there is no room. */
+      isPinned: z.boolean(),
     }),
   ),
   /**
@@ -180,6 +182,8 @@ export const stateSizesSchema = z.object({
   bytes: z.number().int(),
   budget: z.number().int(),
   snapshots: z.number().int(),
+  /** Snapshots that the user wants kept: the last to go. */
+  pinned: z.number().int(),
 });
 export type StateSizes = z.infer<typeof stateSizesSchema>;
 
@@ -197,6 +201,8 @@ export const treeNodeSchema = z.object({
   seed: z.number().nullable(),
   /** Bytes of its stored state (compressed), of whichever model; 0 where none is stored. */
   snapshotBytes: z.number().int(),
+  /** Whether the user wants its state kept. */
+  isPinned: z.boolean(),
 });
 export type TreeNode = z.infer<typeof treeNodeSchema>;
 

@@ -4,6 +4,7 @@ import type { EngineClient } from "../engine/client.ts";
 import type { Handlers } from "../contract/contract.ts";
 import { TarnError } from "../contract/errors.ts";
 import { openStore } from "../store/store.ts";
+import { branchHandlers } from "./chats/branches.ts";
 import { chatHandlers } from "./chats/chats.ts";
 import { createComplete, type Complete } from "./chats/completion.ts";
 import { chatCosts } from "./chats/costs.ts";
@@ -91,7 +92,11 @@ export async function createServices(options: ServicesOptions): Promise<Services
   const memoryMaps = createMemoryMaps(context, queue);
   const conversation = createConversation(context, queue);
   const rebuilder = createRebuilder(context, queue);
-  const chats = { ...chatHandlers(store, events, conversation), ...conversation.handlers };
+  const chats = {
+    ...chatHandlers(store, events, conversation),
+    ...conversation.handlers,
+    ...branchHandlers(context, conversation),
+  };
   const history = createUndo(store, events, conversation, chats);
 
   /** Resolves when what ran is stopped and saved. */
@@ -138,8 +143,8 @@ export async function createServices(options: ServicesOptions): Promise<Services
     "chats.cost": ({ chatId }) => chatCosts(context, chatId),
     ...rebuilder.handlers,
     async "states.sizes"() {
-      const { bytes, snapshots } = await states.sizes();
-      return { bytes, snapshots, budget: settings.get().statesBudget };
+      const { bytes, snapshots, pinned } = await states.sizes();
+      return { bytes, snapshots, pinned, budget: settings.get().statesBudget };
     },
     async "engine.status"() {
       return engine.status();

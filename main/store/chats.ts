@@ -1,4 +1,5 @@
 import type { Database } from "better-sqlite3";
+import { purgeBranches } from "./branches.ts";
 import { forgetCopies } from "./database.ts";
 import type { ChatRecord } from "./records.ts";
 
@@ -23,10 +24,15 @@ export function listChats(db: Database, input: { readonly query: string }): Chat
   const like = `%${words.replaceAll(/[\\%_]/g, (sign) => `\\${sign}`)}%`;
   return db
     .prepare<[{ words: string; like: string }], ChatRow>(
-      `SELECT ${columns} FROM chats
+      `WITH RECURSIVE gone(chat_id, id) AS (
+         SELECT chat_id, message_id FROM deleted_branches
+         UNION SELECT gone.chat_id, m.id FROM messages m JOIN gone ON m.parent_id = gone.id
+       )
+       SELECT ${columns} FROM chats
        WHERE deleted_at IS NULL AND tip_id IS NOT NULL
          AND (@words = '' OR title LIKE @like ESCAPE '\\'
-              OR EXISTS (SELECT 1 FROM messages WHERE chat_id = chats.id AND text LIKE @like ESCAPE '\\'))
+              OR EXISTS (SELECT 1 FROM messages WHERE chat_id = chats.id AND text LIKE @like ESCAPE '\\'
+                           AND (chat_id, id) NOT IN (SELECT chat_id, id FROM gone)))
        ORDER BY pinned DESC, updated_at DESC, id`,
     )
     .all({ words, like })
@@ -110,15 +116,11 @@ export function restoreChat(db: Database, input: { readonly chatId: string }): b
 }
 
 /**
- * Removes chats that never had a word, a day after they were made, and deleted chats with their messages and states from the file. Messages that a fork still stands on go to that fork.
- * @returns how many deleted chats were removed
+ * Removes chats that never had a word, a day after they were made, and deleted chats and branches with their messages and states from
+ * the file. Messages that a fork still stands on go to that fork.
+ * @returns how many deleted chats and branches were removed
  */
 export function purgeDeletedChats(db: Database, input: { readonly now: number }): number {
-  const forks = db
-    .prepare<[], { readonly id: string; readonly base_id: string }>(
-      "SELECT id, base_id FROM chats WHERE base_id IS NOT NULL AND deleted_at IS NULL",
-    )
-    .all();
   const inherit = db.prepare(
     `WITH RECURSIVE path(id, parent_id) AS (
        SELECT id, parent_id FROM messages WHERE id = @base
@@ -128,12 +130,18 @@ export function purgeDeletedChats(db: Database, input: { readonly now: number })
      WHERE id IN (SELECT id FROM path) AND chat_id IN (SELECT id FROM chats WHERE deleted_at IS NOT NULL)`,
   );
   const purged = db.transaction(() => {
-    for (const fork of forks) inherit.run({ base: fork.base_id, chat: fork.id });
     db.prepare("UPDATE chats SET base_id = NULL, tip_id = NULL WHERE deleted_at IS NOT NULL").run();
+    const branches = purgeBranches(db);
+    const forks = db
+      .prepare<[], { readonly id: string; readonly base_id: string }>(
+        "SELECT id, base_id FROM chats WHERE base_id IS NOT NULL AND deleted_at IS NULL",
+      )
+      .all();
+    for (const fork of forks) inherit.run({ base: fork.base_id, chat: fork.id });
     db.prepare(
       "DELETE FROM chats WHERE tip_id IS NULL AND deleted_at IS NULL AND created_at < ?",
     ).run(input.now - KEEP_EMPTY);
-    return db.prepare("DELETE FROM chats WHERE deleted_at IS NOT NULL").run().changes;
+    return branches + db.prepare("DELETE FROM chats WHERE deleted_at IS NOT NULL").run().changes;
   })();
   if (purged > 0) forgetCopies(db);
   return purged;

@@ -10,6 +10,7 @@ import { grounds } from "./migrations/0004-grounds.ts";
 import { listing } from "./migrations/0005-listing.ts";
 import { provenance } from "./migrations/0006-provenance.ts";
 import { personas } from "./migrations/0007-personas.ts";
+import { branches } from "./migrations/0008-branches.ts";
 import type { Migration } from "./migrations/migration.ts";
 
 /** In order; append only. */
@@ -21,6 +22,7 @@ export const migrations: readonly Migration[] = [
   listing,
   provenance,
   personas,
+  branches,
 ];
 
 /** Where the database is, and how large it may become. */

@@ -8,6 +8,7 @@ import {
   passageSchema,
 } from "../contract/dto.ts";
 import type { Provenance } from "../contract/provenance.ts";
+import { GONE } from "./branches.ts";
 import { fromBlob, toBlob } from "./id-blob.ts";
 import { saveProvenance } from "./provenance.ts";
 import type { AttachedDocument, MessageIds, MessagePatch, MessageRecord } from "./records.ts";
@@ -185,15 +186,16 @@ export function idsOnPath(
     .map((row) => ({ messageId: row.id, ids: row.ids === null ? null : fromBlob(row.ids) }));
 }
 
-/** Every message that a chat can show: its own, and the path above the place where it was forked. Oldest first. */
+/** Every message that a chat can show: its own, and the path above the place where it was forked, less deleted branches. Oldest first. */
 export function messagesOfChat(db: Database, input: { readonly chatId: string }): MessageRecord[] {
   return db
     .prepare<[{ chat: string }], MessageRow>(
       `WITH RECURSIVE path(id, parent_id) AS (
          SELECT m.id, m.parent_id FROM chats c JOIN messages m ON m.id = c.base_id WHERE c.id = @chat
          UNION ALL SELECT m.id, m.parent_id FROM messages m JOIN path ON m.id = path.parent_id
-       )
-       SELECT * FROM messages WHERE chat_id = @chat OR id IN (SELECT id FROM path) ORDER BY created_at, rowid`,
+       ), ${GONE}
+       SELECT * FROM messages WHERE (chat_id = @chat OR id IN (SELECT id FROM path)) AND id NOT IN (SELECT id FROM gone)
+       ORDER BY created_at, rowid`,
     )
     .all({ chat: input.chatId })
     .map((row) => toMessage(db, row));

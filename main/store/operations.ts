@@ -1,6 +1,7 @@
 /** THE list of what the store can do. The worker runs it, the client's types are derived from it. */
 import type { Database } from "better-sqlite3";
 import type { ErrorDto } from "../contract/errors.ts";
+import * as branches from "./branches.ts";
 import * as chats from "./chats.ts";
 import * as documents from "./documents.ts";
 import * as messages from "./messages.ts";
@@ -27,6 +28,8 @@ export const operations = {
   deleteChat: chats.deleteChat,
   restoreChat: chats.restoreChat,
   purgeDeletedChats: chats.purgeDeletedChats,
+  deletedBranches: branches.deletedBranches,
+  setDeletedBranches: branches.setDeletedBranches,
   addMessages: messages.addMessages,
   updateMessage: messages.updateMessage,
   setMessageIds: messages.setMessageIds,
@@ -46,7 +49,7 @@ export const operations = {
   dropState: states.dropState,
   pinState: states.pinState,
   stateSizes: states.stateSizes,
-  stateBytesOfMessages: states.stateBytesOfMessages,
+  statesOfMessages: states.statesOfMessages,
   shrinkStates: states.shrinkStates,
   addDocument: documents.addDocument,
   listDocuments: documents.listDocuments,

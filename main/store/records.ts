@@ -138,6 +138,7 @@ export interface StateSizes {
   /** Heads and pages. */
   readonly bytes: number;
   /** Snapshots that are the last to go. */
+  readonly pinned: number;
 }
 
 /** Where a page's text begins in the extracted text; pages are 1-based and in order. */

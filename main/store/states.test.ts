@@ -153,13 +153,13 @@ describe("heads and pages", () => {
   test("a save that counts on pages which are gone asks for all of them, and changes nothing", () => {
     const pages = pagesOf(3);
     expect(save("c3", snapshot(pages, 1))).toEqual({ outcome: "pages-missing" });
-    expect(stateSizes(db, {})).toEqual({ snapshots: 0, pages: 0, bytes: 0 });
+    expect(stateSizes(db, {})).toEqual({ snapshots: 0, pages: 0, bytes: 0, pinned: 0 });
     expect(save("c3", snapshot(pages))).toMatchObject({ outcome: "saved" });
   });
 
   test("a save behind a message that was deleted meanwhile leaves nothing", () => {
     expect(save("gone", snapshot(pagesOf(1)))).toEqual({ outcome: "no-owner" });
-    expect(stateSizes(db, {})).toEqual({ snapshots: 0, pages: 0, bytes: 0 });
+    expect(stateSizes(db, {})).toEqual({ snapshots: 0, pages: 0, bytes: 0, pinned: 0 });
   });
 
   test("saving again at the same place replaces, keeps the pin, and frees pages that are no longer used", () => {
@@ -214,7 +214,7 @@ describe("damage", () => {
     const stateId = idOf(save("c1", snapshot(pagesOf(2))));
     db.exec(damage);
     expect(loadState(db, { stateId, now: 6 })).toEqual({ bytes: null, damaged: true });
-    expect(stateSizes(db, {})).toEqual({ snapshots: 0, pages: 0, bytes: 0 });
+    expect(stateSizes(db, {})).toEqual({ snapshots: 0, pages: 0, bytes: 0, pinned: 0 });
   });
 
   test("a changed page takes along every snapshot that uses it, and is stored anew", () => {

@@ -279,15 +279,19 @@ export function pinState(
   );
 }
 
-/** Bytes of each message's stored state, compressed, of the largest where there are several; 0 where none is stored. */
-export function stateBytesOfMessages(
+/** Of each message's stored states: bytes of the largest, compressed, 0 where none is stored; and whether one is pinned. */
+export function statesOfMessages(
   db: Database,
   input: { readonly messageIds: readonly string[] },
-): number[] {
-  const largest = db.prepare<[string], { readonly bytes: number }>(
-    "SELECT coalesce(max(stored_bytes), 0) AS bytes FROM snapshots WHERE owner_kind = 'message' AND owner_id = ?",
+): { readonly bytes: number; readonly isPinned: boolean }[] {
+  const all = db.prepare<[string], { readonly bytes: number; readonly pinned: number }>(
+    `SELECT coalesce(max(stored_bytes), 0) AS bytes, coalesce(max(pinned), 0) AS pinned
+     FROM snapshots WHERE owner_kind = 'message' AND owner_id = ?`,
   );
-  return input.messageIds.map((id) => largest.get(id)?.bytes ?? 0);
+  return input.messageIds.map((id) => {
+    const { bytes, pinned } = all.get(id) ?? { bytes: 0, pinned: 0 };
+    return { bytes, isPinned: pinned !== 0 };
+  });
 }
 
 /** Bytes of all snapshots on disk. */
@@ -295,10 +299,11 @@ export function stateSizes(db: Database, _input: Record<string, never>): StateSi
   const sizes = db
     .prepare<[], StateSizes>(
       `SELECT (SELECT count(*) FROM snapshots) AS snapshots, (SELECT count(*) FROM state_pages) AS pages,
-         (SELECT coalesce(sum(stored_bytes), 0) FROM snapshots) + (SELECT coalesce(sum(bytes), 0) FROM state_pages) AS bytes`,
+         (SELECT coalesce(sum(stored_bytes), 0) FROM snapshots) + (SELECT coalesce(sum(bytes), 0) FROM state_pages) AS bytes,
+         (SELECT count(*) FROM snapshots WHERE pinned <> 0) AS pinned`,
     )
     .get();
-  return sizes ?? { snapshots: 0, pages: 0, bytes: 0 };
+  return sizes ?? { snapshots: 0, pages: 0, bytes: 0, pinned: 0 };
 }
 
 /** Makes room where the budget has become smaller. @returns how many snapshots went */

@@ -132,7 +132,12 @@ describe("chats", () => {
     await store.run("deleteChat", { chatId: "c", now: 9 });
     expect(await store.run("purgeDeletedChats", { now: 9 })).toBe(1);
     expect(await store.run("getMessage", { messageId: "m1" })).toBeNull();
-    expect(await store.run("stateSizes", {})).toEqual({ snapshots: 0, pages: 0, bytes: 0 });
+    expect(await store.run("stateSizes", {})).toEqual({
+      snapshots: 0,
+      pages: 0,
+      bytes: 0,
+      pinned: 0,
+    });
     expect(statSync(file).mode & 0o077).toBe(0);
     await store.close();
     open = [];

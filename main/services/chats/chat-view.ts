@@ -98,7 +98,7 @@ const EXCERPT = 120;
 export async function viewTree(store: Store, chatId: string): Promise<ChatTree> {
   const chat = await requireChat(store, chatId);
   const visible = await store.run("messagesOfChat", { chatId });
-  const bytes = await store.run("stateBytesOfMessages", {
+  const states = await store.run("statesOfMessages", {
     messageIds: visible.map(({ id }) => id),
   });
   return {
@@ -112,7 +112,8 @@ export async function viewTree(store: Store, chatId: string): Promise<ChatTree> 
       tokens: message.tokens,
       tokensPerSecond: message.tokensPerSecond,
       seed: message.sampler?.seed ?? null,
-      snapshotBytes: bytes[index] ?? 0,
+      snapshotBytes: states[index]?.bytes ?? 0,
+      isPinned: states[index]?.isPinned ?? false,
     })),
   };
 }

@@ -35,8 +35,8 @@ export type ConversationHandlers = Pick<
 
 export interface Conversation {
   readonly handlers: ConversationHandlers;
-  /** Stops what this chat has running or waiting, and resolves when it is at rest. */
-  stopChat(chatId: string): Promise<void>;
+  /** Stops what this chat has running or waiting, and resolves when it is at rest. @param among of these answers; null of all */
+  stopChat(chatId: string, among?: ReadonlySet<string> | null): Promise<void>;
   /** Stops everything and resolves when it is saved. */
   stopAll(): Promise<void>;
 }
@@ -105,9 +105,10 @@ export function createConversation(context: TurnContext, queue: Queue): Conversa
     throw new TarnError("bad-request", "There is no question before this answer.", { messageId });
   }
 
-  async function stopChat(chatId: string): Promise<void> {
+  async function stopChat(chatId: string, among: ReadonlySet<string> | null = null): Promise<void> {
     for (const { turn, abort, finished } of running) {
-      if (turn.chatId !== chatId) continue;
+      const isMeant = among === null || turn.answers.some((one) => among.has(one.messageId));
+      if (turn.chatId !== chatId || !isMeant) continue;
       abort.abort();
       if (turn === current) {
         await finished;

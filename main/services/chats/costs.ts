@@ -45,7 +45,8 @@ export async function chatCosts(
         else if (index === 0) tokens -= await readOfDocument(readings, model, message, ids);
       }
     }
-    messages.push({ messageId: message.id, before, behind: toCost(tokens) });
+    const isPinned = stored.some((state) => state.owner.id === message.id && state.pinned);
+    messages.push({ messageId: message.id, before, behind: toCost(tokens), isPinned });
   }
   return { messages, reason: tokens === 0 ? null : reasonFor(model, stored, tipId) };
 }

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import type { ChatRebuild, Message } from "../../contract/dto.ts";
+import { chatRebuildSchema, type ChatRebuild, type Message } from "../../contract/dto.ts";
 import { openNodeFile } from "../../engine/node-file.ts";
 import { createServices, type Services } from "../app.ts";
 import { createFakeEngine, type FakeEngine } from "../fake-engine.ts";
@@ -39,7 +39,7 @@ async function start(): Promise<void> {
   });
   progress = [];
   app.events.subscribe((name, data) => {
-    if (name === "rebuild.progress" && "chatId" in data && "status" in data) progress.push(data);
+    if (name === "rebuild.progress") progress.push(chatRebuildSchema.parse(data));
   });
   await app.engine.model();
 }

@@ -15,6 +15,8 @@ const NAMES = {
   "messages.regenerateMany": "New answers",
   "messages.edit": "Edit",
   "messages.select": "Change of branch",
+  "messages.deleteBranch": "Deletion of a branch",
+  "messages.restoreBranch": "Return of a branch",
   "chats.rename": "New title",
   "chats.pin": "Pin",
   "chats.delete": "Deletion",
@@ -30,6 +32,8 @@ interface Shown {
   readonly tipId: string | null;
   readonly title: string;
   readonly pinned: boolean;
+  /** What deleted branches begin with. */
+  readonly deleted: readonly string[];
 }
 
 interface Change {
@@ -58,7 +62,9 @@ export function createUndo(
 
   async function shown(chatId: string): Promise<Shown | null> {
     const chat = await store.run("getChat", { chatId });
-    return chat === null ? null : { tipId: chat.tipId, title: chat.title, pinned: chat.pinned };
+    if (chat === null) return null;
+    const { tipId, title, pinned } = chat;
+    return { tipId, title, pinned, deleted: await store.run("deletedBranches", { chatId }) };
   }
 
   function remembering<I extends { readonly chatId: string }, O>(
@@ -85,13 +91,9 @@ export function createUndo(
     if (to === null) await store.run("deleteChat", { chatId, now: Date.now() });
     else {
       await store.run("restoreChat", { chatId });
-      const { title, pinned } = to;
-      await store.run("updateChat", {
-        chatId,
-        title,
-        pinned,
-        ...(to.tipId === null ? {} : { tipId: to.tipId }),
-      });
+      const { title, pinned, tipId, deleted } = to;
+      await store.run("updateChat", { chatId, title, pinned });
+      await store.run("setDeletedBranches", { chatId, messageIds: deleted, tipId });
     }
     events.emit("chats.changed", {});
   }
@@ -111,6 +113,14 @@ export function createUndo(
       ),
       "messages.edit": remembering("messages.edit", handlers["messages.edit"]),
       "messages.select": remembering("messages.select", handlers["messages.select"]),
+      "messages.deleteBranch": remembering(
+        "messages.deleteBranch",
+        handlers["messages.deleteBranch"],
+      ),
+      "messages.restoreBranch": remembering(
+        "messages.restoreBranch",
+        handlers["messages.restoreBranch"],
+      ),
       "chats.rename": remembering("chats.rename", handlers["chats.rename"]),
       "chats.pin": remembering("chats.pin", handlers["chats.pin"]),
       "chats.delete": remembering("chats.delete", handlers["chats.delete"]),

@@ -13,6 +13,7 @@ function node(id: string, parentId: string | null): TreeNode {
     tokensPerSecond: null,
     seed: null,
     snapshotBytes: 0,
+    isPinned: false,
   };
 }
 
