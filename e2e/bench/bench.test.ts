@@ -1,11 +1,25 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
 import { expect, test } from "vitest";
+import type { BenchEngine } from "./engine.ts";
+import { readFindings, type Finding } from "./findings.ts";
 import { gapOf, judge, type Answer } from "./gate.ts";
+import { comparisonsOf, isComplete, timeInTurn } from "./measure.ts";
 import { readOptions } from "./options.ts";
 import { markdown } from "./report.ts";
-import { merge, readResults, type Row } from "./results.ts";
+import {
+  merge,
+  readResults,
+  type Figure,
+  type KeptProfile,
+  type Results,
+  type Row,
+} from "./results.ts";
 import { summarise } from "./statistics.ts";
 import { margin } from "./tarn.ts";
-import { outcomes } from "./targets.ts";
+import { outcomes, type Outcome } from "./targets.ts";
+import { OutOfTime, Unfinished, type KeptComparison } from "./unfinished.ts";
 
 test("Repeated timings give the median, the least and the most", () => {
   expect(summarise([30, 10, 20])).toEqual({ median: 20, min: 10, max: 30, runs: 3 });
@@ -64,7 +78,8 @@ test("The command line", () => {
     formats: null,
     peers: ["llama.cpp"],
     prompts: [512],
-    threads: 2,
+    threads: null,
+    seconds: null,
     busy: 0.1,
     write: false,
   });
@@ -79,10 +94,24 @@ test("The command line", () => {
   expect(() => readOptions(["--models", "gpt-5"])).toThrow(/--models has "gpt-5"; it can have/);
   expect(() => readOptions(["--cpu", "--peers", "cuda"])).toThrow(/--peers/);
   expect(() => readOptions(["--decode", "0"])).toThrow(/--decode/);
+  expect(
+    readOptions(["--alone", "--batch", "16", "--flat", "5000", "--cuda-architecture", "90a"]),
+  ).toMatchObject({ alone: true, batch: 16, flat: 5000, start: false, cudaArchitecture: "90a" });
+  expect(() => readOptions(["--batch", "1"])).toThrow(/--batch/);
+  expect(() => readOptions(["--cuda-architecture", "sm_90"])).toThrow(/--cuda-architecture/);
+  expect(() => readOptions(["--seconds", "50", "--flat", "5000"])).toThrow(/--seconds/);
   expect(() => readOptions(["--quick"])).toThrow();
 });
 
 const rate = { median: 100, min: 90, max: 110, runs: 3 };
+const judgedSame = {
+  peerGap: 0.1,
+  allowed: 0.2,
+  off: 0.1,
+  parting: null,
+  partingMargin: null,
+  same: true,
+};
 const row: Row = {
   place: "cpu",
   machine: "two cores",
@@ -95,22 +124,24 @@ const row: Row = {
   ours: rate,
   theirs: rate,
   ratio: 1,
-  gate: { peerGap: 0.1, allowed: 0.2, off: 0.1, parting: null, partingMargin: null, same: true },
+  gate: judgedSame,
   busy: 0.01,
   weightBytes: 1e8,
   commit: "abc",
   date: "2026-11-22T08:00:00.000Z",
 };
 
+const none: Results = { rows: [], limits: [], figures: [], profiles: [] };
+
 test("New results replace those of the same measure, and stand beside others", () => {
-  const old = { rows: [row, { ...row, measure: "prefill 512" }], limits: [] };
-  const merged = merge(old, { rows: [{ ...row, ratio: 2 }], limits: [] });
+  const old = { ...none, rows: [row, { ...row, measure: "prefill 512" }] };
+  const merged = merge(old, { ...none, rows: [{ ...row, ratio: 2 }] });
   expect(merged.rows.map(({ measure, ratio }) => [measure, ratio])).toEqual([
     ["decode 64", 2],
     ["prefill 512", 1],
   ]);
   expect(readResults(JSON.stringify(merged))).toEqual(merged);
-  expect(() => readResults('{"rows":[{"place":"moon"}],"limits":[]}')).toThrow();
+  expect(() => readResults(JSON.stringify({ ...none, rows: [{ place: "moon" }] }))).toThrow();
 });
 
 test("Every target has a line: reached, missed by how much, without a ratio, or not measured", () => {
@@ -124,14 +155,147 @@ test("Every target has a line: reached, missed by how much, without a ratio, or 
     value: 20,
     date: "",
   } as const;
-  const results = { rows: [row, shut, slow, gpu], limits: [copy] };
-  const found = outcomes(results);
-  expect(found.find((outcome) => outcome.row === row)).toMatchObject({ value: 1, reached: true });
-  expect(found.find((outcome) => outcome.row === shut)).toMatchObject({ value: null });
-  expect(found.find((outcome) => outcome.row === gpu)).toMatchObject({ value: 50, reached: false });
-  const text = markdown(results);
+  const results = { ...none, rows: [row, shut, slow, gpu], limits: [copy] };
+  const of = (id: string): Outcome[] => outcomes(results).filter(({ target }) => target.id === id);
+  expect(of("cpu-mamba-decode")).toMatchObject([{ measured: { value: 1 }, reached: true }]);
+  expect(of("cpu-mamba-prefill")).toMatchObject([{ measured: { value: 0.6 }, reached: false }]);
+  expect(of("cpu-mamba2-decode")).toMatchObject([{ measured: { value: null }, reached: false }]);
+  expect(of("gpu-bandwidth")).toMatchObject([{ measured: { value: 50 }, reached: false }]);
+  expect(of("chromium-decode")).toMatchObject([{ measured: null, reached: false }]);
+  const text = markdown(results, []);
   expect(text).toContain("not reached: 50 % of it");
   expect(text).toContain("not measured");
   expect(text).toContain("the gate is shut");
   expect(text).toContain("| none |");
+  expect(text).toContain("`--cpu --models mamba-130m --formats q8_0 --decode 64`");
+});
+
+const seen = { commit: "abc", date: "2026-11-22T08:00:00.000Z" };
+const file = { place: "gpu", machine: "two cores", model: "mamba2-130m", format: "f16" } as const;
+const figure: Figure = {
+  ...file,
+  ...seen,
+  kind: "batch",
+  tarnDevice: "webgpu",
+  measure: "16 branches of one state, decode 64",
+  value: 9,
+  detail: "9000 tokens/s together, 1000 one alone",
+};
+
+test("What Tarn does alone has its targets too", () => {
+  const flat = { ...figure, kind: "flat memory", measure: "behind 1000424", value: 2e6 } as const;
+  const results = { ...none, figures: [figure, flat] };
+  const found = outcomes(results);
+  expect(found.find(({ target }) => target.id === "gpu-batch")).toMatchObject({
+    measured: {
+      value: 9,
+      options: "--gpu --alone --models mamba2-130m --formats f16 --batch 16",
+    },
+    reached: true,
+  });
+  expect(found.find(({ target }) => target.id === "cpu-batch")?.measured).toBeNull();
+  // A target that is an upper bound.
+  expect(found.find(({ target }) => target.id === "flat-memory")).toMatchObject({
+    measured: { value: 2 },
+    reached: false,
+  });
+  expect(markdown(results, [])).toContain("not reached: 2.00 times as much");
+});
+
+const profile: KeptProfile = {
+  ...file,
+  ...seen,
+  measure: "decode 64",
+  tokens: 10,
+  bytesPerSecond: 2e12,
+  rows: [
+    { kernel: "linear", calls: 20, ms: 1, bytes: 1e9, flop: 1e9 },
+    { kernel: "small one", calls: 10, ms: 0.001, bytes: 0, flop: 0 },
+    { kernel: "small two", calls: 10, ms: 0.001, bytes: 0, flop: 0 },
+  ],
+};
+
+test("A finding is shown with its profile while its target is missed, and no longer", () => {
+  const finding: Finding = {
+    title: "Why batches are slow",
+    targets: ["gpu-batch"],
+    why: ["The logits are read back."],
+    tried: ["choosing on the device"],
+    profiles: [{ place: "gpu", model: "mamba2-130m", format: "f16", measure: "decode 64" }],
+  };
+  const missed = { ...none, figures: [{ ...figure, value: 4 }], profiles: [profile] };
+  const text = markdown(missed, [finding]);
+  expect(text).toContain("### Why batches are slow");
+  expect(text).toContain("not reached: 50 % of it");
+  expect(text).toContain("- choosing on the device");
+  // 1 GB in 1 ms, of 2000 GB/s; the two that take nothing are one line.
+  expect(text).toContain("| linear | 2.00 | 100 | 99.8 % | 100 | 1000 | 50 % | 100 | 1000 |  |");
+  expect(text).toContain("| 2 others |");
+  expect(text.match(/\| linear \|/g)).toHaveLength(1);
+  expect(markdown({ ...missed, figures: [figure] }, [finding])).not.toContain("Why batches");
+  expect(markdown(missed, [])).toContain("### Not explained yet");
+  expect(readFindings(JSON.stringify([finding]))).toEqual([finding]);
+  expect(() => readFindings(JSON.stringify([{ ...finding, targets: ["moon"] }]))).toThrow();
+});
+
+/** An engine whose runs take as long as its clock says; what was asked of it is counted. */
+function slowEngine(seconds: number) {
+  const asked = { prefill: 0, decode: 0 };
+  const engine: BenchEngine = {
+    name: "slow",
+    device: "none",
+    prefill: async () => (asked.prefill++, seconds),
+    decode: async () => (asked.decode++, seconds),
+    answer: async () => answer([1], [2]),
+    close: async () => undefined,
+  };
+  return { engine, asked };
+}
+
+test("A command that runs out of time goes on where it was, and starts anew once it is finished", async () => {
+  const folder = await mkdtemp(path.join(tmpdir(), "tarn-bench-"));
+  const plan = { prompts: [8], decode: 4, runs: 2, busy: 1, warmUpSeconds: 0 };
+  const call = async (seconds: number, identity: string) => {
+    const unfinished = await Unfinished.open(folder, [identity], seconds);
+    const record = unfinished.comparison("cpu a file");
+    const [ours, theirs] = [slowEngine(2), slowEngine(4)];
+    const done = await timeInTurn(ours.engine, theirs.engine, plan, record, unfinished).then(
+      () => true,
+      (error: unknown) => (expect(error).toBeInstanceOf(OutOfTime), false),
+    );
+    return { done, record, unfinished, asked: ours.asked };
+  };
+  try {
+    // A pair is said to take six seconds: the second does not fit. Nothing is waited for here.
+    const first = await call(5, "one");
+    expect(first.done).toBe(false);
+    expect(first.record.pairs).toMatchObject({ "prefill 8": [{ ours: 2, theirs: 4 }] });
+    const second = await call(1000, "one");
+    expect(second.done).toBe(true);
+    expect(second.asked).toEqual({ prefill: 2, decode: 3 });
+    expect(comparisonsOf({ ...second.record, verdict: judgedSame }, plan)).toMatchObject([
+      { measure: "prefill 8", ours: { median: 4, runs: 2 }, theirs: { median: 2 }, ratio: 2 },
+      { measure: "decode 4", ratio: 2 },
+    ]);
+    expect((await call(0, "another engine")).record.pairs["prefill 8"]).toEqual([]);
+    await second.unfinished.forget();
+    expect((await call(0, "one")).record.pairs["prefill 8"]).toEqual([]);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+});
+
+test("A record is complete with the engines, the gate's word and all runs", () => {
+  const plan = { prompts: [8], decode: 4, runs: 1, busy: 1, warmUpSeconds: 0 };
+  const about = { peer: "p", peerDevice: "d", tarnDevice: "d", weightBytes: 1 };
+  const pair = { ours: 1, theirs: 1, busy: null };
+  const whole: KeptComparison = {
+    about,
+    verdict: judgedSame,
+    pairs: { "prefill 8": [pair], "decode 4": [pair] },
+  };
+  expect(isComplete(whole, plan)).toBe(true);
+  expect(isComplete({ ...whole, pairs: { "prefill 8": [pair] } }, plan)).toBe(false);
+  expect(isComplete({ pairs: whole.pairs, about }, plan)).toBe(false);
+  expect(comparisonsOf(whole, plan)).toMatchObject([{ busy: null }, { busy: null }]);
 });

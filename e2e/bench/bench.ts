@@ -4,27 +4,33 @@
  *   node e2e/bench/bench.ts --help
  */
 import { mkdir, readFile, stat, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { availableParallelism, tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import { cudaLibraries, hasNvcc } from "./cuda.ts";
-import { promptIds, TOKENS_BEFORE_DECODE, type BenchEngine } from "./engine.ts";
-import { gapOf } from "./gate.ts";
+import { measureAlone, measureStart, profileAlone, type Alone } from "./alone.ts";
+import { TOKENS_BEFORE_DECODE, type BenchEngine } from "./engine.ts";
+import { exactLogits, gapTo } from "./exact.ts";
+import { readFindings } from "./findings.ts";
 import { cpuLimits, pytorchLimits, type Limit } from "./limits.ts";
-import { LIBRARIES, LLAMA_CPP, openLlama, type LlamaOptions } from "./llama.ts";
+import { openLlama } from "./llama.ts";
 import { describeCommit, describeMachine } from "./machine.ts";
 import { makeModel, type Format } from "./make-model.ts";
-import { compare, COMPARED_PROMPT, type Comparison } from "./measure.ts";
+import { compareAnswers, comparisonsOf, isComplete, timeInTurn, type Plan } from "./measure.ts";
 import { readOptions, usage, type Place } from "./options.ts";
+import { cpuPeer, gpuPeers } from "./peers.ts";
 import { markdown, table } from "./report.ts";
-import { merge, readResults, type KeptLimit, type Results, type Row } from "./results.ts";
+import { merge, readResults, type Figure, type Results, type Row } from "./results.ts";
 import { MODEL_SHAPES, type ModelName } from "./shapes.ts";
-import { buildEngine, openTarn } from "./tarn-node.ts";
+import { buildEngine, engineDigest, openTarn } from "./tarn-node.ts";
+import type { TarnEngine } from "./tarn.ts";
+import { OutOfTime, Unfinished } from "./unfinished.ts";
 
 const docs = fileURLToPath(new URL("../../docs", import.meta.url));
 const USUAL_FORMAT: Readonly<Record<Place, Format>> = { cpu: "q8_0", chromium: "q8_0", gpu: "f16" };
 /** Seconds of work after which a GPU's clock has risen. */
 const GPU_WARM_UP = 1;
+/** Status of a call that time ended. */
+const UNFINISHED = 2;
 
 const args = process.argv.slice(2);
 if (args.includes("--help")) {
@@ -34,175 +40,271 @@ if (args.includes("--help")) {
 const options = readOptions(args);
 const folder = options.folder ?? path.join(tmpdir(), "tarn-bench");
 const context = Math.max(...options.prompts, TOKENS_BEFORE_DECODE) + options.decode + 64;
+const wantsAlone = options.batch !== null || options.flat !== null || options.profile;
 const commit = await describeCommit();
-const rows: Row[] = [];
-const limits: KeptLimit[] = [];
+const machine = describeMachine();
+const fresh: { readonly [K in keyof Results]: Results[K][number][] } = {
+  rows: [],
+  limits: [],
+  figures: [],
+  profiles: [],
+};
 const failures: string[] = [];
 
 await mkdir(folder, { recursive: true });
-const engine = await buildEngine();
-for (const place of options.places) await measureAt(place);
-console.log(table(rows));
-for (const failure of failures) console.log(`Not measured: ${failure}`);
-process.exitCode = failures.length === 0 && rows.every(({ gate }) => gate.same) ? 0 : 1;
+if (options.report) await write();
+else if (options.prepare) await prepare();
+else await measureAll();
 
-async function measureAt(place: Place): Promise<void> {
-  const machine = describeMachine();
+async function prepare(): Promise<void> {
+  for (const place of options.places)
+    for (const { model, format } of filesOf(place)) {
+      console.error(`${model} ${format} …`);
+      const file = await makeModel(folder, model, MODEL_SHAPES[model], format);
+      await exactLogits(folder, model, format, cpuPeer(planOf(place, file)));
+    }
+}
+
+async function measureAll(): Promise<void> {
+  const engine = await buildEngine();
+  const identity = [JSON.stringify({ ...options, seconds: null }), machine];
+  const unfinished =
+    options.seconds === null
+      ? Unfinished.none()
+      : await Unfinished.open(folder, [...identity, await engineDigest(engine)], options.seconds);
+  try {
+    if (options.start) await start();
+    for (const place of options.places) await measureAt(place, engine, unfinished);
+    await unfinished.forget();
+  } catch (error) {
+    if (!(error instanceof OutOfTime)) throw error;
+    console.log("Not finished: the same command goes on where this one was.");
+    process.exitCode = UNFINISHED;
+  }
+  console.log(table(fresh.rows));
+  for (const { kind, measure, value, detail } of fresh.figures)
+    console.log(`${kind}: ${measure}: ${value.toPrecision(3)} (${detail})`);
+  for (const failure of failures) console.log(`Not measured: ${failure}`);
+  const good = failures.length === 0 && fresh.rows.every(({ gate }) => gate.same);
+  process.exitCode ??= good ? 0 : 1;
+}
+
+function filesOf(place: Place): { readonly model: ModelName; readonly format: Format }[] {
+  const formats = options.formats ?? [USUAL_FORMAT[place]];
+  return options.models.flatMap((model) => formats.map((format) => ({ model, format })));
+}
+
+function planOf(place: Place, model: string) {
+  const threads = options.threads ?? (place === "gpu" ? availableParallelism() : 2);
+  return { model, threads, context };
+}
+
+async function measureAt(place: Place, engine: string, unfinished: Unfinished): Promise<void> {
+  if (options.alone && !wantsAlone) return;
   const pytorch =
     place === "gpu" && options.peers.includes("torch") ? ((await pytorchLimits()) ?? []) : [];
-  for (const model of options.models) {
-    for (const format of options.formats ?? [USUAL_FORMAT[place]]) {
-      const file = await makeModel(folder, model, MODEL_SHAPES[model], format);
-      console.error(`${model} ${format}: ${place} …`);
-      if (place === "cpu") await onCpu(machine, model, format, file);
-      else if (place === "chromium") await inChromium(machine, model, format, file);
-      else await onGpu(machine, model, format, file, pytorch);
-      if (options.write) await keep({ rows, limits });
-    }
+  for (const { model, format } of filesOf(place)) {
+    const file = await makeModel(folder, model, MODEL_SHAPES[model], format);
+    console.error(`${model} ${format}: ${place} …`);
+    const about: About = { model, format, file, engine, unfinished };
+    if (place === "cpu") await onCpu(about);
+    else if (place === "chromium") await inChromium(about);
+    else await onGpu(about, pytorch);
+    await keep();
   }
 }
 
-async function onCpu(machine: string, model: ModelName, format: Format, file: string) {
-  const { size: bytes } = await stat(file);
-  const peer = cpuPeer(file);
-  const gap = await peerGap(model, format, peer);
-  const ours = await openTarn(engine, { path: file, bytes }, "wasm", options.threads);
-  keepLimits("cpu", machine, await cpuLimits(ours.model.weightBytes, options.threads));
-  const theirs = await openLlama(peer);
-  const about = { place: "cpu", machine, model, format } as const;
-  await measure({ ...about, weightBytes: ours.model.weightBytes }, ours, theirs, gap);
-  await theirs.close();
-  await ours.close();
+interface About {
+  readonly model: ModelName;
+  readonly format: Format;
+  readonly file: string;
+  /** The bundle of Tarn's engine. */
+  readonly engine: string;
+  readonly unfinished: Unfinished;
 }
 
-async function inChromium(machine: string, model: ModelName, format: Format, file: string) {
-  const gap = await peerGap(model, format, cpuPeer(file));
+async function onCpu(about: About): Promise<void> {
+  const { file } = about;
+  const peer = cpuPeer(planOf("cpu", file));
+  const { size: bytes } = await stat(file);
+  const open = async (): Promise<TarnEngine> =>
+    await openTarn(about.engine, { path: file, bytes }, "wasm", peer.threads);
+  if (!options.alone)
+    await comparePeer(about, { place: "cpu", machine, peer: peer.name }, async (use) => {
+      await closing(await open(), async (ours) => {
+        const { weightBytes } = ours.model;
+        keepLimits("cpu", machine, await cpuLimits(weightBytes, peer.threads));
+        await closing(await openLlama(peer), async (theirs) => {
+          await use({ ...ours, weightBytes }, theirs, theirs);
+        });
+      });
+    });
+  if (!wantsAlone) return;
+  await closing(await open(), async (ours) => await alone("cpu", machine, about, ours));
+}
+
+async function inChromium(about: About): Promise<void> {
+  const { file } = about;
   // Loaded where it is wanted: it brings a browser's driver and a bundler.
-  const { openPages } = await import("./chromium.ts");
-  const pages = await openPages(file);
-  try {
-    const ours = await pages.openTarn(options.threads);
-    const theirs = await pages.openWllama(options.threads, context);
-    const where = `${machine}, ${pages.version}`;
-    const about = { place: "chromium", machine: where, model, format } as const;
-    await measure({ ...about, weightBytes: ours.weightBytes }, ours, theirs, gap);
-  } finally {
-    await pages.close();
-  }
-}
-
-async function onGpu(
-  machine: string,
-  model: ModelName,
-  format: Format,
-  file: string,
-  pytorch: readonly Limit[],
-) {
-  const { size: bytes } = await stat(file);
-  const ours = await openTarn(engine, { path: file, bytes }, "webgpu", options.threads);
-  const { device, weightBytes } = ours.model;
-  const where = `${machine}, ${device.name}`;
-  const copied = await ours.copyBandwidth();
-  const own = copied === null ? [] : [{ what: "copy (WebGPU), GB/s", value: copied / 1e9 }];
-  keepLimits("gpu", where, [...pytorch, ...own]);
-  for (const peer of await gpuPeers(file)) {
-    // One that cannot run here must not hide what the others say.
-    try {
-      const gap = await peerGap(model, format, peer);
-      const theirs = await openLlama(peer);
-      const about = { place: "gpu", machine: where, model, format, weightBytes } as const;
-      await measure(about, ours, theirs, gap);
-      await theirs.close();
-    } catch (error) {
-      failures.push(`${peer.name}, ${model} ${format}: ${String(error)}`);
-      console.error(failures.at(-1));
-    }
-  }
-  await ours.close();
-}
-
-function cpuPeer(model: string): LlamaOptions {
-  const { threads } = options;
-  return { name: LLAMA_CPP, model, libraries: LIBRARIES.cpu, gpu: null, threads, context };
-}
-
-async function gpuPeers(model: string): Promise<LlamaOptions[]> {
-  const { threads, peers } = options;
-  const found: LlamaOptions[] = [];
-  const add = (gpu: string, libraries: string): void =>
-    void found.push({ name: `${LLAMA_CPP} ${gpu}`, model, libraries, gpu, threads, context });
-  if (peers.includes("vulkan")) add("Vulkan", LIBRARIES.vulkan);
-  if (!peers.includes("cuda")) return found;
-  if (options.cudaLibraries !== null) add("CUDA", options.cudaLibraries);
-  else if (await hasNvcc()) add("CUDA", await cudaLibraries());
-  else console.error("llama.cpp's CUDA build is left out: there is no nvcc.");
-  return found;
-}
-
-/** Measured once for each file and peer, and kept beside the models: the largest difference between the peer's own paths. */
-async function peerGap(model: ModelName, format: Format, peer: LlamaOptions): Promise<number> {
-  const file = path.join(folder, "gaps.json");
-  const known = JSON.parse(await readFile(file, "utf8").catch(() => "{}")) as Record<
-    string,
-    number
-  >;
-  const key = `${path.basename(peer.model)} ${peer.name}`;
-  const kept = known[key];
-  if (kept !== undefined) return kept;
-  const decoded = await makeModel(folder, model, MODEL_SHAPES[model], format, true);
-  const prompt = promptIds(COMPARED_PROMPT);
-  const answers = [];
-  // On the CPU, which computes f32 as f32: GPUs' backends round such weights to f16 as well, or use TF32.
-  for (const how of [peer, { ...cpuPeer(decoded), exact: true }]) {
-    const peerEngine = await openLlama(how);
-    answers.push(await peerEngine.answer(prompt, 1));
-    await peerEngine.close();
-  }
-  const [timed, exact] = answers;
-  if (timed === undefined || exact === undefined) throw new Error("two answers are compared");
-  const gap = gapOf(exact, timed);
-  await writeFile(file, JSON.stringify({ ...known, [key]: gap }));
-  return gap;
-}
-
-type About = Pick<Row, "place" | "machine" | "model" | "format" | "weightBytes">;
-
-async function measure(about: About, ours: BenchEngine, theirs: BenchEngine, gap: number) {
-  const { verdict, comparisons } = await compare(ours, theirs, gap, {
-    ...options,
-    warmUpSeconds: about.place === "gpu" ? GPU_WARM_UP : 0,
+  const { chromiumVersion, openPages } = await import("./chromium.ts");
+  const where = { place: "chromium", machine: `${machine}, ${await chromiumVersion()}` } as const;
+  await comparePeer(about, { ...where, peer: "wllama" }, async (use) => {
+    await closing(await openPages(file), async (pages) => {
+      const { threads } = planOf("chromium", file);
+      const ours = await pages.openTarn(threads);
+      const theirs = await pages.openWllama(threads, context);
+      // wllama gives no logits; it is llama.cpp as well.
+      await closing(await openLlama(cpuPeer(planOf("cpu", file))), async (native) => {
+        await use(ours, theirs, native);
+      });
+    });
   });
-  const finite = (value: number | null): number | null =>
-    value !== null && Number.isFinite(value) ? value : null;
-  const gate = {
-    ...verdict,
-    peerGap: finite(verdict.peerGap),
-    allowed: finite(verdict.allowed),
-    off: finite(verdict.off),
-    partingMargin: finite(verdict.partingMargin),
-  };
-  const seen = { commit, date: new Date().toISOString(), gate };
-  const named = { peer: theirs.name, peerDevice: theirs.device, tarnDevice: ours.device };
-  rows.push(
-    ...comparisons.map((comparison: Comparison): Row => ({
-      ...about,
-      ...named,
-      ...comparison,
-      ...seen,
-    })),
-  );
-  console.error(table(rows.slice(-comparisons.length)));
 }
 
-function keepLimits(place: "cpu" | "gpu", machine: string, found: readonly Limit[]): void {
+async function onGpu(about: About, pytorch: readonly Limit[]): Promise<void> {
+  const { model, format, file } = about;
+  const { size: bytes } = await stat(file);
+  const plan = planOf("gpu", file);
+  const opened = await openTarn(about.engine, { path: file, bytes }, "webgpu", plan.threads);
+  await closing(opened, async (ours) => {
+    const { device, weightBytes } = ours.model;
+    const where = `${machine}, ${device.name}`;
+    const copied = await ours.copyBandwidth();
+    const own = copied === null ? [] : [{ what: "copy (WebGPU), GB/s", value: copied / 1e9 }];
+    keepLimits("gpu", where, [...pytorch, ...own]);
+    const note = (what: string): void => {
+      failures.push(`${what} (${model} ${format})`);
+      console.error(failures.at(-1));
+    };
+    const peers = options.alone ? [] : await gpuPeers(model, plan, options, note);
+    for (const peer of peers) {
+      // One that cannot run here must not hide what the others say.
+      try {
+        const place = { place: "gpu", machine: where, peer: peer.name } as const;
+        await comparePeer(about, place, async (use) => {
+          await closing(await openLlama(peer), async (theirs) => {
+            await use({ ...ours, weightBytes }, theirs, theirs);
+          });
+        });
+      } catch (error) {
+        if (error instanceof OutOfTime) throw error;
+        note(`${peer.name}: ${String(error)}`);
+      }
+    }
+    if (wantsAlone) await alone("gpu", where, about, ours);
+  });
+}
+
+async function closing<T extends { close(): Promise<void> }>(
+  engine: T,
+  use: (engine: T) => Promise<void>,
+): Promise<void> {
+  try {
+    await use(engine);
+  } finally {
+    await engine.close();
+  }
+}
+
+/** Opens two engines, hands them over, and closes them: ours, the peer, and one of its kind that gives logits. */
+type Opened = (
+  use: (
+    ours: BenchEngine & { readonly weightBytes: number },
+    theirs: BenchEngine,
+    withLogits: BenchEngine,
+  ) => Promise<void>,
+) => Promise<void>;
+
+/** Compares Tarn with one peer on one file; what an earlier call has measured is not measured again. */
+async function comparePeer(
+  { model, format, file, unfinished }: About,
+  where: Pick<Row, "place" | "machine" | "peer">,
+  open: Opened,
+): Promise<void> {
+  const record = unfinished.comparison([where.place, model, format, where.peer].join(" "));
+  const plan: Plan = { ...options, warmUpSeconds: where.place === "gpu" ? GPU_WARM_UP : 0 };
+  if (!isComplete(record, plan)) {
+    unfinished.mustFit(1);
+    await open(async (ours, theirs, withLogits) => {
+      record.about = {
+        peer: theirs.name,
+        peerDevice: theirs.device,
+        tarnDevice: ours.device,
+        weightBytes: ours.weightBytes,
+      };
+      if (record.verdict === undefined) {
+        const exact = await exactLogits(folder, model, format, cpuPeer(planOf("cpu", file)));
+        record.verdict = await compareAnswers(ours, theirs, await gapTo(exact, withLogits));
+        await unfinished.save();
+      }
+      await timeInTurn(ours, theirs, plan, record, unfinished);
+    });
+  }
+  const { about, verdict: gate } = record;
+  if (about === undefined || gate === undefined) throw new Error("a comparison without engines");
   const date = new Date().toISOString();
-  limits.push(...found.map((limit) => ({ place, machine, ...limit, date })));
+  const said = comparisonsOf(record, plan).map((comparison): Row => ({
+    ...where,
+    model,
+    format,
+    ...about,
+    ...comparison,
+    gate,
+    commit,
+    date,
+  }));
+  fresh.rows.push(...said);
+  console.error(table(said));
 }
 
-async function keep(fresh: Results): Promise<void> {
+async function alone(
+  place: "cpu" | "gpu",
+  where: string,
+  { model, format }: About,
+  engine: TarnEngine,
+): Promise<void> {
+  const at = { place, machine: where, model, format } as const;
+  for (const found of await measureAlone(engine, options))
+    keepFigure({ ...at, tarnDevice: engine.device }, found);
+  if (!options.profile) return;
+  for (const profile of await profileAlone(engine, options))
+    fresh.profiles.push({ ...at, ...profile, ...seen() });
+}
+
+async function start(): Promise<void> {
+  const threads = options.threads ?? 2;
+  const found = await measureStart(options.runs, threads);
+  const tarnDevice = `wasm, ${threads} threads`;
+  const at = { place: "cpu", machine, tarnDevice, model: "default", format: "q8_0" } as const;
+  keepFigure(at, found);
+  await keep();
+}
+
+function keepFigure(
+  at: Pick<Figure, "place" | "machine" | "tarnDevice" | "model" | "format">,
+  found: Alone,
+): void {
+  fresh.figures.push({ ...at, ...found, ...seen() });
+}
+
+function seen(): { readonly commit: string; readonly date: string } {
+  return { commit, date: new Date().toISOString() };
+}
+
+function keepLimits(place: "cpu" | "gpu", where: string, found: readonly Limit[]): void {
+  const { date } = seen();
+  fresh.limits.push(...found.map((limit) => ({ place, machine: where, ...limit, date })));
+}
+
+async function keep(): Promise<void> {
+  if (options.write) await write();
+}
+
+/** All that is kept, and what is new, into docs. */
+async function write(): Promise<void> {
   const file = path.join(docs, "benchmarks.json");
-  const old = await readFile(file, "utf8").then(readResults, () => ({ rows: [], limits: [] }));
-  const all = merge(old, fresh);
+  const all = merge(readResults(await readFile(file, "utf8")), fresh);
+  const known = await readFile(path.join(docs, "benchmarks-findings.json"), "utf8");
   await writeFile(file, `${JSON.stringify(all, null, 1)}\n`);
-  await writeFile(path.join(docs, "benchmarks.md"), markdown(all));
+  await writeFile(path.join(docs, "benchmarks.md"), markdown(all, readFindings(known)));
 }

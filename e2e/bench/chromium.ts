@@ -22,10 +22,17 @@ const TYPES: Readonly<Record<string, string>> = {
 
 /** Engines in pages of one browser. */
 export interface Pages {
-  readonly version: string;
   openTarn(threads: number): Promise<BenchEngine & { readonly weightBytes: number }>;
   openWllama(threads: number, context: number): Promise<BenchEngine>;
   close(): Promise<void>;
+}
+
+/** "Chromium 140.0.1": of the program that the pages are opened in. */
+export async function chromiumVersion(): Promise<string> {
+  const browser = await chromium.launch({ executablePath: CHROMIUM, args: CHROMIUM_ARGS });
+  const version = browser.version();
+  await browser.close();
+  return `Chromium ${version}`;
 }
 
 /** Builds Tarn's page, serves it with the model beside it, and starts the browser. */
@@ -46,7 +53,6 @@ export async function openPages(model: string): Promise<Pages> {
   const origin = `http://127.0.0.1:${address.port}`;
   const browser = await chromium.launch({ executablePath: CHROMIUM, args: CHROMIUM_ARGS });
   return {
-    version: `Chromium ${browser.version()}`,
     openTarn: async (threads) => await openTarnPage(browser, origin, model, threads),
     openWllama: async (threads, context) => await openWllamaPage(browser, origin, threads, context),
     async close() {

@@ -3,6 +3,7 @@ import { promptIds, TOKENS_BEFORE_DECODE, type BenchEngine } from "./engine.ts";
 import { judge, type Verdict } from "./gate.ts";
 import { waitForQuiet } from "./machine.ts";
 import { summarise, type Rate } from "./statistics.ts";
+import type { KeptComparison, KeptVerdict, Pair, Unfinished } from "./unfinished.ts";
 
 /** Tokens of the prompt behind which answers are compared, and that are chosen after it. */
 export const COMPARED_PROMPT = 32;
@@ -31,24 +32,16 @@ export interface Plan {
   readonly warmUpSeconds: number;
 }
 
-/**
- * Measures two engines in turn, A B A B.
- * @param peerGap see gate.ts
- */
-export async function compare(
-  ours: BenchEngine,
-  theirs: BenchEngine,
-  peerGap: number,
-  plan: Plan,
-): Promise<{ readonly verdict: Verdict; readonly comparisons: readonly Comparison[] }> {
-  const prompt = promptIds(COMPARED_PROMPT);
-  const verdict = judge(
-    await ours.answer(prompt, COMPARED_TOKENS),
-    await theirs.answer(prompt, COMPARED_TOKENS),
-    peerGap,
-  );
+interface Measure {
+  readonly measure: string;
+  readonly tokens: number;
+  /** Seconds. */
+  readonly time: (engine: BenchEngine) => Promise<number>;
+}
+
+function measuresOf(plan: Pick<Plan, "prompts" | "decode">): Measure[] {
   const before = promptIds(TOKENS_BEFORE_DECODE);
-  const measures = [
+  return [
     ...plan.prompts.map((length) => ({
       measure: `prefill ${length}`,
       tokens: length,
@@ -60,28 +53,107 @@ export async function compare(
       time: async (engine: BenchEngine) => await engine.decode(before, plan.decode),
     },
   ];
-  const comparisons: Comparison[] = [];
-  for (const { measure, tokens, time } of measures) {
-    const [mine, other] = [ours, theirs].map((engine) => ({ engine, rates: [] as number[] }));
-    if (mine === undefined || other === undefined) throw new Error("two engines are compared");
-    for (const { engine } of [mine, other]) await warmUp(plan.warmUpSeconds, () => time(engine));
-    let busiest = 0;
-    for (let run = 0; run < plan.runs; run++) {
-      for (const { engine, rates } of [mine, other]) {
-        busiest = Math.max(busiest, await waitForQuiet(plan.busy));
-        rates.push(tokens / (await time(engine)));
-      }
+}
+
+/** Compares answers, unless that is kept already. @param peerGap see gate.ts */
+export async function compareAnswers(
+  ours: BenchEngine,
+  theirs: BenchEngine,
+  peerGap: number,
+): Promise<KeptVerdict> {
+  const prompt = promptIds(COMPARED_PROMPT);
+  return kept(
+    judge(
+      await ours.answer(prompt, COMPARED_TOKENS),
+      await theirs.answer(prompt, COMPARED_TOKENS),
+      peerGap,
+    ),
+  );
+}
+
+/** JSON knows finite numbers only. */
+function kept(verdict: Verdict): KeptVerdict {
+  const finite = (value: number | null): number | null =>
+    value !== null && Number.isFinite(value) ? value : null;
+  const { peerGap, allowed, off, partingMargin } = verdict;
+  return {
+    ...verdict,
+    peerGap: finite(peerGap),
+    allowed: finite(allowed),
+    off: finite(off),
+    partingMargin: finite(partingMargin),
+  };
+}
+
+/**
+ * Times two engines in turn, A B A B, until there are as many runs as the plan wants.
+ * @param record what is known of them; gets the new runs, one pair after the other
+ * @throws OutOfTime when the next would not end in time
+ */
+export async function timeInTurn(
+  ours: BenchEngine,
+  theirs: BenchEngine,
+  plan: Plan,
+  record: KeptComparison,
+  unfinished: Unfinished,
+): Promise<void> {
+  for (const { measure, time } of measuresOf(plan)) {
+    const pairs = (record.pairs[measure] ??= []);
+    if (pairs.length >= plan.runs) continue;
+    const last = pairs.at(-1);
+    // A run of both to warm up, and one to be timed.
+    if (last !== undefined) unfinished.mustFit(2 * (last.ours + last.theirs));
+    const start = performance.now();
+    for (const engine of [ours, theirs]) await warmUp(plan.warmUpSeconds, () => time(engine));
+    let expected = (performance.now() - start) / 1000;
+    while (pairs.length < plan.runs) {
+      unfinished.mustFit(expected);
+      const pair = await timePair(ours, theirs, plan.busy, time);
+      expected = pair.ours + pair.theirs;
+      pairs.push(pair);
+      await unfinished.save();
     }
-    const [a, b] = [summarise(mine.rates), summarise(other.rates)];
-    comparisons.push({
+  }
+}
+
+async function timePair(
+  ours: BenchEngine,
+  theirs: BenchEngine,
+  busy: number,
+  time: Measure["time"],
+): Promise<Pair> {
+  const before = [await waitForQuiet(busy)];
+  const mine = await time(ours);
+  before.push(await waitForQuiet(busy));
+  const other = await time(theirs);
+  const busiest = Math.max(...before);
+  return { ours: mine, theirs: other, busy: Number.isNaN(busiest) ? null : busiest };
+}
+
+/** Whether all is measured that the plan wants. */
+export function isComplete(record: KeptComparison, plan: Plan): boolean {
+  return (
+    record.verdict !== undefined &&
+    record.about !== undefined &&
+    measuresOf(plan).every(({ measure }) => (record.pairs[measure]?.length ?? 0) >= plan.runs)
+  );
+}
+
+/** What the runs came to. */
+export function comparisonsOf(record: KeptComparison, plan: Plan): Comparison[] {
+  return measuresOf(plan).map(({ measure, tokens }) => {
+    const pairs = record.pairs[measure] ?? [];
+    const a = summarise(pairs.map(({ ours }) => tokens / ours));
+    const b = summarise(pairs.map(({ theirs }) => tokens / theirs));
+    const busy = pairs.map((pair) => pair.busy).filter((value) => value !== null);
+    return {
       measure,
       ours: a,
       theirs: b,
-      ratio: verdict.same ? a.median / b.median : null,
-      busy: Number.isNaN(busiest) ? null : busiest,
-    });
-  }
-  return { verdict, comparisons };
+      ratio: record.verdict?.same === true ? a.median / b.median : null,
+      busy: busy.length === 0 ? null : Math.max(...busy),
+    };
+  });
 }
 
 async function warmUp(seconds: number, work: () => Promise<unknown>): Promise<void> {

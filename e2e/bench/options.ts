@@ -16,11 +16,23 @@ Measures Tarn and other engines in turn, on the same files, and says which is ho
   --prompt LIST     lengths of the prompts (512)
   --decode N        tokens to decode after a prompt of 16 (64)
   --runs N          timed runs of each engine, taken in turn (3)
-  --threads N       of both engines on the CPU (2)
+  --threads N       of both engines on the CPU (2; with --gpu all cores, for what a peer leaves to the CPU)
   --busy PERCENT    waits until the rest of the machine is less busy than this (10), at most a minute
+  --seconds N       ends in about N seconds with status 2; the same command goes on where it was, until all is measured
   --folder DIR      where the models are written (a folder in the system's temporary one)
+  --prepare         makes the models and the peer's f32 answers, and measures nothing
   --llama-cuda DIR  a folder with llama.cpp's libraries, CUDA's among them, instead of building it
-  --write           keeps the results in docs/benchmarks.json, and writes docs/benchmarks.md from it`;
+  --cuda-architecture N  what to compile it for, such as 90 (that of the first GPU)
+  --cublas DIR      a folder with include/cublas_v2.h and lib/libcublas.so.N (the toolkit's, or PyTorch's)
+  --write           keeps the results in docs/benchmarks.json, and writes docs/benchmarks.md from it
+  --report          only writes docs/benchmarks.md, from what is kept and docs/benchmarks-findings.json
+
+Of Tarn alone, behind what is above or, with --alone, instead of it:
+  --batch N         N branches of one state in one pass, against one of them
+  --flat N          decode and memory behind N tokens, against behind 1,000
+  --profile         every kernel's time, bytes and FLOP in decode and in the longest prompt
+  --start           the default model from a cold process to the first text, on --threads
+  --alone           no peers`;
 
 export type Place = "cpu" | "chromium" | "gpu";
 export type PeerName = "llama.cpp" | "wllama" | "vulkan" | "cuda" | "torch";
@@ -41,12 +53,24 @@ export interface BenchOptions {
   readonly prompts: readonly number[];
   readonly decode: number;
   readonly runs: number;
-  readonly threads: number;
+  /** null: 2, and on a GPU's machine all cores. */
+  readonly threads: number | null;
   /** Share of the machine, 0 … 1, that others may use while it is measured. */
   readonly busy: number;
+  /** Of one call; null: until all is measured. */
+  readonly seconds: number | null;
   readonly folder: string | null;
+  readonly prepare: boolean;
   readonly cudaLibraries: string | null;
+  readonly cudaArchitecture: string | null;
+  readonly cublas: string | null;
+  readonly alone: boolean;
+  readonly batch: number | null;
+  readonly flat: number | null;
+  readonly profile: boolean;
+  readonly start: boolean;
   readonly write: boolean;
+  readonly report: boolean;
 }
 
 /** @throws RangeError naming the option that is wrong, and what it may be */
@@ -64,15 +88,27 @@ export function readOptions(args: readonly string[]): BenchOptions {
       prompt: { type: "string", default: "512" },
       decode: { type: "string", default: "64" },
       runs: { type: "string", default: "3" },
-      threads: { type: "string", default: "2" },
+      threads: { type: "string" },
       busy: { type: "string", default: "10" },
+      seconds: { type: "string" },
       folder: { type: "string" },
+      prepare: { type: "boolean", default: false },
       "llama-cuda": { type: "string" },
+      "cuda-architecture": { type: "string" },
+      cublas: { type: "string" },
+      alone: { type: "boolean", default: false },
+      batch: { type: "string" },
+      flat: { type: "string" },
+      profile: { type: "boolean", default: false },
+      start: { type: "boolean", default: false },
       write: { type: "boolean", default: false },
+      report: { type: "boolean", default: false },
     },
   });
   const named = (["cpu", "chromium", "gpu"] as const).filter((place) => values[place]);
   const places: readonly Place[] = named.length === 0 ? ["cpu"] : named;
+  if (values.seconds !== undefined && (values.batch ?? values.flat) !== undefined)
+    throw new RangeError("--seconds goes with peers; --batch and --flat are measured in one call.");
   const fitting = places.flatMap((place) => PEERS_OF[place]);
   return {
     places,
@@ -85,11 +121,21 @@ export function readOptions(args: readonly string[]): BenchOptions {
     prompts: values.prompt.split(",").map((part) => count("--prompt", part, 1_000_000)),
     decode: count("--decode", values.decode, 1_000_000),
     runs: count("--runs", values.runs, 1000),
-    threads: count("--threads", values.threads, 256),
+    threads: optional("--threads", values.threads, 1, 256),
     busy: count("--busy", values.busy, 100) / 100,
+    seconds: optional("--seconds", values.seconds, 1, 1_000_000),
     folder: values.folder ?? null,
+    prepare: values.prepare,
     cudaLibraries: values["llama-cuda"] ?? null,
+    cudaArchitecture: architecture(values["cuda-architecture"]),
+    cublas: values.cublas ?? null,
+    alone: values.alone,
+    batch: optional("--batch", values.batch, 2, 1024),
+    flat: optional("--flat", values.flat, 1001, 10_000_000),
+    profile: values.profile,
+    start: values.start,
     write: values.write,
+    report: values.report,
   };
 }
 
@@ -101,8 +147,23 @@ function oneOf<T extends string>(option: string, list: string, allowed: readonly
   });
 }
 
-function count(option: string, text: string, max: number): number {
+function count(option: string, text: string, max: number, min = 1): number {
   const number = /^\d+$/.test(text.trim()) ? Number(text) : NaN;
-  if (number >= 1 && number <= max) return number;
-  throw new RangeError(`${option} has "${text}"; it must be a whole number from 1 to ${max}.`);
+  if (number >= min && number <= max) return number;
+  throw new RangeError(`${option} has "${text}"; it must be a whole number from ${min} to ${max}.`);
+}
+
+function optional(
+  option: string,
+  text: string | undefined,
+  min: number,
+  max: number,
+): number | null {
+  return text === undefined ? null : count(option, text, max, min);
+}
+
+/** "90", "90a": what nvcc calls sm_90, sm_90a. */
+function architecture(text: string | undefined): string | null {
+  if (text === undefined || /^\d{2,3}[af]?$/.test(text)) return text ?? null;
+  throw new RangeError(`--cuda-architecture has "${text}"; it must be like 90 or 90a.`);
 }

@@ -1,7 +1,9 @@
 /** The results as people read them. */
-import type { Results, Row } from "./results.ts";
+import { missedSection, profileText, shownFindings, type Finding } from "./findings.ts";
+import { digits, grid } from "./grid.ts";
+import type { Figure, Results, Row } from "./results.ts";
 import type { Rate } from "./statistics.ts";
-import { outcomes, type Outcome } from "./targets.ts";
+import { missText, outcomes, type Outcome } from "./targets.ts";
 
 const PLACES = {
   cpu: "On the CPU: WebAssembly against llama.cpp's native library",
@@ -16,12 +18,19 @@ Random weights in the shapes of published models. Tokens a second: the median, a
 A ratio above 1 means that Tarn is faster. There is none where the two do not compute the same: the column "gate" has the largest difference of a logit from the peer's, what is allowed (twice as much as the peer's own f32 path is away from it), and the token after which the greedy choices part, if they do.
 "Busy" is the largest share of the machine that something else used before a run.
 
-llama.cpp's Vulkan build computes Mamba-1's scan on the CPU (its shader has Mamba-2's only), with the threads that \`--threads\` says: 2. The targets for the CPU were set on an AMD EPYC without AVX-512; where the processor has AMX or AVX-512, llama.cpp uses them, and WebAssembly computes 16 bytes at a time.
+llama.cpp's Vulkan build computes Mamba-1's scan on the CPU (its shader has Mamba-2's only); its rows say on how many threads. The targets for the CPU were set on an AMD EPYC without AVX-512; where the processor has AMX or AVX-512, llama.cpp uses them, and WebAssembly computes 16 bytes at a time.
 `;
 
 /** docs/benchmarks.md */
-export function markdown(results: Results): string {
-  const parts = [HEAD, "## Targets\n", targetTable(outcomes(results))];
+export function markdown(results: Results, findings: readonly Finding[]): string {
+  const shown = shownFindings(results, findings);
+  const parts = [
+    HEAD,
+    "## Targets\n",
+    "Options are those of `npm run bench:peers --` that measure it again.\n",
+    targetTable(outcomes(results)),
+    missedSection(results, shown),
+  ];
   for (const [place, title] of Object.entries(PLACES)) {
     const rows = results.rows.filter((row) => row.place === place);
     if (rows.length === 0) continue;
@@ -29,7 +38,41 @@ export function markdown(results: Results): string {
     for (const machine of new Set(rows.map((row) => row.machine)))
       parts.push(machineSection(results, rows, machine));
   }
+  const explaining = new Set(shown.flatMap(({ profiles }) => profiles));
+  const profiles = results.profiles.filter((profile) => !explaining.has(profile));
+  parts.push(aloneSection({ ...results, profiles }));
   return `${parts.join("\n").trimEnd()}\n`;
+}
+
+/** Several sequences at once, long ones, the start; and the profiles that no finding shows. */
+function aloneSection({ figures, profiles, limits }: Results): string {
+  if (figures.length + profiles.length === 0) return "";
+  const lines = figures.map((figure) => [
+    `${figure.model} ${figure.format}`,
+    figure.measure,
+    valueText(figure),
+    figure.detail,
+    figure.tarnDevice,
+    seenText(figure),
+  ]);
+  return [
+    "## Tarn alone\n",
+    ...(figures.length === 0
+      ? []
+      : [grid(["model", "measure", "value", "of", "on", "seen"], lines)]),
+    ...(profiles.length === 0 ? [] : ["### Where the time goes\n"]),
+    ...profiles.map((profile) => profileText(profile, { limits })),
+  ].join("\n");
+}
+
+function valueText({ kind, value }: Figure): string {
+  if (kind === "batch") return `${digits(value)} ×`;
+  if (kind === "flat speed") return `${(100 * value).toFixed(1)} %`;
+  return kind === "flat memory" ? `${(value / 1e6).toFixed(2)} MB` : `${value.toFixed(2)} s`;
+}
+
+function seenText({ commit, date }: Pick<Row, "commit" | "date">): string {
+  return `${commit}, ${date.slice(0, 16).replace("T", " ")}`;
 }
 
 function machineSection(results: Results, rows: readonly Row[], machine: string): string {
@@ -43,7 +86,7 @@ function machineSection(results: Results, rows: readonly Row[], machine: string)
   return [
     `${machine}.\n`,
     ...[...devices].map((device) => `- ${device}`),
-    ...limits.map(({ what, value }) => `- Limit: ${what} ${figure(value)}`),
+    ...limits.map(({ what, value }) => `- Limit: ${what} ${digits(value)}`),
     "",
     table(here),
   ].join("\n");
@@ -62,31 +105,27 @@ export function table(rows: readonly Row[]): string {
     row.ratio === null ? "none" : row.ratio.toFixed(2),
     gateText(row),
     row.busy === null ? "?" : `${(100 * row.busy).toFixed(0)} %`,
-    `${row.commit}, ${row.date.slice(0, 16).replace("T", " ")}`,
+    seenText(row),
   ]);
-  return gridOf(COLUMNS, lines);
+  return grid(COLUMNS, lines);
 }
 
 function targetTable(all: readonly Outcome[]): string {
-  const lines = all.map(({ target, row, value, reached }) => {
-    const aim = `${target.atLeast} ${target.unit}`;
-    if (row === null) return [target.text, aim, "", "not measured", ""];
-    const what = `${row.model} ${row.format}, ${row.measure}`;
-    if (value === null) return [target.text, aim, what, "no ratio", "the gate is shut"];
-    const seen = `${figure(value)} ${target.unit}`;
-    const missing = `not reached: ${((value / target.atLeast) * 100).toFixed(0)} % of it`;
-    return [target.text, aim, what, seen, reached ? "reached" : missing];
+  const lines = all.map((outcome) => {
+    const { target, measured, reached } = outcome;
+    const aim = `${target.bound} ${target.aim} ${target.unit}`;
+    if (measured === null) return [target.text, aim, "", "not measured", "", ""];
+    const { what, options, value } = measured;
+    const command = `\`${options}\``;
+    if (value === null) return [target.text, aim, what, "no ratio", "the gate is shut", command];
+    const seen = `${digits(value)} ${target.unit}`;
+    return [target.text, aim, what, seen, reached ? "reached" : missText(outcome), command];
   });
-  return gridOf(["target", "at least", "measured of", "seen", "outcome"], lines);
-}
-
-function gridOf(head: readonly string[], lines: readonly (readonly string[])[]): string {
-  const rows = [head, head.map(() => "---"), ...lines];
-  return `${rows.map((cells) => `| ${cells.join(" | ")} |`).join("\n")}\n`;
+  return grid(["target", "aim", "measured of", "seen", "outcome", "options"], lines);
 }
 
 function rateText({ median, min, max }: Rate): string {
-  return `${figure(median)} (${figure(min)}-${figure(max)})`;
+  return `${digits(median)} (${digits(min)}-${digits(max)})`;
 }
 
 function gateText({ gate }: Row): string {
@@ -98,9 +137,4 @@ function gateText({ gate }: Row): string {
       ? "same tokens"
       : `part after ${gate.parting}, where two logits are ${number(gate.partingMargin)} apart`;
   return `${gate.same ? "open" : "shut"}: ${logits}; ${tokens}`;
-}
-
-function figure(value: number): string {
-  if (value >= 1000) return value.toFixed(0);
-  return value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2);
 }

@@ -1,4 +1,6 @@
 /** Tarn's engine under Node, bundled for the benchmark alone: whatever else is being worked on need not build. */
+import { createHash } from "node:crypto";
+import { readdir, readFile } from "node:fs/promises";
 import path from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { startNodeEngine } from "../../main/engine/node-host.ts";
@@ -39,6 +41,14 @@ export async function buildEngine(): Promise<string> {
     },
   });
   return outDir;
+}
+
+/** Of the bundle's files: other where anything was changed that is measured. */
+export async function engineDigest(bundle: string): Promise<string> {
+  const hash = createHash("sha256");
+  for (const name of (await readdir(bundle)).toSorted())
+    if (name.endsWith(".js")) hash.update(name).update(await readFile(path.join(bundle, name)));
+  return hash.digest("hex");
 }
 
 /**

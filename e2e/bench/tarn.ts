@@ -3,7 +3,8 @@ import type { EngineClient } from "../../main/engine/client.ts";
 import type { BackendChoice, ModelInfo, SamplerOptions } from "../../models/engine/protocol.ts";
 import type { BenchEngine } from "./engine.ts";
 
-const greedy: SamplerOptions = {
+/** The largest logit, nothing else. */
+export const greedy: SamplerOptions = {
   temperature: 0,
   topK: 0,
   topP: 1,
@@ -16,6 +17,8 @@ const greedy: SamplerOptions = {
 /** Tarn, and what it says of the model. */
 export interface TarnEngine extends BenchEngine {
   readonly model: ModelInfo;
+  /** For what has no peer: batches, profiles, long sequences. */
+  readonly client: EngineClient;
   /** What the GPU's memory copies in this engine's hands, read and written bytes a second; null elsewhere. */
   copyBandwidth(): Promise<number | null>;
 }
@@ -65,6 +68,7 @@ export async function withModel(
   return {
     name: "Tarn",
     model,
+    client,
     device: `${model.device.backend}, ${model.device.name}, ${model.device.features.join(" ")}`,
     prefill: async (ids) =>
       await inSession(async (session) => await seconds(async () => await prompt(session, ids))),

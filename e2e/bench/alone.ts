@@ -1,0 +1,153 @@
+/** What is measured of Tarn alone: several sequences at once, a very long one, a cold start, and where the time goes. */
+import { spawn } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import { measureFlatness } from "../../main/cli/flatness.ts";
+import { refresh } from "../../main/cli/fresh.ts";
+import { profileDecode, profilePrefill } from "../../main/cli/profile-table.ts";
+import { promptIds, TOKENS_BEFORE_DECODE } from "./engine.ts";
+import type { BenchOptions } from "./options.ts";
+import type { Figure, KeptProfile } from "./results.ts";
+import { summarise } from "./statistics.ts";
+import { greedy, type TarnEngine } from "./tarn.ts";
+
+/** What a figure says beside where and of which file it is. */
+export type Alone = Pick<Figure, "kind" | "measure" | "value" | "detail">;
+/** The same of a profile. */
+export type AloneProfile = Pick<KeptProfile, "measure" | "tokens" | "bytesPerSecond" | "rows">;
+
+type Plan = Pick<BenchOptions, "decode" | "runs" | "batch" | "flat" | "prompts">;
+
+/** All that the plan asks for, of a loaded model. */
+export async function measureAlone(engine: TarnEngine, plan: Plan): Promise<Alone[]> {
+  const found: Alone[] = [];
+  if (plan.batch !== null) found.push(await measureBatch(engine, plan.batch, plan));
+  if (plan.flat !== null) found.push(...(await measureFlat(engine, plan.flat, plan)));
+  return found;
+}
+
+/** Branches of one state in one pass, and one of them alone, in turn: tokens a second of all together. */
+async function measureBatch(
+  { client }: TarnEngine,
+  branches: number,
+  { decode, runs }: Plan,
+): Promise<Alone> {
+  const { session: trunk } = await client.call("create", {});
+  const ids = Int32Array.from(promptIds(TOKENS_BEFORE_DECODE));
+  await client.call("prefill", { session: trunk, ids, chunk: null, logits: "last" });
+  const rateOf = async (count: number): Promise<number> => {
+    const sessions: number[] = [];
+    for (let i = 0; i < count; i++)
+      sessions.push((await client.call("fork", { session: trunk })).session);
+    const start = performance.now();
+    if (count === 1) {
+      const [session = 0] = sessions;
+      const request = { session, sampler: greedy, stopIds: [], maxTokens: decode };
+      await client.call("generate", { ...request, keepLogits: false });
+    } else {
+      const samplers = sessions.map(() => greedy);
+      await client.call("generateMany", { sessions, samplers, stopIds: [], maxTokens: decode });
+    }
+    const seconds = (performance.now() - start) / 1000;
+    for (const session of sessions) await client.call("free", { session });
+    return (count * decode) / seconds;
+  };
+  const [together, alone]: [number[], number[]] = [[], []];
+  for (let run = -1; run < runs; run++) {
+    const rates = [await rateOf(branches), await rateOf(1)] as const;
+    if (run < 0) continue; // To warm up.
+    together.push(rates[0]);
+    alone.push(rates[1]);
+  }
+  await client.call("free", { session: trunk });
+  const [all, one] = [summarise(together).median, summarise(alone).median];
+  return {
+    kind: "batch",
+    measure: `${branches} branches of one state, decode ${decode}`,
+    value: all / one,
+    detail: `${all.toFixed(0)} tokens/s together, ${one.toFixed(0)} one alone`,
+  };
+}
+
+/** Behind so many tokens against behind 1,000. */
+async function measureFlat(engine: TarnEngine, tokens: number, plan: Plan): Promise<Alone[]> {
+  const { decode, runs } = plan;
+  const some = (length: number): Int32Array => Int32Array.from(promptIds(length));
+  const { near, far, speedRatio } = await measureFlatness(
+    engine.client,
+    engine.model,
+    { tokens, decode, runs },
+    some,
+  );
+  const measure = `behind ${far.position} tokens against behind ${near.position}, decode ${decode}`;
+  const rates = `${far.tokensPerSecond.toFixed(0)} tokens/s, and ${near.tokensPerSecond.toFixed(0)}`;
+  const mebibytes = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(2)} MiB`;
+  return [
+    { kind: "flat speed", measure, value: speedRatio, detail: rates },
+    {
+      kind: "flat memory",
+      measure,
+      value: Math.max(0, far.engineBytes - near.engineBytes),
+      detail: `states and workspace ${mebibytes(near.engineBytes)}, and ${mebibytes(far.engineBytes)}; the whole process grew by ${mebibytes(far.residentBytes - near.residentBytes)}`,
+    },
+  ];
+}
+
+/** Every kernel's time in decode and in the longest prompt. */
+export async function profileAlone(engine: TarnEngine, plan: Plan): Promise<AloneProfile[]> {
+  const longest = Math.max(...plan.prompts);
+  const before = Int32Array.from(promptIds(TOKENS_BEFORE_DECODE));
+  const decode = await profileDecode(engine.client, engine.model, before, plan.decode);
+  const prefill = await profilePrefill(
+    engine.client,
+    engine.model,
+    Int32Array.from(promptIds(longest)),
+  );
+  const named = [
+    { measure: `decode ${plan.decode}`, profile: decode },
+    { measure: `prefill ${longest}`, profile: prefill },
+  ];
+  return named.flatMap(({ measure, profile }) =>
+    profile === null ? [] : [{ measure, ...profile, rows: [...profile.rows] }],
+  );
+}
+
+const cli = fileURLToPath(new URL("../../out/node/cli.js", import.meta.url));
+
+/**
+ * The default model, from the start of a cold process to the first text of an answer: `tarn chat` with one short turn.
+ * @throws Error where the program ends without an answer
+ */
+export async function measureStart(runs: number, threads: number): Promise<Alone> {
+  await refresh("node");
+  const seconds: number[] = [];
+  for (let run = -1; run < runs; run++) {
+    const taken = await firstText(threads);
+    if (run >= 0) seconds.push(taken); // The first brings the files into memory.
+  }
+  const { median, min, max } = summarise(seconds);
+  return {
+    kind: "start",
+    measure: "process to first text of tarn chat",
+    value: median,
+    detail: `${min.toFixed(2)} to ${max.toFixed(2)} s in ${runs} runs`,
+  };
+}
+
+async function firstText(threads: number): Promise<number> {
+  const start = performance.now();
+  const args = [cli, "chat", "--backend", "wasm", "--threads", String(threads)];
+  const child = spawn(process.execPath, args, { stdio: ["pipe", "pipe", "pipe"] });
+  let complaints = "";
+  child.stderr.setEncoding("utf8").on("data", (text: string) => (complaints += text));
+  child.stdin.on("error", () => undefined);
+  child.stdin.end("Hello, who are you?\n");
+  const ended = new Promise<void>((resolve) => child.once("exit", () => resolve()));
+  const first = await new Promise<number | null>((resolve) => {
+    child.stdout.once("data", () => resolve((performance.now() - start) / 1000));
+    void ended.then(() => resolve(null));
+  });
+  child.kill();
+  await ended;
+  if (first !== null) return first;
+  throw new Error(`tarn chat ended without an answer: ${complaints.trim().split("\n").at(-1)}`);
+}
