@@ -14,6 +14,13 @@ export type Step =
 /** From an empty session on. */
 export type Derivation = readonly Step[];
 
+/** What is to be run again, and what it must come to. */
+export interface Replay {
+  readonly derivation: Derivation;
+  /** SHA-256 (hex) of the head of the snapshot at the end, which names those of its pages. */
+  readonly state?: { readonly head: string; readonly tokenizerHash: string };
+}
+
 /** The ids that the session was fed. */
 export function idsOf(derivation: Derivation): number[] {
   return derivation.flatMap(({ ids }) => ids);

@@ -7,6 +7,8 @@ import type { World } from "./world.ts";
 const LETTERS = "abcdefghijklmnopqrstuvwxyz    .,".split("");
 /** Tokens that are continued in the end, each with its logits compared. */
 const CONTINUED = 64;
+/** States of a document that are compared in the end. */
+const COMPARED = 2;
 
 export interface Outcome {
   readonly seed: number;
@@ -14,8 +16,16 @@ export interface Outcome {
   readonly failure: string | null;
   /** Tokens that the continued state had read before. */
   readonly position: number;
-  /** Tokens that the last turn read beyond its own: 0 where its state was stored. */
+  /** Tokens that the last turn read beyond its own: 0 where its state was stored, less where it began with a document that was read. */
   readonly readAgain: number;
+  /** States of documents, of a whole or of a chunk, that were computed again and compared. */
+  readonly compared: number;
+}
+
+/** Answers that are on their way. */
+interface Pending {
+  readonly chatId: string;
+  readonly messageIds: readonly [string, ...string[]];
 }
 
 /** Numbers in [0, 1) that a seed determines: mulberry32. */
@@ -38,7 +48,7 @@ export class History {
   readonly #documents: string[] = [];
   /** User's words that were acknowledged, by message: they must be there after any kill. */
   readonly #acknowledged = new Map<string, string>();
-  #pending: { readonly chatId: string; readonly messageId: string } | null = null;
+  #pending: Pending | null = null;
 
   constructor(seed: number, world: World) {
     this.seed = seed;
@@ -52,7 +62,8 @@ export class History {
   }
 
   async settle(): Promise<void> {
-    if (this.#pending !== null) await this.#settled(this.#pending.chatId, this.#pending.messageId);
+    const { chatId, messageIds } = this.#pending ?? { chatId: "", messageIds: [] };
+    for (const messageId of messageIds) await this.#settled(chatId, messageId);
     this.#pending = null;
   }
 
@@ -66,10 +77,31 @@ export class History {
 
   /** Goes on with a chat, and compares with a run that was never interrupted. */
   async judge(replay: Program): Promise<Outcome> {
-    const chat = await this.#anyChat();
+    const document = this.#documents.length > 0 ? this.#pick(this.#documents) : null;
+    let compared = 0;
+    if (document !== null) {
+      await this.#readToEnd(document);
+      const states = this.#world.documentStates(document);
+      for (; compared < Math.min(COMPARED, states.length); compared++) {
+        const { series, ...state } = this.#pick(states);
+        const difference = await replay.ask(state);
+        if (difference !== null)
+          return this.#failed(`the state ${series} of a document differs in ${String(difference)}`);
+      }
+    }
+    // Every other chat begins with the document that was read.
+    const begins = document !== null && this.#random() < 0.5;
+    const chat = begins
+      ? await this.#world.call("chats.get", { chatId: await this.#newChat() })
+      : await this.#anyChat();
     await this.#world.continueWith(CONTINUED);
-    const answer = await this.#send(chat.id, chat.messages.at(-1)?.id ?? null);
-    const message = await this.#settled(answer.chatId, answer.messageId);
+    const answer = await this.#send(
+      chat.id,
+      chat.messages.at(-1)?.id ?? null,
+      begins ? [document] : [],
+      begins ? "whole" : "search",
+    );
+    const message = await this.#settled(answer.chatId, answer.messageIds[0]);
     const { messages } = await this.#world.call("chats.get", { chatId: chat.id });
     const question = messages.find(({ id }) => id === message.parentId);
     const opening = messages.find(({ id }) => id === question?.parentId);
@@ -80,6 +112,7 @@ export class History {
       failure,
       position: truth.length,
       readAgain: (message.prefilled ?? NaN) - own,
+      compared,
     });
     const continuation = (await this.#world.continuations()).findLast(
       (derivation) =>
@@ -92,40 +125,58 @@ export class History {
   }
 
   /** Something that a user does. @returns the answer that is on its way, if any */
-  async #begin(): Promise<{ chatId: string; messageId: string } | null> {
+  async #begin(): Promise<Pending | null> {
     await this.#setLength(2 + this.#below(30));
+    if (this.#random() < 0.12) {
+      await this.#world.call("documents.read", { documentId: await this.#document(2000) });
+      return null;
+    }
     const dice = this.#random();
-    const chat = dice < 0.2 ? null : await this.#anyChat();
+    const chat = dice < 0.18 ? null : await this.#anyChat();
     if (chat === null || chat.messages.length === 0) {
-      return this.#send(chat?.id ?? (await this.#newChat()), null);
+      return this.#sendAny(chat?.id ?? (await this.#newChat()), null);
     }
     const users = chat.messages.filter(({ role }) => role === "user");
     const answers = chat.messages.filter(({ role }) => role === "assistant");
     const any = this.#pick(chat.messages);
-    if (dice < 0.55) return this.#send(chat.id, chat.messages.at(-1)?.id ?? null);
-    if (dice < 0.65 && answers.length > 0) {
+    if (dice < 0.48) return this.#sendAny(chat.id, chat.messages.at(-1)?.id ?? null);
+    if (dice < 0.56 && answers.length > 0) {
       const messageId = this.#pick(answers).id;
       const made = await this.#world.call("messages.regenerate", { chatId: chat.id, messageId });
-      return { chatId: chat.id, messageId: made.assistantMessageId };
+      return { chatId: chat.id, messageIds: [made.assistantMessageId] };
     }
-    if (dice < 0.78 && users.length > 0) {
+    if (dice < 0.65 && answers.length > 0) {
+      const { assistantMessageIds } = await this.#world.call("messages.regenerateMany", {
+        chatId: chat.id,
+        messageId: this.#pick(answers).id,
+        count: 2 + this.#below(3),
+      });
+      const [first = "", ...others] = assistantMessageIds;
+      return { chatId: chat.id, messageIds: [first, ...others] };
+    }
+    if (dice < 0.76 && users.length > 0) {
       const text = this.#words(60);
       const messageId = this.#pick(users).id;
       const made = await this.#world.call("messages.edit", { chatId: chat.id, messageId, text });
       this.#acknowledged.set(made.userMessageId, text);
-      return { chatId: chat.id, messageId: made.assistantMessageId };
+      return { chatId: chat.id, messageIds: [made.assistantMessageId] };
     }
-    if (dice < 0.9) {
+    if (dice < 0.87) {
       const { chatId } = await this.#world.call("messages.fork", {
         chatId: chat.id,
         messageId: any.id,
       });
       this.#chats.push(chatId);
-      return this.#send(chatId, any.id);
+      return this.#sendAny(chatId, any.id);
     }
-    if (dice < 0.97) {
+    if (dice < 0.93) {
       const messageId = this.#pick(any.siblings);
       await this.#world.call("messages.select", { chatId: chat.id, messageId });
+      return null;
+    }
+    if (dice < 0.97) {
+      await this.#world.call("messages.deleteBranch", { chatId: chat.id, messageId: any.id });
+      this.#acknowledged.clear();
       return null;
     }
     await this.#world.call("chats.delete", { chatId: chat.id });
@@ -134,27 +185,49 @@ export class History {
     return null;
   }
 
-  async #send(chatId: string, parentId: string | null) {
+  async #sendAny(chatId: string, parentId: string | null): Promise<Pending> {
+    const documentIds = this.#random() < 0.2 ? [await this.#document(400)] : [];
+    return this.#send(chatId, parentId, documentIds, this.#random() < 0.5 ? "whole" : "search");
+  }
+
+  async #send(
+    chatId: string,
+    parentId: string | null,
+    documentIds: string[],
+    reading: "whole" | "search",
+  ): Promise<Pending> {
     const text = this.#words(120);
-    const documentIds = this.#random() < 0.15 ? [await this.#document()] : [];
     const made = await this.#world.call("messages.send", {
       chatId,
       parentId,
       text,
       documentIds,
-      reading: this.#random() < 0.5 ? "whole" : "search",
+      reading,
     });
     this.#acknowledged.set(made.userMessageId, text);
-    return { chatId, messageId: made.assistantMessageId };
+    return { chatId, messageIds: [made.assistantMessageId] };
   }
 
-  async #document(): Promise<string> {
+  /** Goes on with a reading that kills may have cut off. @throws Error where it cannot be read */
+  async #readToEnd(documentId: string): Promise<void> {
+    await this.#world.call("documents.read", { documentId });
+    for (;;) {
+      const all = await this.#world.call("documents.list", {});
+      const { reading = null } = all.find(({ id }) => id === documentId) ?? {};
+      if (reading?.status === "read") return;
+      if (reading?.status === "failed") throw new Error(`not read: ${reading.error ?? ""}`);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+
+  /** One that is known, or a new one. */
+  async #document(most: number): Promise<string> {
     const [known] = this.#documents;
     if (known !== undefined && this.#random() < 0.5) return known;
     const { id } = await this.#world.call("documents.import", {
       name: `notes ${this.seed} ${this.#documents.length}.txt`,
       mediaType: "text/plain",
-      bytes: new TextEncoder().encode(this.#words(400)),
+      bytes: new TextEncoder().encode(this.#paragraphs(most)),
     });
     this.#documents.push(id);
     return id;
@@ -189,8 +262,10 @@ export class History {
 
   async #settled(chatId: string, messageId: string): Promise<Message> {
     for (;;) {
-      const { messages } = await this.#world.call("chats.get", { chatId });
-      const message = messages.find(({ id }) => id === messageId);
+      const [message] = await this.#world.call("messages.get", {
+        chatId,
+        messageIds: [messageId],
+      });
       if (message === undefined) throw new Error("an answer is not in its chat");
       if (message.status === "failed") throw new Error(`failed: ${message.error?.message ?? ""}`);
       if (!["queued", "reading", "writing"].includes(message.status)) return message;
@@ -206,6 +281,15 @@ export class History {
     const chosen = from[this.#below(from.length)];
     if (chosen === undefined) throw new Error("nothing to choose from");
     return chosen;
+  }
+
+  #failed(failure: string): Outcome {
+    return { seed: this.seed, failure, position: 0, readAgain: 0, compared: 0 };
+  }
+
+  #paragraphs(most: number): string {
+    const length = 1 + this.#below(Math.max(1, most / 200));
+    return Array.from({ length }, () => this.#words(400)).join("\n\n");
   }
 
   #words(most: number): string {

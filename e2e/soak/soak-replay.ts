@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { startNodeEngine } from "../../main/engine/node-host.ts";
 import type { ModelFile } from "../../models/engine/protocol.ts";
-import type { Derivation } from "./derivation.ts";
+import type { Derivation, Replay } from "./derivation.ts";
 
 const files: ModelFile[] = JSON.parse(process.argv[2] ?? "[]");
 const engine = startNodeEngine();
@@ -14,36 +14,48 @@ await engine.call("load", {
   threads: 1,
 });
 
-/** Null where every answer of the derivation comes out with the same ids and the same bits in its logits; else where it differs. */
-async function differs(derivation: Derivation): Promise<string | null> {
+/** Null where every answer comes out with the same ids and the same bits in its logits, and the state at the end; else where it differs. */
+async function differs({ derivation, state }: Replay): Promise<string | null> {
   const { session } = await engine.call("create", {});
   try {
-    for (const [index, step] of derivation.entries()) {
-      if (step.kind === "read") {
-        const ids = Int32Array.from(step.ids);
-        await engine.call("prefill", { session, ids, chunk: null, logits: "none" });
-        continue;
-      }
-      const { ids, logits } = await engine.call("generate", {
-        session,
-        sampler: step.sampler,
-        stopIds: [],
-        maxTokens: step.ids.length,
-        keepLogits: true,
-      });
-      const bytes = new Uint8Array((logits ?? new Float32Array()).buffer);
-      const hash = createHash("sha256").update(bytes).digest("hex");
-      if (JSON.stringify([...ids]) !== JSON.stringify(step.ids)) return `ids of step ${index}`;
-      if (step.logits !== null && hash !== step.logits) return `logits of step ${index}`;
-    }
-    return null;
+    const difference = await follow(session, derivation);
+    if (difference !== null || state === undefined) return difference;
+    const { bytes, headBytes } = await engine.call("snapshot", {
+      session,
+      tokenizerHash: state.tokenizerHash,
+      pages: "all",
+    });
+    const head = createHash("sha256").update(bytes.subarray(0, headBytes)).digest("hex");
+    return head === state.head ? null : "the state at its end";
   } finally {
     await engine.call("free", { session });
   }
 }
 
-process.on("message", (request: { id: number; derivation: Derivation }) => {
-  differs(request.derivation).then(
+async function follow(session: number, derivation: Derivation): Promise<string | null> {
+  for (const [index, step] of derivation.entries()) {
+    if (step.kind === "read") {
+      const ids = Int32Array.from(step.ids);
+      await engine.call("prefill", { session, ids, chunk: null, logits: "none" });
+      continue;
+    }
+    const { ids, logits } = await engine.call("generate", {
+      session,
+      sampler: step.sampler,
+      stopIds: [],
+      maxTokens: step.ids.length,
+      keepLogits: true,
+    });
+    const bytes = new Uint8Array((logits ?? new Float32Array()).buffer);
+    const hash = createHash("sha256").update(bytes).digest("hex");
+    if (JSON.stringify([...ids]) !== JSON.stringify(step.ids)) return `ids of step ${index}`;
+    if (step.logits !== null && hash !== step.logits) return `logits of step ${index}`;
+  }
+  return null;
+}
+
+process.on("message", (request: { readonly id: number } & Replay) => {
+  differs(request).then(
     (output) => process.send?.({ id: request.id, output }),
     (error: unknown) => process.send?.({ id: request.id, error: String(error) }),
   );

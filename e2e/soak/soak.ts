@@ -98,7 +98,8 @@ async function playWorld(
     }
   } catch (cause) {
     const failure = cause instanceof Error ? cause.message : String(cause);
-    for (const seed of open) onOutcome({ seed, failure, position: 0, readAgain: 0 }, world.kills);
+    for (const seed of open)
+      onOutcome({ seed, failure, position: 0, readAgain: 0, compared: 0 }, world.kills);
   } finally {
     await world.end();
   }
@@ -125,16 +126,17 @@ async function main(): Promise<void> {
     },
     (model, outcome, kills) => {
       outcomes.push(outcome);
-      const { seed, failure, position, readAgain } = outcome;
+      const { seed, failure, position, readAgain, compared } = outcome;
       console.log(
-        `${model} ${seed}: ${failure ?? "right"}, ${kills} kills, ${position} tokens before, ${readAgain} read again`,
+        `${model} ${seed}: ${failure ?? "right"}, ${kills} kills, ${position} tokens before, ${readAgain} read again, ${compared} states of a document compared`,
       );
     },
   );
   const failed = outcomes.filter(({ failure }) => failure !== null);
-  const stored = outcomes.filter(({ readAgain }) => readAgain === 0).length;
+  const stored = outcomes.filter(({ readAgain }) => readAgain <= 0).length;
+  const compared = outcomes.reduce((sum, outcome) => sum + outcome.compared, 0);
   console.log(
-    `${outcomes.length - failed.length} of ${outcomes.length} right, ${stored} went on from a stored state` +
+    `${outcomes.length - failed.length} of ${outcomes.length} right, ${stored} went on from a stored state, ${compared} states of documents compared` +
       (failed.length === 0 ? "" : `; failed: ${failed.map(({ seed }) => seed).join(", ")}`),
   );
   process.exitCode = failed.length === 0 ? 0 : 1;

@@ -1,10 +1,12 @@
 /** One data folder, the program that works on it, and its end without warning. */
 import BetterSqlite3 from "better-sqlite3";
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { zstdDecompressSync } from "node:zlib";
 import type { CallInput, CallName, CallOutput } from "../../main/contract/contract.ts";
-import type { Derivation } from "./derivation.ts";
+import type { Derivation, Replay } from "./derivation.ts";
 import { startProgram, type Program } from "./process.ts";
 
 export class World {
@@ -25,8 +27,11 @@ export class World {
   async start(): Promise<void> {
     const data = path.join(this.#folder, "data");
     mkdirSync(data, { recursive: true });
-    const journal = path.join(this.#folder, "journal");
-    this.#app = await startProgram("soak-app", [data, this.#models, journal]);
+    this.#app = await startProgram("soak-app", [data, this.#models, this.#journal]);
+  }
+
+  get #journal(): string {
+    return path.join(this.#folder, "journal");
   }
 
   /** @throws Error when the file is not sound afterwards, or the program complains when it starts again */
@@ -90,6 +95,36 @@ export class World {
         .all(messageId),
     );
     return rows.flatMap(({ ids }) => [...new Int32Array(new Uint8Array(ids).buffer)]);
+  }
+
+  /**
+   * The states of a document as they are in the file, of the whole and of its chunks, with how each came about.
+   * @throws Error for one that no program took
+   */
+  documentStates(documentId: string): (Replay & { readonly series: string })[] {
+    const heads = this.#inFile((db) =>
+      db
+        .prepare<
+          [string],
+          { readonly series: string; readonly tokenizerHash: string; readonly zstd: Buffer }
+        >(
+          `SELECT series, tokenizer_hash AS tokenizerHash, zstd FROM snapshots JOIN snapshot_heads ON snapshot_id = id
+           WHERE owner_kind = 'document' AND owner_id = ?`,
+        )
+        .all(documentId),
+    );
+    const taken = new Map<string, Derivation>();
+    for (const line of readFileSync(this.#journal, "utf8").split("\n").slice(0, -1)) {
+      const [head, derivation]: [string, Derivation] = JSON.parse(line);
+      taken.set(head, derivation);
+    }
+    return heads.map(({ series, tokenizerHash, zstd }) => {
+      const head = createHash("sha256").update(zstdDecompressSync(zstd)).digest("hex");
+      const derivation = taken.get(head);
+      if (derivation === undefined)
+        throw new Error(`nobody took the state ${series} of a document`);
+      return { series, derivation, state: { head, tokenizerHash } };
+    });
   }
 
   #ask(request: Readonly<Record<string, unknown>>): Promise<unknown> {
