@@ -63,21 +63,33 @@ export async function cudaLibraries(options: CudaOptions): Promise<string> {
   const cublas = await findCublas(options.cublas);
   const objects = await compile(built, flags, cublas.include);
   await cp(LIBRARIES.cpu, built, { recursive: true });
-  await run("nvcc", [
+  await nvcc([
     "-shared",
     "-o",
     `${library}.new`,
     ...objects,
     `-L${built}`,
     "-lggml-base",
-    cublas.library,
-    // The driver's own library is on the machine that runs it; the toolkit has a stub of it to link with.
-    "-lcuda",
+    ...byName(cublas.library),
+    ...byName(await findDriver(path.dirname(cublas.library))),
     "-Xlinker",
     `-rpath,$ORIGIN:${path.dirname(cublas.library)}`,
   ]);
   await rename(`${library}.new`, library);
   return built;
+}
+
+/** nvcc takes no library by its path unless that ends with .so. */
+function byName(library: string): string[] {
+  return [`-L${path.dirname(library)}`, `-l:${path.basename(library)}`];
+}
+
+/** @throws Error with the end of what the compiler said */
+async function nvcc(args: readonly string[], cwd?: string): Promise<void> {
+  await run("nvcc", args, cwd === undefined ? {} : { cwd }).catch((error: unknown) => {
+    const said = error instanceof Error && "stderr" in error ? String(error.stderr).trim() : "";
+    throw new Error(`nvcc failed: ${said.split("\n").slice(-5).join("\n") || String(error)}`);
+  });
 }
 
 /** Compiles what is not compiled yet. @returns the object files */
@@ -111,7 +123,7 @@ async function compile(
     // Under another name until it is whole.
     const object = objectOf(file);
     const unfinished = `${object}.${process.pid}`;
-    await run("nvcc", [...flags, ...include, "-c", file, "-o", unfinished], { cwd: source });
+    await nvcc([...flags, ...include, "-c", file, "-o", unfinished], source);
     await rename(unfinished, object);
   });
   return files.map(objectOf);
@@ -172,6 +184,20 @@ async function findCublas(
   }
   throw new Error(
     `llama.cpp's CUDA build needs cuBLAS (cublas_v2.h with libcublas.so.N in ../lib): it is not in ${places.join(", ")}. --cublas DIR names another place.`,
+  );
+}
+
+/** The driver's library, or the stub of it that the toolkit has to link with. @throws Error where there is neither */
+async function findDriver(besideCublas: string): Promise<string> {
+  const toolkit = "/usr/local/cuda/targets/x86_64-linux/lib/stubs";
+  const system = ["/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/local/nvidia/lib64"];
+  for (const folder of [toolkit, "/usr/local/cuda/lib64/stubs", ...system, besideCublas])
+    for (const name of ["libcuda.so", "libcuda.so.1"]) {
+      const file = path.join(folder, name);
+      if (existsSync(file)) return file;
+    }
+  throw new Error(
+    `llama.cpp's CUDA build is linked with libcuda.so, of the driver or the toolkit: it is not in ${[toolkit, ...system].join(", ")}, and not beside cuBLAS (${besideCublas}).`,
   );
 }
 
