@@ -9,13 +9,16 @@ import {
   chatSchema,
   chatSummarySchema,
   chatTreeSchema,
+  costSchema,
   checkpointsSchema,
   documentPageSchema,
   documentProgressSchema,
   documentSchema,
   engineStatusSchema,
   id,
+  FILE_PART_BYTES,
   MAX_DOCUMENT_BYTES,
+  MAX_STATE_FILE_BYTES,
   memoryMapSchema,
   messageSchema,
   modelSchema,
@@ -29,6 +32,7 @@ import {
 const nothing = z.object({});
 const done = z.null();
 
+const passphrase = z.string().min(1).max(1000);
 export const calls = {
   "app.info": {
     in: nothing,
@@ -73,6 +77,56 @@ export const calls = {
   "messages.send": {
     in: z.object({
       chatId: id,
+  /**
+   * The chat up to this message as a sealed file, encrypted where a passphrase is given; `files.part` fetches it. Without the text it
+   * lists what was read by name, tokens and hash. What is not stored for the model is read first.
+   */
+  "chats.exportState": {
+    in: z.object({
+      chatId: id,
+      messageId: id,
+      withText: z.boolean(),
+      passphrase: passphrase.nullable(),
+    }),
+    out: z.object({ fileId: id, name: z.string(), bytes: z.number().int() }),
+  },
+  /**
+   * A chat that goes on from a file that was sent with `files.begin` and `files.add`; it is kept until it was opened, so that another
+   * passphrase can be tried. `readAgain` takes the words alone, where the state is another model's. Rejects with `unauthorized`,
+   * `state-corrupt` or `state-foreign`, whose data says by `canReadAgain` whether the words are there.
+   */
+  "chats.importState": {
+    in: z.object({ fileId: id, passphrase: passphrase.nullable(), readAgain: z.boolean() }),
+    out: z.object({ chatId: id }),
+  },
+  /** Begins to send a file; one that was sent before is forgotten. */
+  "files.begin": {
+    in: z.object({
+      bytes: z
+        .number()
+        .int()
+        .min(1)
+        .max(MAX_STATE_FILE_BYTES, "This file is larger than a state file may be: 1,024 MB."),
+    }),
+    out: z.object({ fileId: id }),
+  },
+  /** The next part: parts come in order. */
+  "files.add": {
+    in: z.object({
+      fileId: id,
+      at: z.number().int().min(0),
+      bytes: z
+        .instanceof(Uint8Array)
+        .refine((bytes) => bytes.byteLength <= FILE_PART_BYTES, "This part is too large."),
+    }),
+    out: done,
+  },
+  /** A part of a file that is ready; empty at its end. */
+  "files.part": {
+    in: z.object({ fileId: id, at: z.number().int().min(0) }),
+    out: z.object({ bytes: z.instanceof(Uint8Array) }),
+  },
+  "files.drop": { in: z.object({ fileId: id }), out: done },
       parentId: id.nullable(),
       text: z.string().min(1).max(1_000_000),
       documentIds: z.array(id).max(32),

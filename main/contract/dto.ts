@@ -4,6 +4,11 @@ import { z } from "zod";
 /** Documents larger than this are refused before they are read. */
 export const MAX_DOCUMENT_BYTES = 64 * 1024 * 1024;
 
+/** A file with a chat's state may be as large. */
+export const MAX_STATE_FILE_BYTES = 1024 * 1024 * 1024;
+/** It crosses the contract in parts of this size. */
+export const FILE_PART_BYTES = 8 * 1024 * 1024;
+
 export const id = z.string().min(1).max(64);
 
 export const samplerSchema = z.object({

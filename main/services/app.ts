@@ -22,6 +22,8 @@ import { createEvents, type Events } from "./events.ts";
 import { createModelLibrary, type OpenFile } from "./models/model-library.ts";
 import { openSettings, type SettingsService } from "./settings/settings.ts";
 import { createStateService } from "./states/state-service.ts";
+import { chatFileHandlers } from "./state-files/chat-files.ts";
+import { createFileTransfers } from "./state-files/file-transfers.ts";
 import { loadTokenizer } from "./tokenizer/load-tokenizer.ts";
 
 export interface ServicesOptions {
@@ -94,6 +96,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
   const rebuilder = createRebuilder(context, queue);
   const chats = {
     ...chatHandlers(store, events, conversation),
+  const transfers = createFileTransfers();
     ...conversation.handlers,
     ...branchHandlers(context, conversation),
   };
@@ -146,6 +149,8 @@ export async function createServices(options: ServicesOptions): Promise<Services
       const { bytes, snapshots, pinned } = await states.sizes();
       return { bytes, snapshots, pinned, budget: settings.get().statesBudget };
     },
+    ...transfers.handlers,
+    ...chatFileHandlers(context, queue, transfers, rebuilder),
     async "engine.status"() {
       return engine.status();
     },

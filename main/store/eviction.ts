@@ -5,6 +5,11 @@ import type { OwnerKind } from "./records.ts";
 /** Below the budget by so much, so that not every save has to look for room. */
 const HEADROOM = 0.03;
 
+/** A state whose words are not here, of an imported file without them, could not be rebuilt: it never goes. */
+const IS_SEALED = `owner_kind = 'message' AND EXISTS (
+  SELECT 1 FROM messages m WHERE m.id = owner_id AND m.role = 'system' AND m.text = '' AND m.persona IS NULL
+)`;
+
 /** What eviction needs to know of a snapshot. */
 export interface Candidate {
   readonly id: number;
@@ -129,7 +134,7 @@ function candidatesBut(db: Database, keep: number | null): Candidate[] {
   return db
     .prepare<[number | null], Candidate>(
       `SELECT id, owner_kind AS kind, owner_id AS ownerId, series, model_hash AS modelHash, tokenizer_hash AS tokenizerHash,
-         position, used_at AS usedAt, pinned FROM snapshots WHERE id IS NOT ?`,
+         position, used_at AS usedAt, pinned FROM snapshots WHERE id IS NOT ? AND NOT (${IS_SEALED})`,
     )
     .all(keep);
 }

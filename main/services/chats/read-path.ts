@@ -8,6 +8,7 @@ import type { MessageRecord } from "../../store/records.ts";
 import { hashOfIds, type DocumentReadings } from "../documents/document-readings.ts";
 import { readByCuts } from "../documents/read-by-cuts.ts";
 import type { LoadedModel } from "../engine/engine-service.ts";
+import { isSealed, knownOnly, wordsMissing } from "./sealed.ts";
 import { fits, type StatePlace, type StateService } from "../states/state-service.ts";
 
 /** A message on the way from the root, with its ids. */
@@ -81,6 +82,8 @@ export async function findStart(
   if (live !== null && liveIndex >= 0) return { session: live.session, index: liveIndex, ahead: 0 };
   const begun = await startInDocument({ states, readings }, model, steps[0]);
   if (begun !== null) return begun;
+  const sealed = steps.find(({ message }) => isSealed(message));
+  if (sealed !== undefined) throw wordsMissing(sealed.message);
   const { session } = await model.engine.call("create", {});
   return { session, index: -1, ahead: 0 };
 }
@@ -116,7 +119,7 @@ const RECENT_IDS = 8192;
 function lastIds(steps: readonly Step[]): Int32Array {
   const last: number[] = [];
   for (const { ids } of steps.toReversed()) {
-    last.unshift(...ids.subarray(-(RECENT_IDS - last.length)));
+    last.unshift(...knownOnly(ids.subarray(-(RECENT_IDS - last.length))));
     if (last.length === RECENT_IDS) break;
   }
   return Int32Array.from(last);

@@ -8,6 +8,7 @@ import type { TurnMessage } from "../tokenizer/conversation.ts";
 import { askParts } from "./ask-parts.ts";
 import { groundingOf } from "./grounding.ts";
 import type { Step } from "./read-path.ts";
+import { isSealed, wordsMissing } from "./sealed.ts";
 import { tellMessage, type Turn, type TurnContext } from "./turn-context.ts";
 
 /** UTF-16 units of a document that stand for all of it where only its end counts. */
@@ -68,6 +69,7 @@ export async function idsOfMessages(
       steps.push({ message, ids: kept });
       continue;
     }
+    if (isSealed(message)) throw wordsMissing(message);
     const passages = await passagesFor(context, model, path.slice(0, index + 1));
     const ids = await idsOf(context, model, steps, { ...message, passages });
     await store.run("updateMessage", {

@@ -31,6 +31,9 @@ const PREAMBLE_BYTES = 16;
 const MAX_PREFACE_BYTES = 64 * 1024;
 /** Larger than the state of any model that runs here. */
 const MAX_CONTENTS_BYTES = 2 ** 31 - 1;
+/** States hardly shrink; what was never written to is zeros. */
+const MAX_RATIO = 100;
+const MIN_CONTENTS_BYTES = 64 * 2 ** 20;
 const KEY_BYTES = 32;
 const TAG_BYTES = 16;
 const HASH_BYTES = 32;
@@ -59,6 +62,8 @@ const contentsSchema = z.object({
   model: z.object({ name: z.string().max(1000), modelHash: hash, tokenizerHash: hash }),
   createdAt: z.number(),
   position: z.number().int().min(0),
+  /** Whether it stands behind a complete answer, for where the ids are left out. */
+  isClosed: z.boolean().optional(),
   read: z.array(readSchema).max(1_000_000),
   /** The engine's own snapshot, with its checksum. */
   snapshot: z.instanceof(Uint8Array),
@@ -194,6 +199,8 @@ function readPreamble(bytes: Uint8Array): {
   }
   const preface = prefaceSchema.safeParse(json);
   if (!preface.success) throw corrupt("its preface has missing or malformed fields");
+  if (preface.data.contentsBytes > MAX_RATIO * view.byteLength + MIN_CONTENTS_BYTES)
+    throw corrupt("it claims to hold more than fits into it");
   return { preface: preface.data, bodyStart };
 }
 
