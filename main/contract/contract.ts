@@ -31,8 +31,8 @@ import {
 
 const nothing = z.object({});
 const done = z.null();
-
 const passphrase = z.string().min(1).max(1000);
+
 export const calls = {
   "app.info": {
     in: nothing,
@@ -63,20 +63,6 @@ export const calls = {
   "chats.pauseRebuild": { in: z.object({ chatId: id.nullable() }), out: done },
   /** Gives it up; the chat is read again when it is gone on with. Null is all of them. */
   "chats.stopRebuild": { in: z.object({ chatId: id.nullable() }), out: done },
-  /** Takes back the last thing that was done to a chat since the program started; null where there is none. */
-  "history.undo": { in: nothing, out: undoneSchema.nullable() },
-  "history.redo": { in: nothing, out: undoneSchema.nullable() },
-  "states.sizes": { in: nothing, out: stateSizesSchema },
-
-  /**
-   * The user's words are on disk when this resolves; the answer streams as events.
-   * `parentId` null starts at the root; a parent that already has children makes a branch.
-   * `reading`: how attached documents are used: "search" puts passages before the question, "whole" reads all of it.
-   * `asOf`: nothing behind this page of them is looked at.
-   */
-  "messages.send": {
-    in: z.object({
-      chatId: id,
   /**
    * The chat up to this message as a sealed file, encrypted where a passphrase is given; `files.part` fetches it. Without the text it
    * lists what was read by name, tokens and hash. What is not stored for the model is read first.
@@ -127,6 +113,20 @@ export const calls = {
     out: z.object({ bytes: z.instanceof(Uint8Array) }),
   },
   "files.drop": { in: z.object({ fileId: id }), out: done },
+  /** Takes back the last thing that was done to a chat since the program started; null where there is none. */
+  "history.undo": { in: nothing, out: undoneSchema.nullable() },
+  "history.redo": { in: nothing, out: undoneSchema.nullable() },
+  "states.sizes": { in: nothing, out: stateSizesSchema },
+
+  /**
+   * The user's words are on disk when this resolves; the answer streams as events.
+   * `parentId` null starts at the root; a parent that already has children makes a branch.
+   * `reading`: how attached documents are used: "search" puts passages before the question, "whole" reads all of it.
+   * `asOf`: nothing behind this page of them is looked at.
+   */
+  "messages.send": {
+    in: z.object({
+      chatId: id,
       parentId: id.nullable(),
       text: z.string().min(1).max(1_000_000),
       documentIds: z.array(id).max(32),

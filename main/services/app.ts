@@ -21,9 +21,9 @@ import { createQueue } from "./engine/queue.ts";
 import { createEvents, type Events } from "./events.ts";
 import { createModelLibrary, type OpenFile } from "./models/model-library.ts";
 import { openSettings, type SettingsService } from "./settings/settings.ts";
-import { createStateService } from "./states/state-service.ts";
 import { chatFileHandlers } from "./state-files/chat-files.ts";
 import { createFileTransfers } from "./state-files/file-transfers.ts";
+import { createStateService } from "./states/state-service.ts";
 import { loadTokenizer } from "./tokenizer/load-tokenizer.ts";
 
 export interface ServicesOptions {
@@ -94,9 +94,9 @@ export async function createServices(options: ServicesOptions): Promise<Services
   const memoryMaps = createMemoryMaps(context, queue);
   const conversation = createConversation(context, queue);
   const rebuilder = createRebuilder(context, queue);
+  const transfers = createFileTransfers();
   const chats = {
     ...chatHandlers(store, events, conversation),
-  const transfers = createFileTransfers();
     ...conversation.handlers,
     ...branchHandlers(context, conversation),
   };
@@ -145,12 +145,12 @@ export async function createServices(options: ServicesOptions): Promise<Services
     },
     "chats.cost": ({ chatId }) => chatCosts(context, chatId),
     ...rebuilder.handlers,
+    ...transfers.handlers,
+    ...chatFileHandlers(context, queue, transfers, rebuilder),
     async "states.sizes"() {
       const { bytes, snapshots, pinned } = await states.sizes();
       return { bytes, snapshots, pinned, budget: settings.get().statesBudget };
     },
-    ...transfers.handlers,
-    ...chatFileHandlers(context, queue, transfers, rebuilder),
     async "engine.status"() {
       return engine.status();
     },
