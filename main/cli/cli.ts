@@ -37,6 +37,10 @@ const commands: Readonly<Record<string, Command>> = {
   },
   pull: { summary: "fetch a model from the hub, or search there", load: () => import("./pull.ts") },
   inspect: { summary: "what is in a model file", load: () => import("./inspect.ts") },
+  audit: {
+    summary: "whether a chat's answers came about as was written down",
+    load: () => import("./audit.ts"),
+  },
   doctor: { summary: "what this machine can run", load: () => import("./doctor.ts") },
 };
 

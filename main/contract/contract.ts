@@ -28,6 +28,7 @@ import {
   stateSizesSchema,
   undoneSchema,
 } from "./dto.ts";
+import { auditSchema, provenanceSchema } from "./provenance.ts";
 
 const nothing = z.object({});
 const done = z.null();
@@ -53,6 +54,19 @@ export const calls = {
   /** Soft: `chats.restore` brings it back until the program ends; then its states are removed from the file. */
   "chats.delete": { in: z.object({ chatId: id }), out: done },
   "chats.restore": { in: z.object({ chatId: id }), out: done },
+  /** How an answer came about; null where that was not written down. */
+  "messages.provenance": {
+    in: z.object({ chatId: id, messageId: id }),
+    out: provenanceSchema.nullable(),
+  },
+  /**
+   * Computes again how every answer on the way to this message came about, and says for each whether it holds. `messageId` null is the
+   * end that is shown. `chat.auditing` tells how far it is; rejects with `cancelled` when it was stopped.
+   */
+  "chats.audit": { in: z.object({ chatId: id, messageId: id.nullable() }), out: auditSchema },
+  /** What that would run. */
+  "chats.auditCost": { in: z.object({ chatId: id, messageId: id.nullable() }), out: costSchema },
+  "chats.stopAudit": { in: nothing, out: done },
   /** What going on from each message of the shown path would cost. Null while no model is loaded. */
   "chats.cost": { in: z.object({ chatId: id }), out: chatCostsSchema.nullable() },
   /** Reads the chat again where its end is not stored for this model, or goes on with it. Resolves at once; `rebuild.progress` tells. */
@@ -282,6 +296,8 @@ export const events = {
   "rebuilds.changed": z.object({}),
   /** The list or a title changed. */
   "chats.changed": z.object({}),
+  /** How far an audit has come, in tokens. */
+  "chat.auditing": z.object({ chatId: id, done: z.number().int(), total: z.number().int() }),
   "documents.changed": z.object({}),
   "document.progress": documentProgressSchema,
   /** How far a memory map has come, in tokens of both ways through the document. */

@@ -44,8 +44,9 @@ export const provenanceSchema = z.object({
       name: z.string(),
       /** Of the file; "" where the document had been removed before. */
       file: z.string(),
-      /** Read as of here, a UTF-16 offset; null for all of it. */
-      until: z.number().int().nullable(),
+      /** Of its text so many UTF-16 units could be read, with this hash. */
+      characters: z.number().int(),
+      text: z.string(),
       way: z.enum(["whole", "search"]),
     }),
   ),

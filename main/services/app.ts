@@ -20,6 +20,7 @@ import { createEngineService, type EngineService } from "./engine/engine-service
 import { createQueue } from "./engine/queue.ts";
 import { createEvents, type Events } from "./events.ts";
 import { createModelLibrary, type OpenFile } from "./models/model-library.ts";
+import { createAudits } from "./provenance/audit.ts";
 import { openSettings, type SettingsService } from "./settings/settings.ts";
 import { chatFileHandlers } from "./state-files/chat-files.ts";
 import { createFileTransfers } from "./state-files/file-transfers.ts";
@@ -92,6 +93,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
   const context = { store, events, engine, settings, states, readings };
   const digester = createDigester(context, queue);
   const memoryMaps = createMemoryMaps(context, queue);
+  const audits = createAudits(context, queue);
   const conversation = createConversation(context, queue);
   const rebuilder = createRebuilder(context, queue);
   const transfers = createFileTransfers();
@@ -105,6 +107,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
   /** Resolves when what ran is stopped and saved. */
   async function stopWork(): Promise<void> {
     memoryMaps.stop();
+    audits.stop();
     await Promise.all([rebuilder.stop(), digester.stop(), conversation.stopAll()]);
   }
 
@@ -131,6 +134,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
     "history.redo": history.redo,
     ...documentHandlers(context, digester),
     ...memoryMaps.handlers,
+    ...audits.handlers,
     "models.list": () => library.list(),
     "models.add": ({ path }) => library.add(path),
     async "models.use"({ modelId }) {

@@ -41,6 +41,8 @@ export const operations = {
   provenanceOf: provenance.provenanceOf,
   derivationOf: provenance.derivationOf,
   checkState: provenance.checkState,
+  stateByHash: provenance.stateByHash,
+  documentPrint: provenance.documentPrint,
   saveState: states.saveState,
   statesOnPath: states.statesOnPath,
   statesOf: states.statesOf,

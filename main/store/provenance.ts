@@ -50,13 +50,13 @@ export function provenanceOf(
 export function saveDerivation(
   db: Database,
   { kind, id }: Pick<StateOwner, "kind" | "id">,
-  { stateHash, baseHash, base, position, steps }: Derivation,
+  { stateHash, baseHash, base, position, steps, device }: Derivation,
 ): void {
   // The same bits by another way: either leads there.
   db.prepare(
-    `INSERT OR IGNORE INTO derivations (owner_kind, owner_id, state_hash, base_hash, base, position, steps)
-     VALUES (?, ?, ?, ?, ?, ?, ?)`,
-  ).run(kind, id, stateHash, baseHash, base, position, JSON.stringify(steps));
+    `INSERT OR IGNORE INTO derivations (owner_kind, owner_id, state_hash, base_hash, base, position, steps, device)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+  ).run(kind, id, stateHash, baseHash, base, position, JSON.stringify(steps), device);
 }
 
 interface DerivationRow {
@@ -65,6 +65,7 @@ interface DerivationRow {
   readonly base: number;
   readonly position: number;
   readonly steps: string;
+  readonly device: string;
 }
 
 /** How a state was computed; null where that is not known. */
@@ -74,7 +75,7 @@ export function derivationOf(
 ): Derivation | null {
   const row = db
     .prepare<[string], DerivationRow>(
-      `SELECT state_hash AS stateHash, base_hash AS baseHash, base, position, steps FROM derivations WHERE state_hash = ? LIMIT 1`,
+      `SELECT state_hash AS stateHash, base_hash AS baseHash, base, position, steps, device FROM derivations WHERE state_hash = ? LIMIT 1`,
     )
     .get(input.stateHash);
   return row === undefined ? null : { ...row, steps: stepsSchema.parse(JSON.parse(row.steps)) };
@@ -118,4 +119,37 @@ export function checkState(
   for (const { hash, data } of pages)
     sound &&= createHash("sha256").update(data).digest().equals(hash);
   return sound ? "sound" : "damaged";
+}
+
+/** A stored state by its checksum; null where it is not stored (any more). */
+export function stateByHash(
+  db: Database,
+  input: { readonly stateHash: string },
+): { readonly stateId: number; readonly position: number } | null {
+  return (
+    db
+      .prepare<[string], { readonly stateId: number; readonly position: number }>(
+        "SELECT id AS stateId, position FROM snapshots WHERE state_hash = ? LIMIT 1",
+      )
+      .get(input.stateHash) ?? null
+  );
+}
+
+/** What a document says, by hashes: of its file, and of its text as far as `characters` (UTF-16 units; null is all of it). Null when it was removed. */
+export function documentPrint(
+  db: Database,
+  input: { readonly documentId: string; readonly characters: number | null },
+): { readonly file: string; readonly characters: number; readonly text: string } | null {
+  const row = db
+    .prepare<[string], { readonly sha256: string; readonly text: string }>(
+      "SELECT sha256, text FROM documents WHERE id = ?",
+    )
+    .get(input.documentId);
+  if (row === undefined) return null;
+  const text = row.text.slice(0, input.characters ?? row.text.length);
+  return {
+    file: row.sha256,
+    characters: text.length,
+    text: createHash("sha256").update(text).digest("hex"),
+  };
 }

@@ -129,6 +129,8 @@ export interface Derivation {
   readonly base: number;
   readonly position: number;
   readonly steps: readonly DerivationStep[];
+  /** That it was computed on: elsewhere the bits may differ. */
+  readonly device: string;
 }
 
 /** What all snapshots take on disk. */

@@ -149,7 +149,8 @@ test("documents and the passages that were read for it are in it, by their hashe
   const other = await newChat();
   const whole = await say(other, null, "When was it built?", [id], "whole");
   const records = await file(recordsIn);
-  const document = { id, name: "hut.txt", file: sha256(bytes), until: null };
+  const text = sha256(bytes);
+  const document = { id, name: "hut.txt", file: text, characters: bytes.length, text };
   expect(records.get(found)?.documents).toEqual([{ ...document, way: "search" }]);
   expect(records.get(found)?.passages).toMatchObject([{ documentId: id, start: 0 }]);
   expect(records.get(whole)?.documents).toEqual([{ ...document, way: "whole" }]);

@@ -13,6 +13,11 @@ export function hashOfText(text: string): string {
   return createHash("sha256").update(text).digest("hex");
 }
 
+/** Of a passage: white space between sentences is joined as it stands, so that of it only the place counts. */
+export function hashOfPassage(text: string): string {
+  return hashOfText(text.replaceAll(/\s+/g, " "));
+}
+
 /** Where a turn began without reading. */
 export type Begun = Provenance["begun"];
 
@@ -66,7 +71,7 @@ export async function provenanceOf(
     passages: steps
       .slice(since)
       .flatMap(({ message }) => message.passages)
-      .map(({ text, ...place }) => ({ ...place, text: hashOfText(text) })),
+      .map(({ text, ...place }) => ({ ...place, text: hashOfPassage(text) })),
   };
 }
 
@@ -85,8 +90,9 @@ async function documentsOf(
   for (const { role, documents } of path)
     for (const { id, name, until } of documents) {
       if (used.get(id)?.way === "whole") continue;
-      const file = (await store.run("getDocument", { documentId: id }))?.sha256 ?? "";
-      used.set(id, { id, name, file, until, way: role === "document" ? "whole" : "search" });
+      const print = await store.run("documentPrint", { documentId: id, characters: until });
+      const way = role === "document" ? "whole" : "search";
+      used.set(id, { id, name, way, ...(print ?? { file: "", characters: 0, text: "" }) });
     }
   return [...used.values()];
 }

@@ -5,6 +5,7 @@
 import type {
   EngineMethod,
   EngineMethods,
+  ModelInfo,
   SamplerOptions,
   SessionId,
 } from "../../../models/engine/protocol.ts";
@@ -13,6 +14,11 @@ import type { Derivation, DerivationStep } from "../../store/records.ts";
 
 /** What was done with a session since the last state of it that is stored. */
 export type SessionPath = Pick<Derivation, "baseHash" | "base" | "position" | "steps">;
+
+/** Where states are computed, so that states of two devices are told apart. */
+export function deviceOf({ device: { backend, name } }: Pick<ModelInfo, "device">): string {
+  return `${backend}, ${name}`;
+}
 
 export interface SessionHistory {
   /** Null where it is not known: it began with a state of which nothing was written down. */

@@ -5,6 +5,7 @@ import type { StateInfo, StateOwner, StateSizes } from "../../store/records.ts";
 import type { Store } from "../../store/store.ts";
 import { isEngineError } from "../engine/engine-errors.ts";
 import type { LoadedModel } from "../engine/engine-service.ts";
+import { deviceOf } from "../provenance/session-history.ts";
 import type { Events } from "../events.ts";
 import type { SettingsService } from "../settings/settings.ts";
 
@@ -89,7 +90,8 @@ export function createStateService(
       numericVersion,
       ...place,
       ...snapshot,
-      derivation: path === null || path.steps.length === 0 ? null : path,
+      derivation:
+        path === null || path.steps.length === 0 ? null : { ...path, device: deviceOf(model.info) },
       now: Date.now(),
       budget: settings.get().statesBudget,
     });

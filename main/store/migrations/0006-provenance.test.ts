@@ -31,7 +31,7 @@ test("states and messages from before are kept, without what was not known of th
                            raw_bytes, stored_bytes, used_at)
       VALUES ('persona', 'p', '', 'model', 't', 1, 7, 'p', 1, 1, 1);
     INSERT INTO provenance VALUES ('m', '{}');
-    INSERT INTO derivations VALUES ('message', 'm', 'a', NULL, 0, 7, '[]'), ('persona', 'p', 'b', NULL, 0, 7, '[]');
+    INSERT INTO derivations VALUES ('message', 'm', 'a', NULL, 0, 7, '[]', 'd'), ('persona', 'p', 'b', NULL, 0, 7, '[]', 'd');
     DELETE FROM personas;
   `);
   expect(db.prepare("SELECT owner_kind FROM snapshots").all()).toEqual([{ owner_kind: "message" }]);

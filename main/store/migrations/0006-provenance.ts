@@ -23,6 +23,7 @@ export const provenance: Migration = {
         base       INTEGER NOT NULL,
         position   INTEGER NOT NULL,
         steps      TEXT NOT NULL,
+        device     TEXT NOT NULL,
         PRIMARY KEY (owner_kind, owner_id, state_hash)
       ) STRICT, WITHOUT ROWID;
       CREATE INDEX derivations_by_state ON derivations(state_hash);
