@@ -23,7 +23,7 @@ import type { Wkv4Operands } from "../../ops/wkv4/wkv4.ts";
 import type { Wkv7BonusOperands } from "../../ops/wkv7-bonus/wkv7-bonus.ts";
 import type { Wkv7KeysOperands } from "../../ops/wkv7-keys/wkv7-keys.ts";
 import type { Wkv7Operands } from "../../ops/wkv7/wkv7.ts";
-import { WEIGHT_BLOCKS } from "../../spec/dtype.ts";
+import { WEIGHT_BLOCKS, type WeightDType } from "../../spec/dtype.ts";
 import type { OpCall, Operands, Plan } from "../../spec/op.ts";
 import { attention, rope } from "./encode-attention.ts";
 import {
@@ -66,8 +66,12 @@ export interface EncodedPlan {
 
 /** Up to so many values, every thread rounds x for itself: cheaper than meeting at one more barrier. */
 const QUANTIZE_ALONE = 4096;
-/** Bytes of 32 values of x, rounded: see rounded.wasm.ts. */
+/** Bytes of 32 values of one row, rounded: see rounded.wasm.ts. */
 const ROUNDED_BLOCK = 80;
+/** Bytes of 32 values of each of several rows, at most: see rounded-tile.wasm.ts. */
+const ROUNDED_LANE = 96;
+/** Rows that are multiplied with a group of weights before the next. */
+const PANEL = 132;
 /** Tokens of one SSD chunk: larger ones cost more exponentials and leave the first-level cache. */
 const LONGEST_CHUNK = 64;
 /** Channels of a head in one piece of work of a decode step. */
@@ -198,13 +202,11 @@ function linear({ x, weight, bias, residual, y }: LinearOperands): Part {
       scratch: GROUP * x.cols * 4,
     };
   }
-  // See rounded.wasm.ts, and expandTile in expand-fields.wasm.ts: a group as bytes with at most two rows of f32 for 16 columns.
-  const bytes = x.rows * (x.cols / 32) * ROUNDED_BLOCK;
-  const tile = weight.dtype === "q8_0" || x.rows < 4 ? 0 : GROUP * (x.cols + x.cols / 4);
+  const { bytes, room } = roundedBytes(x.rows, x.cols, weight.dtype);
   if (x.rows * x.cols <= QUANTIZE_ALONE) {
     return {
       instructions: [{ opcode: "linear", words: words(integer(0)) }],
-      scratch: bytes + tile,
+      scratch: bytes + room,
     };
   }
   const shared = words({ kind: "workspace", region: "quantized" });
@@ -214,8 +216,20 @@ function linear({ x, weight, bias, residual, y }: LinearOperands): Part {
       { opcode: "linear", words: shared },
     ],
     quantized: bytes,
-    scratch: tile,
+    scratch: room,
   };
+}
+
+/** Bytes of x, rounded, and of a thread's working memory beside it: see rounded.wasm.ts, rounded-tile.wasm.ts, row-tile.wasm.ts. */
+function roundedBytes(
+  rows: number,
+  cols: number,
+  dtype: WeightDType,
+): { readonly bytes: number; readonly room: number } {
+  if (rows === 1) return { bytes: (cols / 32) * ROUNDED_BLOCK, room: 0 };
+  // The sums of a panel's rows, and a header's columns as bytes with at most two rows of f32 for 16 columns.
+  const room = PANEL * GROUP * 4 + (dtype === "q8_0" ? 0 : GROUP * (256 + 256 / 4));
+  return { bytes: (rows + 1) * (cols / 32) * ROUNDED_LANE, room };
 }
 
 function causalConv1d(

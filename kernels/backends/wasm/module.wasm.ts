@@ -36,7 +36,8 @@ export {
   oneGroupQ4, oneGroupQ4K, oneGroupQ5K, oneGroupQ6K, oneGroupQ8, twoGroupsQ4, twoGroupsQ4K, twoGroupsQ5K, twoGroupsQ6K, twoGroupsQ8,
 } from "../../ops/linear/one-row.wasm";
 export {
-  bytesQ4, bytesQ4K, bytesQ6K, bytesQ8, splitQ4, splitQ4K, splitQ6K, splitQ8, wordsQ4, wordsQ4K, wordsQ6K, wordsQ8,
+  halvesBytes, halvesNarrow, halvesSplit, halvesWords, minBytes, minNarrow, minSplit, minWords, plainBytes, plainNarrow, plainSplit,
+  plainWords,
 } from "../../ops/linear/row-tile.wasm";
 
 /** 16 bytes that stay 0. */

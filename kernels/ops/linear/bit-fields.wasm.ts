@@ -112,6 +112,12 @@ export function quadOf(dtype: i32, j: i32, at: usize): v128 {
   return low;
 }
 
+/** What a field is more than its value, as this CPU takes fields. */
+export function offsetOf(dtype: i32): i32 {
+  if (offsetShift(dtype) == 0 || (dtype == Q8_0 && weightFlip() == 0)) return 0;
+  return 1 << offsetShift(dtype);
+}
+
 /** Minus the offset of fields times the sum of x's values, in all lanes; x is a block as of rounded.wasm.ts, `half` as of scaleOf. */
 @inline
 export function correction(dtype: i32, x: usize, half: i32): v128 {

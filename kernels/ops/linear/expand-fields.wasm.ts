@@ -5,12 +5,6 @@ import {
   Q5_K, Q6_K, Q8_0, quadOf, scaleColumns, scaleOf, VECTORS,
 } from "./bit-fields.wasm";
 
-/** Bytes of a tile's block: scales, minima where values have one, a byte a field. */
-@inline
-export function tileBlockBytes(dtype: i32): usize {
-  return 32 + (hasMin(dtype) ? 32 : 0) + <usize>scaleColumns(dtype) * 8;
-}
-
 /**
  * A group as a tile, for products with several rows: blocks of scaleColumns, each 8 scales as f32, 8 minima as f32 if values have
  * one, then the quads, a byte a field: [quads][8 rows][4]. A group of q8_0 is one as it lies.

@@ -5,104 +5,118 @@
 // for more rows once into bytes.
 import { multipliesBytes } from "../../wasm/dot.wasm";
 import { grainOf, scratch, take } from "../../wasm/team.wasm";
-import { Q8_0 } from "./bit-fields.wasm";
-import { expandTile } from "./expand-fields.wasm";
 import { oneGroup, twoGroups } from "./one-row.wasm";
-import { Linear } from "./operands.wasm";
+import { finish, Linear } from "./operands.wasm";
 import { GROUP, groupBytes } from "./packed.wasm";
-import { BYTES, roundedForm, roundedRowBytes, roundRow, WORDS } from "./rounded.wasm";
-import { rowsOfBytes, rowsOfSplit, rowsOfWords } from "./row-tile.wasm";
-
-/** Rows of x that are multiplied with one group of weights before the next: they stay in the second-level cache. */
-@inline const PANEL: i32 = 128;
-/** Rows that are multiplied at once; fewer are multiplied one by one, with fields as they lie. */
-@inline const ROWS: i32 = 4;
+import { roundedForm, roundedRowBytes, roundRow } from "./rounded.wasm";
+import {
+  NARROW, narrowTiles, PANEL, panelBytes, panelStep, roundTile, tileBytes, tileRows, wideLanes, wideTiles,
+} from "./rounded-tile.wasm";
+import { multiplyPanel, SUM_BYTES } from "./row-tile.wasm";
 
 export function linearRounded(op: Linear): void {
   let rounded = op.quantized;
-  let tile = scratch();
+  let room = scratch();
   if (rounded == 0) {
-    rounded = tile;
-    roundRows(op, 0, op.rows, rounded);
-    tile += <usize>op.rows * roundedRowBytes(op.cols, roundedForm(op.rows));
+    rounded = room;
+    room += roundAll(op, rounded);
   }
-  if (op.rows < ROWS) fewRows(op, rounded);
-  else manyRows(op, rounded, tile);
+  if (op.rows == 1) oneRow(op, rounded);
+  else manyRows(op, rounded, room);
 }
 
-/** Rounds the rows of x for a following `linear`; an instruction of its own where x is worth sharing. */
+/** Rounds x for a following `linear`; an instruction of its own where x is worth sharing. */
 export function quantize(instruction: usize): void {
   const op = changetype<Linear>(instruction);
-  const grain = grainOf(op.rows, 4);
-  for (let first = take(grain); first < op.rows; first = take(grain)) {
-    roundRows(op, first, min(first + grain, op.rows), op.quantized);
+  if (op.rows == 1) {
+    if (take(1) == 0) roundRow(op.x, op.cols >> 5, roundedForm(1), op.quantized);
+    return;
+  }
+  const tiles = tilesOf(op);
+  const grain = grainOf(tiles, 4);
+  for (let first = take(grain); first < tiles; first = take(grain)) {
+    const end = min(first + grain, tiles);
+    for (let tile = first; tile < end; tile++) roundOne(op, tile, op.quantized, scratch());
   }
 }
 
-function roundRows(op: Linear, from: i32, end: i32, to: usize): void {
+/** Rounds all of x for this thread alone; returns the bytes that it takes. */
+function roundAll(op: Linear, to: usize): usize {
   const form = roundedForm(op.rows);
-  const rowBytes = roundedRowBytes(op.cols, form);
-  for (let row = from; row < end; row++) {
-    roundRow(op.x + (<usize>row * op.xStride << 2), op.cols >> 5, form, to + <usize>row * rowBytes);
+  if (op.rows == 1) {
+    roundRow(op.x, op.cols >> 5, form, to);
+    return roundedRowBytes(op.cols, form);
   }
+  const panels = (op.rows - 1) / PANEL;
+  const bytes = <usize>panels * panelBytes(op.cols, form) + <usize>(op.cols >> 5) * panelStep(op.rows - panels * PANEL, form);
+  const tiles = tilesOf(op);
+  for (let tile = 0; tile < tiles; tile++) roundOne(op, tile, to, to + bytes);
+  return bytes;
 }
 
-/** A piece of work is two groups of weights, with each row. */
-function fewRows(op: Linear, x: usize): void {
+function tilesOf(op: Linear): i32 {
+  const form = roundedForm(op.rows);
+  return wideTiles(op.rows, form) + narrowTiles(op.rows, form);
+}
+
+function roundOne(op: Linear, tile: i32, to: usize, staging: usize): void {
+  const form = roundedForm(op.rows), wide = wideTiles(op.rows, form), each = tileRows(form, wideLanes(form));
+  // Only x of one panel ends in narrow tiles.
+  const narrow = max(tile - wide, 0), lanes = tile < wide ? wideLanes(form) : NARROW;
+  const row = (tile - narrow) * each + narrow * tileRows(form, NARROW);
+  const panel = row / PANEL, place = tile - narrow - panel * (PANEL / each);
+  roundTile(
+    op.x + (<usize>row * op.xStride << 2), <usize>op.xStride << 2, min(tileRows(form, lanes), op.rows - row), op.cols, form, lanes,
+    op.dtype,
+    to + <usize>panel * panelBytes(op.cols, form) + <usize>place * tileBytes(form, wideLanes(form))
+      + <usize>narrow * tileBytes(form, NARROW),
+    panelStep(min(PANEL, op.rows - panel * PANEL), form), staging,
+  );
+}
+
+/** A piece of work is two groups of weights. */
+function oneRow(op: Linear, x: usize): void {
   const groups = (op.outputs + GROUP - 1) / GROUP;
   const pairs = (groups + 1) >> 1;
   const grain = grainOf(pairs, 8);
-  const rowBytes = roundedRowBytes(op.cols, roundedForm(op.rows));
   for (let first = take(grain); first < pairs; first = take(grain)) {
     const end = min(first + grain, pairs);
-    for (let pair = first; pair < end; pair++) {
-      for (let row = 0; row < op.rows; row++) {
-        oneRow(op, 2 * pair, min(2 * pair + 1, groups - 1), x + <usize>row * rowBytes, row);
-      }
-    }
+    for (let pair = first; pair < end; pair++) onePair(op, 2 * pair, min(2 * pair + 1, groups - 1), x);
   }
 }
 
-/** One row times one or two groups of weights. */
-function oneRow(op: Linear, group: i32, other: i32, x: usize, row: i32): void {
+/** The row times one or two groups of weights. */
+function onePair(op: Linear, group: i32, other: i32, x: usize): void {
   const size = groupBytes(op.dtype, op.cols);
   const first = op.weight + <usize>group * size, second = op.weight + <usize>other * size;
   if (multipliesBytes()) {
-    twoGroups(op, first, second, x, row, group * GROUP, other * GROUP);
+    twoGroups(op, first, second, x, 0, group * GROUP, other * GROUP);
   } else {
-    oneGroup(op, first, x, row, group * GROUP);
-    if (other != group) oneGroup(op, second, x, row, other * GROUP);
+    oneGroup(op, first, x, 0, group * GROUP);
+    if (other != group) oneGroup(op, second, x, 0, other * GROUP);
   }
 }
 
 /** A piece of work is a group of weights, with the rows of a panel. */
-function manyRows(op: Linear, x: usize, tile: usize): void {
+function manyRows(op: Linear, x: usize, sums: usize): void {
   const groups = (op.outputs + GROUP - 1) / GROUP;
   const panels = (op.rows + PANEL - 1) / PANEL;
   const total = groups * panels;
   const grain = grainOf(total, 8);
   const size = groupBytes(op.dtype, op.cols);
   const form = roundedForm(op.rows);
-  const rowBytes = roundedRowBytes(op.cols, form);
+  const unpacked = sums + <usize>PANEL * SUM_BYTES;
   for (let first = take(grain); first < total; first = take(grain)) {
     const end = min(first + grain, total);
     for (let item = first; item < end; item++) {
-      const group = item % groups;
-      let weight = op.weight + <usize>group * size;
-      // Of q8_0 a group is a tile as it lies.
-      if (op.dtype != Q8_0) {
-        expandTile(weight, op.dtype, op.cols, tile);
-        weight = tile;
-      }
-      const from = (item / groups) * PANEL;
-      const to = min(from + PANEL, op.rows);
-      for (let next = from; next < to; next += ROWS) {
-        // The last ones once more where fewer are left.
-        const row = min(next, op.rows - ROWS);
-        const at = x + <usize>row * rowBytes;
-        if (form == BYTES) rowsOfBytes(op, weight, at, rowBytes, row, next - row, group * GROUP);
-        else if (form == WORDS) rowsOfWords(op, weight, at, rowBytes, row, next - row, group * GROUP);
-        else rowsOfSplit(op, weight, at, rowBytes, row, next - row, group * GROUP);
+      const group = item % groups, panel = item / groups;
+      const row = panel * PANEL;
+      const rows = min(PANEL, op.rows - row);
+      const at = x + <usize>panel * panelBytes(op.cols, form);
+      multiplyPanel(op.weight + <usize>group * size, op.dtype, op.cols, at, rows, form, sums, unpacked);
+      for (let i = 0; i < rows; i++) {
+        const sum = sums + <usize>i * SUM_BYTES;
+        finish(op, row + i, group * GROUP, v128.load(sum), v128.load(sum, 16));
       }
     }
   }
