@@ -49,7 +49,7 @@ export async function pytorchLimits(): Promise<Limit[] | null> {
     const { stdout } = await run("python3", ["-c", PYTORCH]);
     return limits.parse(JSON.parse(stdout));
   } catch (error) {
-    console.error(`PyTorch's limits are not measured: ${String(error).split("\n").at(-1)}`);
+    console.error(`PyTorch's limits are not measured: ${String(error).trim().split("\n").at(-1)}`);
     return null;
   }
 }
