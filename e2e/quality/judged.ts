@@ -4,10 +4,11 @@ import { contains, exactMatch, tokenF1 } from "./scores.ts";
 
 export const WAYS = [
   "look up",
-  "read twice",
+  "look up, read twice",
+  "whole, then read",
+  "whole",
   "chunk states, then read",
   "chunk states",
-  "whole",
 ] as const;
 export type Way = (typeof WAYS)[number];
 

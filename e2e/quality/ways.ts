@@ -2,7 +2,13 @@
 import type { EngineClient } from "../../main/engine/client.ts";
 import type { ModelInfo, SessionId } from "../../models/engine/protocol.ts";
 import { groundAnswer, groundingOf, type Grounding } from "../../main/services/chats/grounding.ts";
-import { askChunks, isSure } from "../../main/services/documents/chunk-answers.ts";
+import {
+  ANSWERING,
+  answersFrom,
+  gainsOf,
+  isSure,
+  type LikelyChunk,
+} from "../../main/services/documents/chunk-answers.ts";
 import { cutPassages } from "../../main/services/documents/passages.ts";
 import { chunksOfPassages } from "../../main/services/documents/reading-plan.ts";
 import { isRefusal } from "../../main/services/documents/support.ts";
@@ -10,7 +16,7 @@ import type { LoadedModel } from "../../main/services/engine/engine-service.ts";
 import { followSessions } from "../../main/services/provenance/session-history.ts";
 import { commonLength, type Wording } from "../../main/services/engine/wording.ts";
 import type { TurnMessage } from "../../main/services/tokenizer/conversation.ts";
-import { comfortOf } from "../../main/services/documents/search.ts";
+import { comfortOf, type Finding } from "../../main/services/documents/search.ts";
 import { sentenceFor } from "../../main/services/chats/ask-parts.ts";
 import type { MessageRecord, PassageRecord } from "../../main/store/records.ts";
 import type { Store } from "../../main/store/store.ts";
@@ -47,6 +53,8 @@ export interface Ways {
   readTwice(id: string, question: string): Promise<Given>;
   /** From the state behind the whole document. */
   whole(id: string, read: SessionId, question: string): Promise<Given>;
+  /** The same, and the sentences that have the question's words are read again behind it, as chats have it. */
+  wholeTwice(id: string, read: SessionId, question: string): Promise<Given>;
   /**
    * Reads on to the end of a longer text, which begins with what was read.
    * @returns a session that stands behind the text, as a question wants it; it is the caller's to free
@@ -171,6 +179,35 @@ export function createWays(
     return { ...given, tokens: tokens + said.tokens, seconds: seconds + said.seconds };
   }
 
+  const { tokenizerHash } = wording;
+  async function stateOf(session: SessionId): Promise<Uint8Array> {
+    const pages = "all";
+    return (await engine.call("snapshot", { session, tokenizerHash, pages })).bytes;
+  }
+  async function restore(bytes: Uint8Array): Promise<SessionId> {
+    const recent = new Int32Array(0);
+    return (await engine.call("restore", { bytes, tokenizerHash, recent })).session;
+  }
+
+  /** Of a copy of the session that has read the document. */
+  async function behind(read: SessionId, question: string, grounding: Grounding): Promise<Given> {
+    const began = performance.now();
+    const asked: TurnMessage = { role: "user", text: question };
+    const passages = grounding.passages.map(({ text }) => text).join("\n\n");
+    const ids = await behindDocument(
+      wording,
+      passages === "" ? [asked] : [asked, { role: "document", text: passages }, asked],
+    );
+    const { session } = await engine.call("fork", { session: read });
+    try {
+      await engine.call("prefill", { session, ids, chunk: null, logits: "none" });
+      const { text, tokens } = await generate(session);
+      return await grounded(grounding, { text, tokens: tokens + ids.length }, began);
+    } finally {
+      await engine.call("free", { session });
+    }
+  }
+
   return {
     async add(id, text) {
       await store.run("addDocument", {
@@ -194,22 +231,18 @@ export function createWays(
     lookUp: (id, question) => lookUp(id, question, 1),
     readTwice: (id, question) => lookUp(id, question, 2),
     async whole(id, read, question) {
-      const began = performance.now();
-      const ids = await behindDocument(wording, question);
-      const path = [
-        { ...userMessage(id, ""), role: "document" as const },
-        userMessage(id, question),
-      ];
+      const path = pathBehind(id, question);
       const grounding = await groundingOf(store, model, path);
       if (grounding === null) throw new Error(`"${question}" was not taken for a question.`);
-      const { session } = await engine.call("fork", { session: read });
-      try {
-        await engine.call("prefill", { session, ids, chunk: null, logits: "none" });
-        const { text, tokens } = await generate(session);
-        return await grounded(grounding, { text, tokens: tokens + ids.length }, began);
-      } finally {
-        await engine.call("free", { session });
-      }
+      const finding: Finding = { passages: [], best: null, missing: [], searchable: false };
+      const asked: Grounding = { ...grounding, finding, passages: [], refusal: null, way: "whole" };
+      return behind(read, question, asked);
+    },
+    async wholeTwice(id, read, question) {
+      const grounding = await groundingOf(store, model, pathBehind(id, question));
+      if (grounding === null) throw new Error(`"${question}" was not taken for a question.`);
+      if (grounding.refusal !== null) return grounded(grounding, null, performance.now());
+      return behind(read, question, grounding);
     },
     async readOn(text, next) {
       const ids = await wording.opening([], [{ role: "document", text }]);
@@ -232,7 +265,13 @@ export function createWays(
     },
     async chunks(text, questions) {
       const plans = chunksOfPassages(cutPassages(text, null), []);
-      const best: (Given & { readonly confidence: number })[] = [];
+      const states: Uint8Array[] = [];
+      const asked = questions.map((question) => ({
+        question,
+        gains: [] as number[],
+        tokens: 0,
+        seconds: 0,
+      }));
       for (let from = 0; from < plans.length; from += TOGETHER) {
         const group = plans.slice(from, from + TOGETHER);
         const openings = await Promise.all(
@@ -243,35 +282,44 @@ export function createWays(
         const sessions: SessionId[] = [];
         for (const _ of group) sessions.push((await engine.call("create", {})).session);
         await engine.call("prefillMany", { sessions, ids: openings, chunk: null });
-        for (const [index, question] of questions.entries()) {
+        for (const one of asked) {
           const began = performance.now();
-          const { answers, tokens: run } = await askChunks(model, sessions, question);
-          const seconds = (performance.now() - began) / 1000;
-          const before = best[index];
-          const tokens = run + (before?.tokens ?? 0);
-          const cost = { tokens, seconds: seconds + (before?.seconds ?? 0) };
-          const [first] = answers;
-          const plan = group[first?.chunk ?? 0];
-          if (first === undefined || plan === undefined) continue;
-          const isUnknown = !isSure(first) || isRefusal(first.text);
-          best[index] =
-            before !== undefined && before.confidence >= first.confidence
-              ? { ...before, ...cost }
-              : {
-                  ...cost,
-                  text: first.text,
-                  isRefusal: isUnknown,
-                  origin: isUnknown ? "refusal" : "model",
-                  cited: { start: plan.start, end: plan.end },
-                  confidence: first.confidence,
-                };
+          const { gains, tokens } = await gainsOf(model, sessions, one.question);
+          one.gains.push(...gains);
+          one.tokens += tokens;
+          one.seconds += (performance.now() - began) / 1000;
         }
-        for (const session of sessions) await engine.call("free", { session });
+        for (const session of sessions) {
+          states.push(await stateOf(session));
+          await engine.call("free", { session });
+        }
       }
       const given: FromChunks[] = [];
-      for (const [index, question] of questions.entries()) {
-        const said = best[index];
-        if (said === undefined) throw new Error("There are no chunks.");
+      for (const { question, gains, tokens, seconds } of asked) {
+        const began = performance.now();
+        const likeliest = gains
+          .map((gain, chunk) => ({ gain, chunk }))
+          .filter(isSure)
+          .toSorted((a, b) => b.gain - a.gain)
+          .slice(0, ANSWERING);
+        const chunks: LikelyChunk[] = [];
+        for (const one of likeliest) {
+          const bytes = states[one.chunk] ?? new Uint8Array(0);
+          chunks.push({ ...one, session: await restore(bytes) });
+        }
+        const { answers, tokens: run } = await answersFrom(model, chunks, question);
+        for (const { session } of chunks) await engine.call("free", { session });
+        const [first] = answers;
+        const plan = plans[first?.chunk ?? -1];
+        const isUnknown = first === undefined || isRefusal(first.text);
+        const said: Given = {
+          text: first?.text ?? "The document does not say.",
+          isRefusal: isUnknown,
+          origin: isUnknown ? "refusal" : "model",
+          cited: plan === undefined ? null : { start: plan.start, end: plan.end },
+          tokens: tokens + run,
+          seconds: seconds + (performance.now() - began) / 1000,
+        };
         given.push({ said, read: await readAgain(text, question, said) });
       }
       return given;
@@ -284,10 +332,18 @@ export function createWays(
 }
 
 /** What a question appends behind a document that was read. */
-async function behindDocument(wording: Wording, question: string): Promise<Int32Array> {
+async function behindDocument(
+  wording: Wording,
+  asked: readonly TurnMessage[],
+): Promise<Int32Array> {
   const opening = await wording.opening([], [STAND_IN]);
-  const turn = await wording.turn([], [STAND_IN, { role: "user", text: question }]);
+  const turn = await wording.turn([], [STAND_IN, ...asked]);
   return turn.slice(opening.length);
+}
+
+/** A chat that begins with the document. */
+function pathBehind(id: string, question: string): MessageRecord[] {
+  return [{ ...userMessage(id, ""), role: "document" as const }, userMessage(id, question)];
 }
 
 async function textOf(wording: Wording, ids: Int32Array): Promise<string> {

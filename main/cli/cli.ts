@@ -1,4 +1,6 @@
 /** `tarn`: picks the command, and turns every failure into one line and an exit status. */
+import module from "node:module";
+import { fileURLToPath } from "node:url";
 import { EngineError } from "../engine/engine-error.ts";
 import { TarnError } from "../contract/errors.ts";
 import { UsageError } from "./options.ts";
@@ -92,6 +94,9 @@ function describe(error: unknown): Failure {
     data: {},
   };
 }
+
+// Compiled code is kept beside the bundle, where who may write may change the bundle, too: half of the start is compiling otherwise.
+module.enableCompileCache?.(fileURLToPath(new URL("../compile-cache", import.meta.url)));
 
 // Started by launch.ts, which may be killed: then the result has no reader any more.
 process.once("disconnect", () => process.exit(1));

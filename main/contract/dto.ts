@@ -40,9 +40,10 @@ export type Passage = z.infer<typeof passageSchema>;
 export const groundsSchema = z.object({
   /**
    * `whole`: from the memory of the document, which was read before. `look-up`: sentences were found by the question's words and read
-   * for it. `chunks`: no sentence had its words; the memories of all parts were asked, and the surest one named the place.
+   * for it. `twice`: a document that was read before, of which the sentences that have the question's words were read again behind it.
+   * `chunks`: no sentence had its words; the memories of all parts were asked, and the surest one named the place.
    */
-  way: z.enum(["whole", "chunks", "look-up"]),
+  way: z.enum(["whole", "twice", "chunks", "look-up"]),
   /** Whose words the answer is: the model's; a sentence of the document in their place, which it did not keep to; or that there is none. */
   origin: z.enum(["model", "quote", "refusal"]),
   /** Whether a sentence of the documents says so; it is the message's passage. */

@@ -75,7 +75,7 @@ async function placesAsOf(until: number | null): Promise<string[]> {
     names: new Map([["d", "a.txt"]]),
   };
   const passages = await askParts(context, model, grounding);
-  expect(loadedParts).toEqual(until === null ? [1, 2] : [1]);
+  expect(new Set(loadedParts)).toEqual(new Set(until === null ? [1, 2] : [1]));
   for (const { start, end, text } of passages) expect(TEXT.slice(start, end)).toBe(text);
   return passages.map(({ text }) => text);
 }

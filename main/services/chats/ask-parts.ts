@@ -4,8 +4,14 @@
  */
 import type { SessionId } from "../../../models/engine/protocol.ts";
 import type { Passage } from "../../contract/dto.ts";
-import type { PassageRecord } from "../../store/records.ts";
-import { askChunks, isSure, type ChunkAnswer } from "../documents/chunk-answers.ts";
+import type { DocumentReach, PassageRecord } from "../../store/records.ts";
+import {
+  ANSWERING,
+  answersFrom,
+  gainsOf,
+  isSure,
+  type ChunkAnswer,
+} from "../documents/chunk-answers.ts";
 import type { ReadChunk } from "../documents/document-readings.ts";
 import { rankSentences } from "../documents/ranking.ts";
 import { joinPassages, partOf } from "../documents/runs.ts";
@@ -23,6 +29,7 @@ export interface PartsContext {
   readonly readings: Pick<TurnContext["readings"], "chunks">;
 }
 
+/** A chunk of a document with its state. */
 interface Part {
   readonly documentId: string;
   readonly chunk: ReadChunk;
@@ -34,26 +41,39 @@ export async function askParts(
   model: LoadedModel,
   { question, reach, names, comfort }: Grounding,
 ): Promise<Passage[]> {
-  const parts: Part[] = [];
-  for (const { documentId, until } of reach) {
-    for (const chunk of await context.readings.chunks(model, documentId))
-      if (chunk.state !== null && chunk.end <= (until ?? Infinity))
-        parts.push({ documentId, chunk });
-  }
-  let surest: { readonly part: Part; readonly answer: ChunkAnswer } | null = null;
+  const parts = await partsOf(context, model, reach);
+  const known: { readonly part: Part; readonly gain: number }[] = [];
   for (let from = 0; from < parts.length; from += TOGETHER) {
     const group = await load(context, model, parts.slice(from, from + TOGETHER));
     try {
       const sessions = group.map(({ session }) => session);
-      const { answers } = await askChunks(model, sessions, question);
-      const [answer] = answers;
-      const part = group[answer?.chunk ?? 0]?.part;
-      if (answer === undefined || part === undefined || !isSure(answer)) continue;
-      if (surest === null || answer.confidence > surest.answer.confidence)
-        surest = { part, answer };
+      const { gains } = await gainsOf(model, sessions, question);
+      for (const [index, { part }] of group.entries()) {
+        const gain = gains[index] ?? -Infinity;
+        if (isSure({ gain })) known.push({ part, gain });
+      }
     } finally {
       for (const { session } of group) await model.engine.call("free", { session });
     }
+  }
+  const likeliest = known.toSorted((a, b) => b.gain - a.gain).slice(0, ANSWERING);
+  const answering = await load(
+    context,
+    model,
+    likeliest.map(({ part }) => part),
+  );
+  let surest: { readonly part: Part; readonly answer: ChunkAnswer } | null = null;
+  try {
+    const chunks = answering.map(({ part, session }, chunk) => {
+      const gain = likeliest.find((one) => one.part === part)?.gain ?? -Infinity;
+      return { chunk, session, gain };
+    });
+    const { answers } = await answersFrom(model, chunks, question);
+    const [answer] = answers;
+    const part = answer === undefined ? undefined : answering[answer.chunk]?.part;
+    if (answer !== undefined && part !== undefined) surest = { part, answer };
+  } finally {
+    for (const { session } of answering) await model.engine.call("free", { session });
   }
   if (surest === null) return [];
   const { documentId, chunk } = surest.part;
@@ -71,6 +91,21 @@ export async function askParts(
   const file = names.get(documentId) ?? "";
   const { page, start, end } = passage;
   return [{ documentId, file, page, start, end, text: passage.text }];
+}
+
+/** Those of the documents that were read, within reach. */
+async function partsOf(
+  { readings }: Pick<PartsContext, "readings">,
+  model: LoadedModel,
+  reach: readonly DocumentReach[],
+): Promise<Part[]> {
+  const parts: Part[] = [];
+  for (const { documentId, until } of reach) {
+    for (const chunk of await readings.chunks(model, documentId))
+      if (chunk.state !== null && chunk.end <= (until ?? Infinity))
+        parts.push({ documentId, chunk });
+  }
+  return parts;
 }
 
 async function load(

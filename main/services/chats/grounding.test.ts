@@ -164,31 +164,58 @@ test("where words find nothing the parts that were read are asked, and the sente
   expect(unsure).toMatchObject({ grounds: { way: "look-up", origin: "refusal" }, passages: [] });
 });
 
-test("a document that was read as a whole answers from memory; the sentence is looked for afterwards", async () => {
+async function askBehind(documentId: string, question: string): Promise<Message> {
+  const chatId = await newChat();
+  const { assistantMessageId } = await app.handlers["messages.send"]({
+    chatId,
+    parentId: null,
+    text: question,
+    documentIds: [documentId],
+    reading: "whole",
+  });
+  for (;;) {
+    const { messages } = await app.handlers["chats.get"]({ chatId });
+    const answer = messages.find(({ id }) => id === assistantMessageId);
+    if (answer?.status === "done") return answer;
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
+
+test("a document that was read as a whole answers from memory what its words do not say; the sentence is looked for afterwards", async () => {
   const documentId = await attach();
   for (const [words, isFound] of [
     ["The code is 4821.", true],
     ["The code is 1234.", false],
   ] as const) {
     await says(words);
-    const chatId = await newChat();
-    const { assistantMessageId } = await app.handlers["messages.send"]({
-      chatId,
-      parentId: null,
-      text: QUESTION,
-      documentIds: [documentId],
-      reading: "whole",
-    });
-    let answer: Message | undefined;
-    while (answer?.status !== "done") {
-      await new Promise((resolve) => setTimeout(resolve, 10));
-      const { messages } = await app.handlers["chats.get"]({ chatId });
-      answer = messages.find(({ id }) => id === assistantMessageId);
-    }
-    expect(answer).toMatchObject({
+    expect(await askBehind(documentId, "Which digits matter?")).toMatchObject({
       text: words,
       grounds: { way: "whole", origin: "model", isFound },
     });
-    expect(answer.passages.map((one) => one.text)).toEqual(isFound ? [SENTENCE] : []);
   }
+});
+
+test("a small model reads the sentences that have the question's words again behind the document", async () => {
+  const documentId = await attach();
+  await says("The code is 4821.");
+  expect(await askBehind(documentId, QUESTION)).toMatchObject({
+    text: "The code is 4821.",
+    grounds: { way: "twice", origin: "model", isFound: true },
+    passages: [{ text: SENTENCE }],
+  });
+  const asked = await text.tokenizer.decode([...(engine.prefills.at(-1) ?? [])], {
+    skipSpecial: false,
+  });
+  expect(asked.split(QUESTION)).toHaveLength(3);
+  expect(asked.indexOf(SENTENCE)).toBeGreaterThan(asked.indexOf(QUESTION));
+
+  await says("The code is 1234.");
+  expect(await askBehind(documentId, QUESTION)).toMatchObject({
+    text: SENTENCE,
+    grounds: { way: "twice", origin: "quote" },
+  });
+  expect(await askBehind(documentId, "What does it say about Zora Lind?")).toMatchObject({
+    text: "The document does not mention Zora Lind.",
+    grounds: { way: "twice", origin: "refusal" },
+  });
 });

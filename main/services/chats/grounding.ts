@@ -66,11 +66,13 @@ export async function groundingOf(
   const isAsked = isBroughtAlong || path.at(-2)?.role === "document" || asksSomething(question);
   const common = { question, comfort, names };
   const searched = reach.filter(({ documentId }) => !whole.has(documentId));
-  // What was read as a whole is not looked up: its memory is what is asked.
+  // What was read as a whole is asked from memory, which of a small model's is not enough for what has been named: that is read again.
   if (searched.length === 0 || path.at(-2)?.role === "document") {
     if (!isAsked) return null;
+    const asked = { ...common, reach };
+    const again = comfort.unit === "sentence" ? await readAgain(store, model, asked) : null;
     const finding: Finding = { passages: [], best: null, missing: [], searchable: false };
-    return { ...common, reach, finding, passages: [], refusal: null, way: "whole" };
+    return again ?? { ...asked, finding, passages: [], refusal: null, way: "whole" };
   }
   const finding = await findPassages(store, searched, question, model.wording.countTokens, {
     comfort,
@@ -90,6 +92,25 @@ export async function groundingOf(
   const passages = refusal === null ? finding.passages.map((one) => passageOf(one, names)) : [];
   if (refusal === null && passages.length === 0) return null;
   return { ...common, reach: searched, finding, passages, refusal, way: "look-up" };
+}
+
+/** The sentences of a document that stands in memory which have the question's words; null where its words tell nothing. */
+async function readAgain(
+  store: Store,
+  model: LoadedModel,
+  asked: Pick<Grounding, "question" | "comfort" | "names" | "reach">,
+): Promise<Grounding | null> {
+  const { question, comfort, names, reach } = asked;
+  const { countTokens } = model.wording;
+  const options = { comfort, orBeginning: false };
+  const finding = await findPassages(store, reach, question, countTokens, options);
+  if (isFound(finding)) {
+    const passages = finding.passages.map((one) => passageOf(one, names));
+    return { ...asked, finding, passages, refusal: null, way: "twice" };
+  }
+  // Other words may stand for what is asked; for a name nothing does.
+  const refusal = finding.missing.length > 0 ? refuseBefore(finding, comfort) : null;
+  return refusal === null ? null : { ...asked, finding, passages: [], refusal, way: "twice" };
 }
 
 /** @param answer the model's; null where it was not asked */

@@ -7,6 +7,7 @@ import type { SessionId } from "../../../models/engine/protocol.ts";
 import type { MessageRecord } from "../../store/records.ts";
 import { hashOfIds, type DocumentReadings } from "../documents/document-readings.ts";
 import { readByCuts } from "../documents/read-by-cuts.ts";
+import type { Store } from "../../store/store.ts";
 import type { LoadedModel } from "../engine/engine-service.ts";
 import { isSealed, knownOnly, wordsMissing } from "./sealed.ts";
 import { fits, type StatePlace, type StateService } from "../states/state-service.ts";
@@ -88,6 +89,23 @@ export async function findStart(
   return { session, index: -1, ahead: 0 };
 }
 
+/** Has the state read from disk that an answer will most likely begin with, while the model is still being loaded. */
+export async function readAhead(
+  { store, states }: { readonly store: Store; readonly states: StateService },
+  messageId: string,
+): Promise<void> {
+  const [nearest] = await states.onPath(messageId, null);
+  if (nearest !== undefined) return states.readAhead(nearest);
+  const path = await store.run("pathTo", { messageId });
+  const [document, ...others] = path[0]?.documents ?? [];
+  if (path[0]?.role !== "document" || document === undefined || others.length > 0) return;
+  const read = await states.list({ kind: "document", id: document.id }, null);
+  const [furthest] = read
+    .filter(({ owner }) => owner.series.startsWith("whole/"))
+    .toSorted((a, b) => b.position - a.position);
+  if (furthest !== undefined && document.until === null) states.readAhead(furthest);
+}
+
 /** The document that a conversation begins with, where it is one alone: what anyone has read of it is kept with it. */
 function firstDocument(step: Step | undefined): string | null {
   const [document, ...others] = step?.message.documents ?? [];
@@ -125,13 +143,19 @@ function lastIds(steps: readonly Step[]): Int32Array {
   return Int32Array.from(last);
 }
 
+export interface ReadSteps {
+  /** Tokens that were run. */
+  readonly prefilled: number;
+  /** It was stopped on the way; the session then stands between messages. */
+  readonly cancelled: boolean;
+  /** Stores the state behind the last step, as it was: to be called once, when the answer has begun. */
+  readonly keep: () => Promise<unknown>;
+}
+
 /** Reports how far reading has come: tokens of this turn. */
 export type OnProgress = (done: number, total: number) => void;
 
-/**
- * Reads the steps behind `start`, storing the state behind each document and behind the last one.
- * @returns tokens run, and whether it was cancelled on the way (the session then stands between messages)
- */
+/** Reads the steps behind `start`, storing the state behind each document, and taking the one behind the last step. */
 export async function readSteps(
   context: ReadContext,
   model: LoadedModel,
@@ -139,10 +163,11 @@ export async function readSteps(
   start: Start,
   signal: AbortSignal,
   onProgress: OnProgress,
-): Promise<{ readonly prefilled: number; readonly cancelled: boolean }> {
+): Promise<ReadSteps> {
   const { states } = context;
   const total = positionOf(steps.slice(start.index + 1)) - start.ahead;
   let prefilled = 0;
+  let keep: ReadSteps["keep"] = async () => undefined;
   for (let index = start.index + 1; index < steps.length; index++) {
     const step = steps[index];
     if (step === undefined || step.ids.length === 0) continue;
@@ -163,13 +188,20 @@ export async function readSteps(
     const kept = await readInDocument(context, model, steps, index, ahead, start.session, feed);
     const read = kept ?? (await feed(ahead, step.ids.length));
     prefilled = before + read;
-    if (read < step.ids.length || signal.aborted) return { prefilled, cancelled: true };
+    if (read < step.ids.length || signal.aborted) return { prefilled, cancelled: true, keep };
     onProgress(prefilled, total);
     const isLast = index === steps.length - 1;
-    if (kept === null && (isLast || step.message.role === "document"))
-      await keepState(states, model, steps.slice(0, index + 1), start.session);
+    const path = steps.slice(0, index + 1);
+    if (kept === null && isLast)
+      keep = await states.take(model, start.session, ownerOf(step), placeOf(path));
+    else if (kept === null && step.message.role === "document")
+      await keepState(states, model, path, start.session);
   }
-  return { prefilled, cancelled: false };
+  return { prefilled, cancelled: false, keep };
+}
+
+function ownerOf({ message }: Step) {
+  return { kind: "message", id: message.id, series: "" } as const;
 }
 
 /**
@@ -205,7 +237,6 @@ export async function keepState(
 ): Promise<string | null> {
   const last = steps.at(-1);
   if (last === undefined) return null;
-  const owner = { kind: "message", id: last.message.id, series: "" } as const;
-  const saved = await states.save(model, session, owner, placeOf(steps));
+  const saved = await states.save(model, session, ownerOf(last), placeOf(steps));
   return saved === null ? null : (model.history.of(session)?.baseHash ?? null);
 }

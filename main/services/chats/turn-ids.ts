@@ -151,13 +151,17 @@ async function behindDocument(
 ): Promise<Int32Array> {
   const history = before.slice(0, -1);
   const texts = await storedTexts(context, opened.message);
+  // The document stands before the question: what is read again of it stands behind, and the question again behind that.
+  const lead = parts.filter(({ role }) => role !== "document");
+  const again = parts.filter(({ role }) => role === "document");
+  const asked = again.length === 0 ? [question] : [question, ...again, question];
   const last = lastWords(texts);
   for (const documents of [last, texts, [{ role: "document", text: "-" } as const]]) {
     if (documents === null) continue;
-    const read = [...parts, ...documents];
+    const read = [...lead, ...documents];
     const opening = documents === texts ? opened.ids : await wording.opening(history, read);
     if (documents === last && !endAlike(opening, opened.ids)) continue;
-    const turn = await wording.turn(history, [...read, question]);
+    const turn = await wording.turn(history, [...read, ...asked]);
     if (commonLength(opening, turn) === opening.length) return turn.slice(opening.length);
   }
   throw new TarnError(

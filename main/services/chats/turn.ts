@@ -15,6 +15,7 @@ import {
 import {
   findStart,
   keepState,
+  readAhead,
   placeOf,
   readSteps,
   type LiveSession,
@@ -65,6 +66,7 @@ async function answer(
   signal: AbortSignal,
 ): Promise<LiveSession | null> {
   const { engine } = context;
+  if (engine.ready() === null) await readAhead(context, turn.answers[0].messageId);
   const model = await untilAborted(engine.model(), signal);
   if (model === null) return stopEarly(context, turn, live);
   const { steps, firstNew } = await idsOfPath(context, model, turn);
@@ -98,19 +100,27 @@ async function continueFrom(
 ): Promise<WrittenSession | null> {
   const known = placeOf(steps.slice(0, start.index + 1)).position + start.ahead;
   const begun = begunAt(model.history.of(start.session), known);
-  const { prefilled, cancelled } = await read(context, turn, model, steps, firstNew, start, signal);
+  const reading = await read(context, turn, model, steps, firstNew, start, signal);
+  const { prefilled, cancelled } = reading;
   if (cancelled) {
     await changeAll(context, turn, { status: "stopped", prefilled });
     await model.engine.call("free", { session: start.session });
     return null;
   }
+  let keeping: Promise<unknown> | null = null;
+  const keep = (): Promise<unknown> => (keeping ??= reading.keep());
   const path = steps.map((step) => step.message);
   const grounding = await groundingOf(context.store, model, path);
   const { session } = start;
-  const answers =
-    grounding === null || grounding.refusal === null
-      ? await write(context, turn, model, session, grounding, prefilled, signal)
-      : await refuseAll(context, turn, model, session, grounding, prefilled);
+  let answers: readonly WrittenSession[];
+  try {
+    answers =
+      grounding === null || grounding.refusal === null
+        ? await write(context, turn, model, session, grounding, prefilled, signal, keep)
+        : await refuseAll(context, turn, model, session, grounding, prefilled);
+  } finally {
+    await keep();
+  }
   let continued: WrittenSession | null = null;
   for (const [index, answer] of answers.entries()) {
     const kept = await keepAnswer(context, turn, model, steps, begun, answer);
@@ -244,7 +254,7 @@ async function refuseAll(
   return answers;
 }
 
-/** Writes the turn's answers: several in one batch, each from a copy of the session. */
+/** Writes the turn's answers: several in one batch, each from a copy of the session. @param onBegun called with every token */
 async function write(
   context: TurnContext,
   turn: Turn,
@@ -253,6 +263,7 @@ async function write(
   grounding: Grounding | null,
   prefilled: number,
   signal: AbortSignal,
+  onBegun: () => Promise<unknown>,
 ): Promise<readonly WrittenSession[]> {
   const { engine } = context;
   const stop = new AbortController();
@@ -296,6 +307,8 @@ async function write(
     const onEvent = (event: EngineEvent): void => {
       if (event.type !== "token") return;
       writings[event.branch]?.writer.push(event.token);
+      // Whoever waits sees the first word before the disk is busy. What goes wrong is thrown where it is waited for.
+      onBegun().catch(() => undefined);
       const now = performance.now();
       if (now - told < 500) return;
       told = now;

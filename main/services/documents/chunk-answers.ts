@@ -9,7 +9,7 @@ import type { TurnMessage } from "../tokenizer/conversation.ts";
 import { isRefusal } from "./support.ts";
 
 export interface ChunkAnswer {
-  /** Index of its session. */
+  /** Which one, by its number among all. */
   readonly chunk: number;
   readonly text: string;
   /** How much likelier the question is behind the chunk than behind none: ln P(question | chunk) − ln P(question). */
@@ -18,17 +18,18 @@ export interface ChunkAnswer {
   readonly confidence: number;
 }
 
-export interface AskedChunks {
-  /** Surest first; of the chunks that are likeliest to know. */
-  readonly answers: readonly ChunkAnswer[];
-  /** That were run. */
-  readonly tokens: number;
+/** A part with its memory, and what the question said of it. */
+export interface LikelyChunk {
+  readonly chunk: number;
+  /** Right behind the chunk, as a conversation begins with it; it stays as it is. */
+  readonly session: SessionId;
+  readonly gain: number;
 }
 
 /** A gain below this is that of any chunk: nothing is said about what is asked. In nats; see docs/quality.md. */
 const KNOWN = 12;
-/** Chunks that are asked for an answer. */
-const ASKED = 3;
+/** Chunks that are asked for an answer: those with the greatest gain. */
+export const ANSWERING = 3;
 /** Nats that a chunk falls behind by saying that it does not know. */
 const UNKNOWING = 10;
 /** Answers are short: what takes longer is a model that goes on and on. */
@@ -49,21 +50,20 @@ export function isSure({ gain }: Pick<ChunkAnswer, "gain">): boolean {
   return gain >= KNOWN;
 }
 
-/** @param sessions each right behind a chunk, as a conversation begins with it; they stay as they are */
-export async function askChunks(
+/**
+ * How much likelier the question is behind each chunk than behind none. Needs no answers, so that every chunk can be asked.
+ * @param sessions each right behind a chunk, as a conversation begins with it; they stay as they are
+ */
+export async function gainsOf(
   { engine, wording }: Pick<LoadedModel, "engine" | "wording">,
   sessions: readonly SessionId[],
   question: string,
   signal?: AbortSignal,
-): Promise<AskedChunks> {
-  const opening = await wording.opening([], [BLANK]);
-  const turn = await wording.turn([], [BLANK, { role: "user", text: question }]);
-  const ids = turn.slice(opening.length);
+): Promise<{ readonly gains: readonly number[]; readonly tokens: number }> {
+  const { opening, ids } = await behindChunk(wording, question);
   const options = signal === undefined ? {} : { signal };
-  const own: SessionId[] = [];
+  const blank = (await engine.call("create", {})).session;
   try {
-    const blank = (await engine.call("create", {})).session;
-    own.push(blank);
     const input = { session: blank, ids: opening, chunk: null, logits: "none" } as const;
     await engine.call("prefill", input, options);
     const all = [...sessions, blank];
@@ -74,16 +74,28 @@ export async function askChunks(
     );
     const likelihoods = logProbs.map((list) => list.reduce((sum, one) => sum + one, 0));
     const withoutAny = likelihoods.at(-1) ?? 0;
-    const likeliest = sessions
-      .map((session, chunk) => ({ session, chunk, gain: (likelihoods[chunk] ?? 0) - withoutAny }))
-      .toSorted((a, b) => b.gain - a.gain)
-      .slice(0, ASKED);
-    const forks: SessionId[] = [];
-    for (const { session } of likeliest) {
-      const fork = (await engine.call("fork", { session })).session;
-      own.push(fork);
-      forks.push(fork);
-    }
+    return {
+      gains: sessions.map((_, index) => (likelihoods[index] ?? 0) - withoutAny),
+      tokens: opening.length + ids.length * all.length,
+    };
+  } finally {
+    await engine.call("free", { session: blank });
+  }
+}
+
+/** What these chunks answer, surest first. */
+export async function answersFrom(
+  { engine, wording }: Pick<LoadedModel, "engine" | "wording">,
+  chunks: readonly LikelyChunk[],
+  question: string,
+  signal?: AbortSignal,
+): Promise<{ readonly answers: readonly ChunkAnswer[]; readonly tokens: number }> {
+  if (chunks.length === 0) return { answers: [], tokens: 0 };
+  const { ids } = await behindChunk(wording, question);
+  const options = signal === undefined ? {} : { signal };
+  const forks: SessionId[] = [];
+  try {
+    for (const { session } of chunks) forks.push((await engine.call("fork", { session })).session);
     await engine.call(
       "prefillMany",
       { sessions: forks, ids: forks.map(() => ids), chunk: null },
@@ -97,8 +109,8 @@ export async function askChunks(
       options,
     );
     const answers: ChunkAnswer[] = [];
-    let tokens = opening.length + ids.length * (all.length + forks.length);
-    for (const [index, { chunk, gain }] of likeliest.entries()) {
+    let tokens = ids.length * forks.length;
+    for (const [index, { chunk, gain }] of chunks.entries()) {
       const branch = branches[index];
       if (branch === undefined || branch.ids.length === 0) continue;
       const text = await textOf(wording, branch.ids);
@@ -109,8 +121,18 @@ export async function askChunks(
     }
     return { answers: answers.toSorted((a, b) => b.confidence - a.confidence), tokens };
   } finally {
-    for (const session of own) await engine.call("free", { session });
+    for (const session of forks) await engine.call("free", { session });
   }
+}
+
+/** The ids of a question behind a chunk, and those of a chunk that says nothing. */
+async function behindChunk(
+  wording: Pick<LoadedModel["wording"], "opening" | "turn">,
+  question: string,
+): Promise<{ readonly opening: Int32Array; readonly ids: Int32Array }> {
+  const opening = await wording.opening([], [BLANK]);
+  const turn = await wording.turn([], [BLANK, { role: "user", text: question }]);
+  return { opening, ids: turn.slice(opening.length) };
 }
 
 async function textOf(

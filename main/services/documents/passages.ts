@@ -1,5 +1,6 @@
-/** Cutting an extracted text into passages of 120 to 180 words that keep to pages and, where they can, to sentences. */
+/** Cutting an extracted text into passages of 120 to 180 words that keep to pages and to sentences; only what is longer than a passage is cut. */
 import type { PageStart, PassageRecord } from "../../store/records.ts";
+import { sentencesIn } from "./sentences.ts";
 
 /** A passage is closed at the end of a sentence once it has this many words. */
 const MIN_WORDS = 120;
@@ -41,25 +42,51 @@ function* cutSection(
   from: number,
   to: number,
 ): Generator<{ start: number; end: number }> {
+  let open: { readonly start: number; readonly end: number; readonly words: number } | null = null;
+  for (const piece of piecesOf(text, from, to)) {
+    const isFull: boolean =
+      open !== null && (open.words + piece.words > MAX_WORDS || piece.end - open.start > MAX_UNITS);
+    if (open !== null && isFull) {
+      yield { start: open.start, end: open.end };
+      open = null;
+    }
+    open =
+      open === null
+        ? piece
+        : { start: open.start, end: piece.end, words: open.words + piece.words };
+    // A heading stays with what it heads.
+    if (open.words >= MIN_WORDS && text[piece.start] !== "#") {
+      yield { start: open.start, end: open.end };
+      open = null;
+    }
+  }
+  if (open !== null) yield { start: open.start, end: open.end };
+}
+
+/** Sentences; those that are longer than a passage in parts. */
+function* piecesOf(
+  text: string,
+  from: number,
+  to: number,
+): Generator<{ start: number; end: number; words: number }> {
   // Never between the two halves of a character beyond 16 bits.
   const word = new RegExp(String.raw`\S{1,${LONG_WORD}}`, "gu");
-  word.lastIndex = from;
-  let start = -1;
-  let end = from;
-  let words = 0;
-  for (let match = word.exec(text); match !== null && match.index < to; match = word.exec(text)) {
-    // A new paragraph closes a long enough passage, so that a heading stays with what it heads.
-    const paragraph = words >= MIN_WORDS && /\n\s*\n/.test(text.slice(end, match.index));
-    const sentence = words >= MIN_WORDS && /[.!?…:]["'”’)\]]*$/.test(text.slice(start, end));
-    const long = start >= 0 && match.index + match[0].length - start > MAX_UNITS;
-    if (words >= MAX_WORDS || paragraph || sentence || long) {
-      yield { start, end };
-      start = -1;
-      words = 0;
+  for (const sentence of sentencesIn(text, from, to)) {
+    let [start, end, words] = [sentence.start, sentence.start, 0];
+    word.lastIndex = sentence.start;
+    for (
+      let match = word.exec(text);
+      match !== null && match.index < sentence.end;
+      match = word.exec(text)
+    ) {
+      if (words === MAX_WORDS) {
+        yield { start, end, words };
+        start = match.index;
+        words = 0;
+      }
+      end = Math.min(match.index + match[0].length, sentence.end);
+      words++;
     }
-    if (start < 0) start = match.index;
-    end = Math.min(match.index + match[0].length, to);
-    words++;
+    if (words > 0) yield { start, end, words };
   }
-  if (start >= 0) yield { start, end };
 }

@@ -5,6 +5,7 @@
 import type { TextRun } from "./runs.ts";
 import { sentencesIn, type Span } from "./sentences.ts";
 import { namesOf, stemsOf, type Term } from "./terms.ts";
+import { stemsOfValues } from "./values.ts";
 
 /** A sentence, with how well it fits. Offsets are UTF-16 units of the document's text. */
 export interface RankedSentence {
@@ -53,7 +54,10 @@ export function rankSentences(
       .flatMap((run) => {
         const spans = sentencesIn(run.text);
         const words = spans.map(({ start, end }) => stemsOf(run.text.slice(start, end)));
-        const sets = words.map((list) => new Set(list));
+        const sets = words.map((list, index) => {
+          const { start, end } = spans[index] ?? { start: 0, end: 0 };
+          return new Set([...list, ...stemsOfValues(run.text.slice(start, end))]);
+        });
         return spans.map((span, index): RankedSentence => {
           let [score, covered] = [-(words[index]?.length ?? 0) / WORDS_A_POINT, 0];
           let [first, last] = [index, index];

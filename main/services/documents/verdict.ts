@@ -2,8 +2,11 @@
 import type { PassageRecord } from "../../store/records.ts";
 import { joinPassages, partOf } from "./runs.ts";
 import type { Finding, ReadingComfort } from "./search.ts";
+import type { RankedSentence } from "./ranking.ts";
 import { isRefusal, isSupported, supportOf } from "./support.ts";
-import type { Term } from "./terms.ts";
+import { stemsOf, termsOf, type Term } from "./terms.ts";
+import { stemsOfValues } from "./values.ts";
+import { repeatedPart } from "./verbatim.ts";
 
 export type Verdict =
   /** The model's words stand. `cited` is the sentence that says the same; null where none does, and that is to be told. */
@@ -45,25 +48,61 @@ export function judgeAnswer(
   { passages, best }: Finding,
   { unit }: ReadingComfort,
 ): Verdict {
-  const quote: Verdict | null =
-    best === null
-      ? null
-      : {
-          origin: "quote",
-          cited: partOf(best.run, best.sentence.start, best.sentence.end),
-          text: partOf(best.run, best.excerpt.start, best.excerpt.end).text.replaceAll(/\s+/g, " "),
-        };
-  const coverage = best?.coverage ?? 0;
   // A large model says things in its own words, and is right more often when it says that there is nothing.
   const trusted = unit === "passage";
+  const quote = trusted || best === null ? null : quoteOf(best, question);
   if (isRefusal(answer)) {
-    if (trusted || quote === null || coverage < CONTRADICTED)
+    if (quote === null || best === null || best.coverage < needed(answer, question, quote.cited))
       return { origin: "model", cited: null };
     return quote;
   }
   const cited = citationFor(answer, question, passages);
-  if (cited !== null || trusted) return { origin: "model", cited };
-  return quote !== null && coverage >= QUOTABLE ? quote : { origin: "refusal", text: refusal([]) };
+  if (trusted) return { origin: "model", cited };
+  if (cited === null) return quote ?? { origin: "refusal", text: refusal([]) };
+  const names = namesIn(question);
+  // Something else is said where the names that are asked for stand in another sentence.
+  if (quote !== null && !holds(`${answer} ${cited.text}`, names) && holds(quote.cited.text, names))
+    return quote;
+  const text = repeatedPart(answer, cited.text);
+  return text === null ? { origin: "model", cited } : { origin: "quote", cited, text };
+}
+
+/** The best sentence in the answer's place; null where it is about the same names, but nothing else that is asked. */
+function quoteOf(
+  { run, sentence, excerpt, coverage }: RankedSentence,
+  question: string,
+): Extract<Verdict, { readonly origin: "quote" }> | null {
+  const text = partOf(run, excerpt.start, excerpt.end).text.replaceAll(/\s+/g, " ");
+  if (coverage < QUOTABLE) return null;
+  // A height or a year says what it is without the word.
+  if (!tellsMore(text, question) && !/\p{N}/u.test(text)) return null;
+  return { origin: "quote", cited: partOf(run, sentence.start, sentence.end), text };
+}
+
+/** How much of the question a sentence must hold to stand against a refusal. */
+function needed(answer: string, question: string, { text }: PassageRecord): number {
+  const [denied, asked] = [namesIn(answer), namesIn(question)];
+  // "… does not mention James Vargas", who was not asked for.
+  if (denied.some((name) => !asked.includes(name))) return QUOTABLE;
+  // "… does not mention Ada Lind", who stands there, with what is asked of her.
+  const isWrong = denied.length > 0 && holds(text, denied) && tellsMore(text, question);
+  return isWrong ? QUOTABLE : CONTRADICTED;
+}
+
+/** Whether a text has any word of the question beside its names; of a question of nothing but names every text has. */
+function tellsMore(text: string, question: string): boolean {
+  const others = termsOf(question).filter(({ name }) => name === null);
+  const given = new Set([...stemsOf(text), ...stemsOfValues(text)]);
+  return others.length === 0 || others.some(({ stem }) => given.has(stem));
+}
+
+function namesIn(text: string): string[] {
+  return termsOf(text).flatMap(({ name, stem }) => (name === null ? [] : [stem]));
+}
+
+function holds(text: string, stems: readonly string[]): boolean {
+  const given = new Set(stemsOf(text));
+  return stems.every((stem) => given.has(stem));
 }
 
 /** The sentence that says what the answer says; null where the answer does not stand in what was read. */

@@ -130,7 +130,11 @@ export function createEngineService(
           kvDtype: "f32",
           threads: null,
         }),
-        openTokenizer(entry.path),
+        openTokenizer(entry.path).then(async (opened) => {
+          // The first words take a tokenizer some 50 ms: not those that somebody waits for.
+          await opened.format.turnIds("empty", [{ role: "user", text: "1" }]);
+          return opened;
+        }),
       ]);
       const wording = createWording(tokenizer, info.stopIds);
       const { notice } = tokenizer.format;

@@ -2,6 +2,7 @@
 import type { SessionId } from "../../../models/engine/protocol.ts";
 import { TarnError } from "../../contract/errors.ts";
 import type { StateInfo, StateOwner, StateSizes } from "../../store/records.ts";
+import type { SaveResult, StateToSave } from "../../store/states.ts";
 import type { Store } from "../../store/store.ts";
 import { isEngineError } from "../engine/engine-errors.ts";
 import type { LoadedModel } from "../engine/engine-service.ts";
@@ -29,6 +30,21 @@ export interface StateService {
     owner: StateOwner,
     place: StatePlace,
   ): Promise<number | null>;
+  /**
+   * The same in two steps: resolves as soon as the session may go on, before anything is written. What cannot be stored by then is left
+   * out, since the session has gone on.
+   * @returns writes it down, as `save` does; called once
+   */
+  take(
+    model: LoadedModel,
+    session: SessionId,
+    owner: StateOwner,
+    place: StatePlace,
+  ): Promise<() => Promise<number | null>>;
+  /**
+   * Reads the snapshot from disk before the model is there that goes on from it; the next `load` finds it. One at a time.
+   */
+  readAhead(state: StateInfo): void;
   /**
    * A new session where the snapshot stood. What is damaged is removed, and told once.
    * @param recent the last ids before it, oldest first, for the repetition penalty
@@ -65,25 +81,30 @@ export function fits(state: StateInfo, model: LoadedModel, place: StatePlace): b
   );
 }
 
+type LoadedState = Promise<{ readonly bytes: Uint8Array | null; readonly damaged: boolean }>;
+
 export function createStateService(
   store: Store,
   events: Events,
   settings: Pick<SettingsService, "get">,
 ): StateService {
-  async function saveOnce(
+  let ahead: { readonly stateId: number; readonly loaded: LoadedState } | null = null;
+
+  async function snapshotOf(
     model: LoadedModel,
     session: SessionId,
     owner: StateOwner,
     place: StatePlace,
     pages: "all" | "new",
-  ) {
+  ): Promise<StateToSave> {
     const { tokenizerHash } = model.wording;
+    ahead = null;
     const path = model.history.of(session);
     const snapshot = await model.engine.call("snapshot", { session, tokenizerHash, pages });
     const [numericVersion] = model.info.numericVersions;
     if (numericVersion === undefined)
       throw new TarnError("internal", "The engine names no version of its arithmetic.");
-    return await store.run("saveState", {
+    return {
       owner,
       modelHash: model.info.modelHash,
       tokenizerHash,
@@ -94,35 +115,60 @@ export function createStateService(
         path === null || path.steps.length === 0 ? null : { ...path, device: deviceOf(model.info) },
       now: Date.now(),
       budget: settings.get().statesBudget,
-    });
+    };
+  }
+
+  /** A full disk is told; null. */
+  async function write(state: StateToSave): Promise<SaveResult | null> {
+    try {
+      return await store.run("saveState", state);
+    } catch (cause) {
+      if (!(cause instanceof TarnError) || cause.code !== "disk-full") throw cause;
+      events.emit("notice", {
+        kind: "error",
+        text: "The disk is full. Nothing was lost. The words are kept, the model's memory of them is not: it will read this again next time. Free some space.",
+      });
+      return null;
+    }
   }
 
   return {
     async save(model, session, owner, place) {
-      try {
-        const first = await saveOnce(model, session, owner, place, "new");
-        // Pages that this session gave before may have been evicted since, with all that used them.
-        const result =
-          first.outcome === "pages-missing"
-            ? await saveOnce(model, session, owner, place, "all")
-            : first;
-        if (result.outcome !== "saved") return null;
-        model.history.standsAt(session, result.stateHash, place.position);
-        return result.stateId;
-      } catch (cause) {
-        if (!(cause instanceof TarnError) || cause.code !== "disk-full") throw cause;
-        events.emit("notice", {
-          kind: "error",
-          text: "The disk is full. Nothing was lost. The words are kept, the model's memory of them is not: it will read this again next time. Free some space.",
-        });
+      const first = await write(await snapshotOf(model, session, owner, place, "new"));
+      // Pages that this session gave before may have been evicted since, with all that used them.
+      const result =
+        first?.outcome === "pages-missing"
+          ? await write(await snapshotOf(model, session, owner, place, "all"))
+          : first;
+      if (result?.outcome !== "saved") return null;
+      model.history.standsAt(session, result.stateHash, place.position);
+      return result.stateId;
+    },
+    async take(model, session, owner, place) {
+      const taken = await snapshotOf(model, session, owner, place, "new");
+      // The head ends with its checksum.
+      const head = taken.bytes.subarray(0, taken.headBytes);
+      const stateHash = Buffer.from(head.subarray(-32)).toString("hex");
+      model.history.standsAt(session, stateHash, place.position);
+      return async () => {
+        const result = await write(taken);
+        if (result?.outcome === "saved") return result.stateId;
+        // What comes behind it stands on a state that is not there.
+        model.history.standsAt(session, null, place.position);
         return null;
-      }
+      };
+    },
+    readAhead({ id }) {
+      const loaded = store.run("loadState", { stateId: id, now: Date.now() });
+      // Told where it is asked for.
+      loaded.catch(() => undefined);
+      ahead = { stateId: id, loaded };
     },
     async load(model, state, recent) {
-      const { bytes, damaged } = await store.run("loadState", {
-        stateId: state.id,
-        now: Date.now(),
-      });
+      const read = ahead?.stateId === state.id ? ahead.loaded : null;
+      ahead = null;
+      const { bytes, damaged } = await (read ??
+        store.run("loadState", { stateId: state.id, now: Date.now() }));
       if (bytes !== null) {
         try {
           const { session, position } = await model.engine.call("restore", {

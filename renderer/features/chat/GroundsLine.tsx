@@ -49,6 +49,8 @@ function wordsFor({ way, origin, isFound }: Grounds): string {
       switch (way) {
         case "whole":
           return "From memory of the whole document, which says so at";
+        case "twice":
+          return "From memory, with this read again for the question:";
         case "chunks":
           return "Every part was asked; the surest one says so at";
         case "look-up":

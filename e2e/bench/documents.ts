@@ -1,0 +1,328 @@
+/**
+ * What a document of 100,000 tokens costs a chat that begins behind it: `npm run bench:documents -- [options]`. The program is
+ * started anew for every timing, in turn with the document and without it. docs/long-documents.md is written from one run.
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import { existsSync, readFileSync, statSync } from "node:fs";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { cpus, tmpdir } from "node:os";
+import path from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { refresh } from "../../main/cli/fresh.ts";
+import type { CallInput } from "../../main/contract/contract.ts";
+import { type Client, connect } from "../contract-client.ts";
+import { summarise } from "./statistics.ts";
+
+const root = fileURLToPath(new URL("../../", import.meta.url));
+const usage = `Usage: npm run bench:documents -- [--folder DIR] [--tokens N] [--starts N] [--prepare | --measure] [--write]
+
+  --folder DIR   where the two data folders lie (a folder in the system's temporary one); what was read stays read
+  --tokens N     of the document (100000)
+  --starts N     of each kind, in turn (5)
+  --prepare      only reads the document
+  --measure      only measures; builds nothing
+  --write        writes docs/long-documents.md`;
+
+const { values } = parseArgs({
+  options: {
+    folder: { type: "string" },
+    tokens: { type: "string" },
+    starts: { type: "string" },
+    prepare: { type: "boolean" },
+    measure: { type: "boolean" },
+    write: { type: "boolean" },
+    help: { type: "boolean" },
+  },
+});
+const tokens = Number(values.tokens ?? 100_000);
+const starts = Number(values.starts ?? 5);
+const folder = path.resolve(values.folder ?? path.join(tmpdir(), "tarn-bench-documents"));
+/** Where the document was read, and a folder without any. */
+const folders = { document: path.join(folder, "document"), plain: path.join(folder, "plain") };
+const QUESTION = "What is this about?";
+
+interface Running {
+  readonly client: Client;
+  readonly process: ChildProcess;
+  /** Of `performance.now()`, before the process was made. */
+  readonly began: number;
+  /** Ends it as the user would, so that the database is tidy. */
+  stop(): Promise<void>;
+}
+
+/** The program itself, without what looks for changed sources in a checkout. */
+async function start(data: string): Promise<Running> {
+  const began = performance.now();
+  const cli = path.join(root, "out/node/cli.js");
+  const child = spawn(
+    process.execPath,
+    [cli, "serve", "--no-open", "--port", "0", "--data", data],
+    {
+      cwd: root,
+      stdio: ["ignore", "pipe", "inherit"],
+    },
+  );
+  const ended = new Promise<void>((resolve) => child.on("exit", () => resolve()));
+  const address = await new Promise<string>((resolve, reject) => {
+    createInterface({ input: child.stdout }).on("line", (line) => {
+      const found = /^Tarn is at (\S+)$/.exec(line)?.[1];
+      if (found !== undefined) resolve(found);
+    });
+    child.on("exit", (code) => reject(new Error(`The program ended with status ${code}.`)));
+  });
+  const client = await connect(address);
+  return {
+    client,
+    process: child,
+    began,
+    async stop() {
+      client.close();
+      child.kill("SIGTERM");
+      await ended;
+    },
+  };
+}
+
+type Question = Omit<CallInput<"messages.send">, "chatId">;
+
+interface Answered {
+  readonly chatId: string;
+  readonly messageId: string;
+  /** From the start of the process to the first words of the answer, s. */
+  readonly seconds: number;
+  /** Tokens that were read. */
+  readonly prefilled: number;
+}
+
+/** Asks, and waits for the first words of the answer; `whole` for all of them. */
+async function ask(
+  { client, began }: Running,
+  input: Question,
+  before: string | null,
+  whole = false,
+): Promise<Answered> {
+  const chatId = before ?? (await client.call("chats.create", {})).id;
+  const first = new Map<string, number>();
+  const prefilled = new Map<string, number>();
+  const ended = new Set<string>();
+  let wake: () => void = () => undefined;
+  client.on("message.delta", ({ messageId }) => {
+    if (!first.has(messageId)) first.set(messageId, performance.now() - began);
+    wake();
+  });
+  client.on("message.changed", ({ message }) => {
+    if (message.role !== "assistant") return;
+    if (message.error !== null) throw new Error(message.error.message);
+    if (message.prefilled !== null) prefilled.set(message.id, message.prefilled);
+    if (!["queued", "reading", "writing"].includes(message.status)) ended.add(message.id);
+    wake();
+  });
+  const { assistantMessageId: messageId } = await client.call("messages.send", {
+    chatId,
+    ...input,
+  });
+  for (;;) {
+    const [ms, read] = [first.get(messageId), prefilled.get(messageId)];
+    if (ms !== undefined && read !== undefined && (!whole || ended.has(messageId)))
+      return { chatId, messageId, seconds: ms / 1000, prefilled: read };
+    await new Promise<void>((resolve) => {
+      wake = resolve;
+    });
+  }
+}
+
+/** Imports the beginning of the World Factbook and reads it, where that is not done yet. */
+async function prepare(): Promise<void> {
+  for (const data of Object.values(folders)) await mkdir(data, { recursive: true });
+  const running = await start(folders.document);
+  const { client } = running;
+  const text = await readFile(path.join(root, "e2e/fixtures/quality/world-factbook.md"), "utf8");
+  let [document] = await client.call("documents.list", {});
+  if (document === undefined) {
+    await client.call("engine.status", {});
+    // As long as asked for, to a hundredth.
+    let characters = tokens * 4;
+    for (;;) {
+      const bytes = new TextEncoder().encode(text.slice(0, characters));
+      const { id } = await client.call("documents.import", {
+        name: "factbook.md",
+        mediaType: "text/markdown",
+        bytes,
+      });
+      const counted = await countedTokens(client);
+      if (Math.abs(counted / tokens - 1) < 0.005 || characters >= text.length) break;
+      await client.call("documents.remove", { documentId: id });
+      characters = Math.min(text.length, Math.round((characters * tokens) / counted));
+    }
+    [document] = await client.call("documents.list", {});
+  }
+  if (document === undefined) throw new Error("The document was not imported.");
+  const began = performance.now();
+  await client.call("documents.read", { documentId: document.id });
+  for (;;) {
+    const [now] = await client.call("documents.list", {});
+    if (now?.reading?.status === "read") break;
+    if (now?.reading?.status === "failed") throw new Error(now.reading.error ?? "not read");
+    await new Promise((resolve) => setTimeout(resolve, 250));
+  }
+  console.error(`read in ${((performance.now() - began) / 1000).toFixed(1)} s`);
+  // A chat that stands behind the document, and one without it, to go on with after a start.
+  const behind = await ask(running, about([document.id]), null, true);
+  await running.stop();
+  const plain = await start(folders.plain);
+  const without = await ask(plain, about([]), null, true);
+  await plain.stop();
+  const prepared: Prepared = {
+    documentId: document.id,
+    tokens: document.tokens ?? (await countedTokens(client)),
+    behind,
+    without,
+  };
+  await writeFile(path.join(folder, "prepared.json"), JSON.stringify(prepared));
+}
+
+/** What is there to go on with. */
+interface Prepared {
+  readonly documentId: string;
+  readonly tokens: number;
+  readonly behind: Pick<Answered, "chatId" | "messageId">;
+  readonly without: Pick<Answered, "chatId" | "messageId">;
+}
+
+function about(documentIds: readonly string[]): Question {
+  const reading = documentIds.length > 0 ? "whole" : "search";
+  return { parentId: null, text: QUESTION, documentIds: [...documentIds], reading };
+}
+
+async function countedTokens(client: Client): Promise<number> {
+  for (;;) {
+    const [document] = await client.call("documents.list", {});
+    const counted = document?.tokens ?? null;
+    if (counted !== null) return counted;
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}
+
+/** What one start came to. */
+interface Started extends Answered {
+  /** Of the program behind the answer, bytes. */
+  readonly resident: number;
+}
+
+type Kind = "new chat" | "new chat, document" | "old chat" | "old chat, document";
+
+async function startOnce(kind: Kind, prepared: Prepared): Promise<Started> {
+  const hasDocument = kind.endsWith("document");
+  const running = await start(hasDocument ? folders.document : folders.plain);
+  const old = hasDocument ? prepared.behind : prepared.without;
+  const answered = kind.startsWith("new")
+    ? await ask(running, about(hasDocument ? [prepared.documentId] : []), null)
+    : await ask(running, { ...about([]), parentId: old.messageId }, old.chatId);
+  const resident = residentBytes(running.process);
+  await running.stop();
+  return { ...answered, resident };
+}
+
+function residentBytes({ pid }: ChildProcess): number {
+  const status = readFileSync(`/proc/${pid}/status`, "utf8");
+  return Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1]) * 1024;
+}
+
+interface Forks {
+  readonly milliseconds: readonly number[];
+  /** That the database grew by, log and all, each. */
+  readonly bytes: number;
+}
+
+/** Copies of the chat that stands behind the document, with the document's folder. */
+async function forks({ behind }: Prepared, count: number): Promise<Forks> {
+  const file = path.join(folders.document, "tarn.sqlite");
+  const size = (): number =>
+    [file, `${file}-wal`].reduce(
+      (sum, one) => sum + (statSync(one, { throwIfNoEntry: false })?.size ?? 0),
+      0,
+    );
+  const settled = async (job: (running: Running) => Promise<void>): Promise<number> => {
+    const running = await start(folders.document);
+    // The model's loading is no part of a fork.
+    while ((await running.client.call("engine.status", {})).phase !== "ready")
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    await job(running);
+    await running.stop();
+    return size();
+  };
+  const milliseconds: number[] = [];
+  const before = await settled(async () => undefined);
+  const after = await settled(async ({ client }) => {
+    for (let fork = 0; fork < count; fork++) {
+      const began = performance.now();
+      await client.call("messages.fork", { chatId: behind.chatId, messageId: behind.messageId });
+      milliseconds.push(performance.now() - began);
+    }
+  });
+  return { milliseconds, bytes: (after - before) / count };
+}
+
+async function measure(): Promise<string> {
+  const prepared = JSON.parse(
+    await readFile(path.join(folder, "prepared.json"), "utf8"),
+  ) as Prepared;
+  const kinds: readonly Kind[] = [
+    "new chat",
+    "new chat, document",
+    "old chat",
+    "old chat, document",
+  ];
+  const all = new Map<Kind, Started[]>(kinds.map((kind) => [kind, []]));
+  for (let round = 0; round < starts; round++)
+    for (const kind of kinds) {
+      const started = await startOnce(kind, prepared);
+      all.get(kind)?.push(started);
+      console.error(`${kind}: ${started.seconds.toFixed(3)} s, ${started.prefilled} tokens read`);
+    }
+  const forked = await forks(prepared, 20);
+  return report(prepared, all, forked);
+}
+
+function report(
+  { tokens: read }: Prepared,
+  all: ReadonlyMap<Kind, readonly Started[]>,
+  forked: Forks,
+): string {
+  const rows = [...all].map(([kind, list]) => {
+    const { median, min, max } = summarise(list.map(({ seconds }) => seconds));
+    const resident = summarise(list.map((one) => one.resident)).median;
+    const prefilled = summarise(list.map((one) => one.prefilled)).median;
+    return `| ${kind} | ${median.toFixed(2)} | ${min.toFixed(2)} | ${max.toFixed(2)} | ${prefilled} | ${(resident / 1e6).toFixed(0)} |`;
+  });
+  const fork = summarise(forked.milliseconds);
+  return `# What a long document costs a chat
+
+Written by \`npm run bench:documents -- --write\`: a document of ${read.toLocaleString("en")} tokens, read before; the default model; ${cpus().length} cores
+(${cpus()[0]?.model ?? "unknown"}). Every start is a new process; the kinds are taken in turn, ${starts} of each. The time runs from the making
+of the process to the first words of the answer, through the server that the browser talks to.
+
+| start | median s | least | most | tokens read | resident MB |
+| --- | ---: | ---: | ---: | ---: | ---: |
+${rows.join("\n")}
+
+The tokens that are read are those of the question and what stands around it. A fork of the chat behind the document takes ${fork.median.toFixed(1)} ms (median of
+${fork.runs}; ${fork.min.toFixed(1)} to ${fork.max.toFixed(1)}) and ${Math.round(forked.bytes).toLocaleString("en")} bytes of database.
+`;
+}
+
+if (values.help === true) console.log(usage);
+else {
+  if (values.measure !== true) {
+    await refresh("node");
+    await refresh("renderer");
+  }
+  if (values.measure !== true || !existsSync(path.join(folder, "prepared.json"))) await prepare();
+  if (values.prepare !== true) {
+    const text = await measure();
+    console.log(text);
+    if (values.write === true) await writeFile(path.join(root, "docs/long-documents.md"), text);
+  }
+}
