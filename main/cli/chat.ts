@@ -3,17 +3,21 @@ import { openConversation, type TerminalConversation } from "./conversation.ts";
 import { parse, readCommon, UsageError } from "./options.ts";
 import { note, writeJson, writeResult } from "./output.ts";
 
-export const usage = `Usage: tarn chat [--model M] [--doc FILE]…
+export const usage = `Usage: tarn chat [--model M] [--persona NAME] [--doc FILE]…
 
-A chat in the terminal: a line is a turn, Ctrl+C stops an answer, Ctrl+D ends. Nothing is kept.
+A chat in the terminal: a line is a turn, Ctrl+C stops an answer, Ctrl+D ends. Nothing is kept. With --persona it begins with one of
+the data folder's (tarn persona list), and is kept there, as what the persona has read is.
 With --json the turns are read from standard input to its end, and the result is the list of messages.`;
 
 export async function run(args: readonly string[]): Promise<void> {
-  const { values, positionals } = parse(args, { doc: { type: "string", multiple: true } });
+  const { values, positionals } = parse(args, {
+    doc: { type: "string", multiple: true },
+    persona: { type: "string" },
+  });
   const common = readCommon(values);
   if (positionals.length > 0)
     throw new UsageError(`"${positionals[0]}" is not an option; turns are typed into the chat.`);
-  const conversation = await openConversation(common, values.doc ?? []);
+  const conversation = await openConversation(common, values.doc ?? [], values.persona ?? null);
   try {
     if (common.json) writeJson(await converse(conversation, () => undefined));
     else await converse(conversation, writeResult);

@@ -39,6 +39,10 @@ const commands: Readonly<Record<string, Command>> = {
   },
   pull: { summary: "fetch a model from the hub, or search there", load: () => import("./pull.ts") },
   inspect: { summary: "what is in a model file", load: () => import("./inspect.ts") },
+  persona: {
+    summary: "what chats can begin with: list, show, add, remove",
+    load: () => import("./persona.ts"),
+  },
   audit: {
     summary: "whether a chat's answers came about as was written down",
     load: () => import("./audit.ts"),

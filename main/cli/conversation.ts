@@ -4,14 +4,11 @@ import path from "node:path";
 import type { EventData, EventName } from "../contract/contract.ts";
 import type { Message } from "../contract/dto.ts";
 import { errorCodes, TarnError } from "../contract/errors.ts";
-import { openNodeFile } from "../engine/node-file.ts";
-import { startNodeEngine } from "../engine/node-host.ts";
-import { createServices, type Services } from "../services/app.ts";
-import { prepareDataFolder } from "../services/data-folder.ts";
-import { withOptions } from "./engine-options.ts";
-import { modelPath, resourcesFolder } from "./model.ts";
+import type { Services } from "../services/app.ts";
+import { openData } from "./data.ts";
 import type { CommonOptions } from "./options.ts";
 import { note } from "./output.ts";
+import { find, noPersona } from "./persona.ts";
 
 /** A conversation in the terminal: the app's own services over a folder that is gone afterwards. */
 export interface TerminalConversation {
@@ -36,34 +33,28 @@ export interface Exchange {
 export async function openConversation(
   options: CommonOptions,
   documents: readonly string[],
+  persona: string | null = null,
 ): Promise<TerminalConversation> {
-  const folder = await mkdtemp(path.join(tmpdir(), "tarn-"));
-  const services = await createServices({
-    dataFolder: prepareDataFolder(folder),
-    resourcesFolder,
-    version: "",
-    shell: "browser",
-    startEngine: () => withOptions(startNodeEngine(), options),
-    openFile: openNodeFile,
-    openLink: async () => undefined,
-  });
+  // Without a persona of the user's nothing of theirs is touched.
+  const folder = persona === null ? await mkdtemp(path.join(tmpdir(), "tarn-")) : null;
+  const { services, close: closeData } = await openData(
+    folder === null ? options : { ...options, data: folder },
+  );
   const close = async (): Promise<void> => {
-    await services.close();
-    await rm(folder, { recursive: true, force: true });
+    await closeData();
+    if (folder !== null) await rm(folder, { recursive: true, force: true });
   };
   try {
     listen(services, { notice: ({ text }) => note(text) });
-    if (options.model !== null) {
-      const { id } = await services.handlers["models.add"]({ path: await modelPath(options) });
-      await services.handlers["models.use"]({ modelId: id });
-    }
     const { info } = await services.engine.model();
     for (const notice of info.notices) note(notice);
     const documentIds = await Promise.all(
       documents.map(async (file) => await importDocument(services, file)),
     );
+    const found = persona === null ? null : await find(services, persona);
+    if (persona !== null && found === null) throw noPersona(persona);
     const { id: chatId } = await services.handlers["chats.create"]({});
-    return { ask: createAsk(services, chatId, documentIds), close };
+    return { ask: createAsk(services, chatId, documentIds, found?.id ?? null), close };
   } catch (error) {
     await close();
     throw error;
@@ -100,6 +91,7 @@ function createAsk(
   services: Services,
   chatId: string,
   documentIds: readonly string[],
+  personaId: string | null,
 ): TerminalConversation["ask"] {
   let tip: string | null = null;
   return async (text, onText, signal) => {
@@ -124,6 +116,7 @@ function createAsk(
         text,
         documentIds: tip === null ? [...documentIds] : [],
         reading: "search",
+        ...(tip === null && personaId !== null ? { personaId } : {}),
       });
       signal?.addEventListener("abort", stop);
       if (signal?.aborted === true) stop();

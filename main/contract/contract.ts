@@ -23,6 +23,8 @@ import {
   messageSchema,
   modelSchema,
   passageSchema,
+  personaSchema,
+  personaTextSchema,
   progressSchema,
   settingsSchema,
   stateSizesSchema,
@@ -54,6 +56,14 @@ export const calls = {
   /** Soft: `chats.restore` brings it back until the program ends; then its states are removed from the file. */
   "chats.delete": { in: z.object({ chatId: id }), out: done },
   "chats.restore": { in: z.object({ chatId: id }), out: done },
+  /** What chats can begin with, by name. */
+  "personas.list": { in: nothing, out: z.array(personaSchema) },
+  /** Its state is read in the background. */
+  "personas.add": { in: personaTextSchema, out: personaSchema },
+  /** Chats that began with it keep what they began with. */
+  "personas.change": { in: personaTextSchema.extend({ personaId: id }), out: personaSchema },
+  /** With its states; chats that began with it keep what they began with. */
+  "personas.remove": { in: z.object({ personaId: id }), out: done },
   /** How an answer came about; null where that was not written down. */
   "messages.provenance": {
     in: z.object({ chatId: id, messageId: id }),
@@ -146,6 +156,8 @@ export const calls = {
       documentIds: z.array(id).max(32),
       reading: z.enum(["search", "whole"]),
       asOf: z.number().int().min(1).exactOptional(),
+      /** That a new chat begins with; only where `parentId` is null. */
+      personaId: id.exactOptional(),
     }),
     out: z.object({ userMessageId: id, assistantMessageId: id }),
   },
@@ -296,6 +308,7 @@ export const events = {
   "rebuilds.changed": z.object({}),
   /** The list or a title changed. */
   "chats.changed": z.object({}),
+  "personas.changed": z.object({}),
   /** How far an audit has come, in tokens. */
   "chat.auditing": z.object({ chatId: id, done: z.number().int(), total: z.number().int() }),
   "documents.changed": z.object({}),

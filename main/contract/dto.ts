@@ -68,6 +68,13 @@ export const appliedPersonaSchema = z.object({
 });
 export type AppliedPersona = z.infer<typeof appliedPersonaSchema>;
 
+/** What is typed of a persona. */
+export const personaTextSchema = appliedPersonaSchema.omit({ id: true }).extend({
+  /** What the model is told. */
+  prompt: z.string().max(100_000),
+});
+export type PersonaText = z.infer<typeof personaTextSchema>;
+
 export const messageSchema = z.object({
   id,
   parentId: id.nullable(),
@@ -140,6 +147,20 @@ export const costSchema = z.object({
   seconds: z.number().nullable(),
 });
 export type Cost = z.infer<typeof costSchema>;
+
+export const personaSchema = personaTextSchema.extend({
+  id,
+  /** Of its beginning of a conversation, with the present model; null while none is loaded. */
+  tokens: z.number().int().nullable(),
+  /** What is to be read before a chat can begin with it: 0 tokens once its state is kept. Null while no model is loaded. */
+  cost: costSchema.nullable(),
+  /** On disk, of all models. */
+  stateBytes: z.number().int(),
+  /** How the present model's chat template puts it: in a role of its own, before the user's first words, or as plain paragraphs. */
+  role: z.enum(["system", "user", "plain"]).nullable(),
+  updatedAt: z.number(),
+});
+export type Persona = z.infer<typeof personaSchema>;
 
 /** What it takes to go on from each message of a chat, beyond the new words themselves. */
 export const chatCostsSchema = z.object({

@@ -20,6 +20,7 @@ import { createEngineService, type EngineService } from "./engine/engine-service
 import { createQueue } from "./engine/queue.ts";
 import { createEvents, type Events } from "./events.ts";
 import { createModelLibrary, type OpenFile } from "./models/model-library.ts";
+import { createPersonas } from "./personas/personas.ts";
 import { createAudits } from "./provenance/audit.ts";
 import { openSettings, type SettingsService } from "./settings/settings.ts";
 import { chatFileHandlers } from "./state-files/chat-files.ts";
@@ -94,6 +95,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
   const digester = createDigester(context, queue);
   const memoryMaps = createMemoryMaps(context, queue);
   const audits = createAudits(context, queue);
+  const personas = createPersonas(context, queue);
   const conversation = createConversation(context, queue);
   const rebuilder = createRebuilder(context, queue);
   const transfers = createFileTransfers();
@@ -104,11 +106,12 @@ export async function createServices(options: ServicesOptions): Promise<Services
   };
   const history = createUndo(store, events, conversation, chats);
 
+  let isClosing = false;
   /** Resolves when what ran is stopped and saved. */
   async function stopWork(): Promise<void> {
     memoryMaps.stop();
     audits.stop();
-    await Promise.all([rebuilder.stop(), digester.stop(), conversation.stopAll()]);
+    await Promise.all([rebuilder.stop(), digester.stop(), personas.stop(), conversation.stopAll()]);
   }
 
   /** Sessions end with the model that they are of, so what runs is stopped and saved first. */
@@ -120,6 +123,8 @@ export async function createServices(options: ServicesOptions): Promise<Services
 
   async function load(): Promise<void> {
     await engine.reload();
+    if (isClosing) return;
+    personas.start();
     digester.start();
     await rebuilder.rebuildOutdated();
   }
@@ -135,6 +140,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
     ...documentHandlers(context, digester),
     ...memoryMaps.handlers,
     ...audits.handlers,
+    ...personas.handlers,
     "models.list": () => library.list(),
     "models.add": ({ path }) => library.add(path),
     async "models.use"({ modelId }) {
@@ -183,6 +189,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
     call: (name, input) => dispatch(handlers, name, input),
     complete: createComplete(engine, settings, queue),
     async close() {
+      isClosing = true;
       await stopWork();
       await engine.close();
       // What was deleted could be restored until now.

@@ -5,6 +5,7 @@ import * as branches from "./branches.ts";
 import * as chats from "./chats.ts";
 import * as documents from "./documents.ts";
 import * as messages from "./messages.ts";
+import * as personas from "./personas.ts";
 import * as provenance from "./provenance.ts";
 import * as readings from "./readings.ts";
 import * as settings from "./settings.ts";
@@ -38,9 +39,14 @@ export const operations = {
   idsOnPath: messages.idsOnPath,
   messagesOfChat: messages.messagesOfChat,
   stopInterrupted: messages.stopInterrupted,
+  listPersonas: personas.listPersonas,
+  getPersona: personas.getPersona,
+  savePersona: personas.savePersona,
+  removePersona: personas.removePersona,
   provenanceOf: provenance.provenanceOf,
   derivationOf: provenance.derivationOf,
   checkState: provenance.checkState,
+  adoptDerivations: provenance.adoptDerivations,
   stateByHash: provenance.stateByHash,
   documentPrint: provenance.documentPrint,
   saveState: states.saveState,

@@ -153,3 +153,21 @@ export function documentPrint(
     text: createHash("sha256").update(text).digest("hex"),
   };
 }
+
+/** Lets a message know by itself how the state was computed that its chat began with, whatever becomes of the state's owner. */
+export function adoptDerivations(
+  db: Database,
+  input: { readonly stateHash: string; readonly messageId: string },
+): null {
+  db.prepare(
+    `WITH RECURSIVE way(state_hash, base_hash) AS (
+       SELECT state_hash, base_hash FROM derivations WHERE state_hash = @stateHash
+       UNION SELECT d.state_hash, d.base_hash FROM derivations d JOIN way ON d.state_hash = way.base_hash
+     )
+     INSERT OR IGNORE INTO derivations (owner_kind, owner_id, state_hash, base_hash, base, position, steps, device)
+     SELECT 'message', @messageId, d.state_hash, d.base_hash, base, position, steps, device
+     FROM way JOIN derivations d ON d.state_hash = way.state_hash
+     WHERE EXISTS (SELECT 1 FROM messages WHERE id = @messageId)`,
+  ).run(input);
+  return null;
+}

@@ -40,6 +40,14 @@ export interface MessageRecord {
   readonly createdAt: number;
 }
 
+/** What a chat can begin with. */
+export interface PersonaRecord extends AppliedPersona {
+  /** What the model is told. */
+  readonly prompt: string;
+  readonly createdAt: number;
+  readonly updatedAt: number;
+}
+
 /** A document that a message brought along. */
 export interface AttachedDocument {
   readonly id: string;

@@ -54,7 +54,6 @@ export function createConversation(context: TurnContext, queue: Queue): Conversa
   /** The one turn that is not waiting. */
   let current: Turn | null = null;
   let live: LiveSession | null = null;
-  const chosenSampler = (): SamplerSettings => seeded(settings.get().sampler);
 
   function enqueue(turn: Turn): void {
     const abort = new AbortController();
@@ -78,7 +77,7 @@ export function createConversation(context: TurnContext, queue: Queue): Conversa
   async function addAndAnswer(
     chatId: string,
     messages: readonly MessageRecord[],
-    sampler: Answer["sampler"],
+    choose: (sampler: SamplerSettings) => SamplerSettings,
   ): Promise<void> {
     const chat = await requireChat(store, chatId);
     const words = messages.find((message) => message.role === "user")?.text;
@@ -91,6 +90,10 @@ export function createConversation(context: TurnContext, queue: Queue): Conversa
     });
     for (const message of messages) await tellMessage(context, chatId, message.id);
     events.emit("chats.changed", {});
+    const [root] = await store.run("pathTo", { messageId: messages.at(-1)?.id ?? "" });
+    const temperature = root?.persona?.temperature ?? null;
+    const sampler = (): SamplerSettings =>
+      choose({ ...settings.get().sampler, ...(temperature === null ? {} : { temperature }) });
     const [first, ...others] = messages
       .filter(({ role }) => role === "assistant")
       .map(({ id }): Answer => ({ messageId: id, sampler }));
@@ -103,6 +106,24 @@ export function createConversation(context: TurnContext, queue: Queue): Conversa
     const userId = message.role === "assistant" ? message.parentId : message.id;
     if (userId !== null) return userId;
     throw new TarnError("bad-request", "There is no question before this answer.", { messageId });
+  }
+
+  /** The message that stands for a persona, with a copy of it. @throws TarnError `bad-request`, `not-found` */
+  async function beginWith(
+    chatId: string,
+    parentId: string | null,
+    personaId: string,
+  ): Promise<MessageRecord> {
+    if (parentId !== null)
+      throw new TarnError("bad-request", "Only a new chat can begin with a persona.", { chatId });
+    const found = await store.run("getPersona", { personaId });
+    if (found === null)
+      throw new TarnError("not-found", "This persona was removed. Choose another one.", {
+        personaId,
+      });
+    const { id, name, prompt, examples, temperature } = found;
+    const persona = { id, name, examples, temperature };
+    return { ...newMessage(chatId, null, "system", prompt, []), persona };
   }
 
   async function stopChat(chatId: string, among: ReadonlySet<string> | null = null): Promise<void> {
@@ -123,7 +144,7 @@ export function createConversation(context: TurnContext, queue: Queue): Conversa
   }
 
   const handlers: ConversationHandlers = {
-    async "messages.send"({ chatId, parentId, text, documentIds, reading, asOf }) {
+    async "messages.send"({ chatId, parentId, text, documentIds, reading, asOf, personaId }) {
       if (parentId === null) await requireChat(store, chatId);
       else await requireMessage(store, chatId, parentId);
       const documents = await Promise.all(
@@ -143,11 +164,12 @@ export function createConversation(context: TurnContext, queue: Queue): Conversa
         }),
       );
       const chain: MessageRecord[] = [];
+      if (personaId !== undefined) chain.push(await beginWith(chatId, parentId, personaId));
       if (reading === "whole" && documents.length > 0) {
         chain.push(
           newMessage(
             chatId,
-            parentId,
+            chain.at(-1)?.id ?? parentId,
             "document",
             documents.map((document) => document.name).join(", "),
             documents,
@@ -156,7 +178,7 @@ export function createConversation(context: TurnContext, queue: Queue): Conversa
       }
       const user = newMessage(chatId, chain.at(-1)?.id ?? parentId, "user", text, documents);
       const assistant = newMessage(chatId, user.id, "assistant", "", []);
-      await addAndAnswer(chatId, [...chain, user, assistant], chosenSampler);
+      await addAndAnswer(chatId, [...chain, user, assistant], seeded);
       return { userMessageId: user.id, assistantMessageId: assistant.id };
     },
 
@@ -165,14 +187,14 @@ export function createConversation(context: TurnContext, queue: Queue): Conversa
       const answers = Array.from({ length: count }, () =>
         newMessage(chatId, userId, "assistant", "", []),
       );
-      await addAndAnswer(chatId, answers, () => otherwise(settings.get().sampler));
+      await addAndAnswer(chatId, answers, otherwise);
       return { assistantMessageIds: answers.map(({ id }) => id) };
     },
 
     async "messages.regenerate"({ chatId, messageId }) {
       const userId = await questionOf(chatId, messageId);
       const assistant = newMessage(chatId, userId, "assistant", "", []);
-      await addAndAnswer(chatId, [assistant], () => otherwise(settings.get().sampler));
+      await addAndAnswer(chatId, [assistant], otherwise);
       return { assistantMessageId: assistant.id };
     },
 
@@ -182,7 +204,7 @@ export function createConversation(context: TurnContext, queue: Queue): Conversa
         throw new TarnError("bad-request", "Only your own messages can be edited.", { messageId });
       const user = newMessage(chatId, message.parentId, "user", text, message.documents);
       const assistant = newMessage(chatId, user.id, "assistant", "", []);
-      await addAndAnswer(chatId, [user, assistant], chosenSampler);
+      await addAndAnswer(chatId, [user, assistant], seeded);
       return { userMessageId: user.id, assistantMessageId: assistant.id };
     },
 
@@ -241,7 +263,7 @@ export function createConversation(context: TurnContext, queue: Queue): Conversa
 function newMessage(
   chatId: string,
   parentId: string | null,
-  role: "document" | "user" | "assistant",
+  role: MessageRecord["role"],
   text: string,
   documents: MessageRecord["documents"],
 ): MessageRecord {

@@ -7,6 +7,7 @@ import type { DocumentReadings } from "../documents/document-readings.ts";
 import type { EngineService, LoadedModel } from "../engine/engine-service.ts";
 import { belongsTo, fits, type StateService } from "../states/state-service.ts";
 import { requireChat } from "./chat-view.ts";
+import { stateInFirst } from "./read-path.ts";
 
 /** @throws TarnError `not-found` */
 export async function chatCosts(
@@ -42,7 +43,9 @@ export async function chatCosts(
         const place = { position, prefixHash: prefix.copy().digest("hex") };
         if (stored.some((state) => state.owner.id === message.id && fits(state, model, place)))
           tokens = 0;
-        else if (index === 0) tokens -= await readOfDocument(readings, model, message, ids);
+        else if (index === 0)
+          tokens -=
+            (await stateInFirst({ states, readings }, model, { message, ids }))?.position ?? 0;
       }
     }
     const isPinned = stored.some((state) => state.owner.id === message.id && state.pinned);
@@ -57,17 +60,6 @@ export interface CostContext {
   readonly states: StateService;
   readonly engine: EngineService;
   readonly readings: DocumentReadings;
-}
-
-/** Ids of a conversation's first message that need not be read, because its document was. */
-async function readOfDocument(
-  readings: DocumentReadings,
-  model: LoadedModel,
-  { role, documents: [document, ...others] }: MessageRecord,
-  ids: Int32Array,
-): Promise<number> {
-  if (role !== "document" || document === undefined || others.length > 0) return 0;
-  return (await readings.nearest(model, document.id, ids))?.position ?? 0;
 }
 
 /** Tokens to read, with the time that they take at the speed that was measured. */

@@ -4,7 +4,7 @@
  */
 import { createHash } from "node:crypto";
 import type { SessionId } from "../../../models/engine/protocol.ts";
-import type { MessageRecord } from "../../store/records.ts";
+import type { MessageRecord, StateInfo } from "../../store/records.ts";
 import { hashOfIds, type DocumentReadings } from "../documents/document-readings.ts";
 import { readByCuts } from "../documents/read-by-cuts.ts";
 import type { Store } from "../../store/store.ts";
@@ -81,7 +81,7 @@ export async function findStart(
     if (session !== null) return { session, index, ahead: 0 };
   }
   if (live !== null && liveIndex >= 0) return { session: live.session, index: liveIndex, ahead: 0 };
-  const begun = await startInDocument({ states, readings }, model, steps[0]);
+  const begun = await startInFirst({ states, readings }, model, steps[0]);
   if (begun !== null) return begun;
   const sealed = steps.find(({ message }) => isSealed(message));
   if (sealed !== undefined) throw wordsMissing(sealed.message);
@@ -112,19 +112,35 @@ function firstDocument(step: Step | undefined): string | null {
   return step?.message.role === "document" && others.length === 0 ? (document?.id ?? null) : null;
 }
 
-async function startInDocument(
+/** The furthest state that is kept of what the conversation begins with: of its document, or its persona. */
+export async function stateInFirst(
   { states, readings }: ReadContext,
   model: LoadedModel,
   step: Step | undefined,
-): Promise<Start | null> {
+): Promise<StateInfo | null> {
+  if (step === undefined) return null;
   const documentId = firstDocument(step);
-  if (step === undefined || documentId === null) return null;
-  const state = await readings.nearest(model, documentId, step.ids);
-  if (state === null) return null;
+  if (documentId !== null) return readings.nearest(model, documentId, step.ids);
+  const { persona } = step.message;
+  if (persona === null) return null;
+  const place = placeOf([step]);
+  const kept = await states.list({ kind: "persona", id: persona.id }, model.info.modelHash);
+  return kept.find((state) => fits(state, model, place)) ?? null;
+}
+
+async function startInFirst(
+  context: ReadContext,
+  model: LoadedModel,
+  step: Step | undefined,
+): Promise<Start | null> {
+  const { states } = context;
+  const state = await stateInFirst(context, model, step);
+  if (step === undefined || state === null) return null;
   const { position } = state;
   const recent = step.ids.slice(Math.max(position - RECENT_IDS, 0), position);
   const session = await states.load(model, state, recent);
   if (session === null) return null;
+  await states.adopt(state, step.message.id);
   return position === step.ids.length
     ? { session, index: 0, ahead: 0 }
     : { session, index: -1, ahead: position };

@@ -7,6 +7,7 @@ import { commonLength, type Wording } from "../engine/wording.ts";
 import type { TurnMessage } from "../tokenizer/conversation.ts";
 import { askParts } from "./ask-parts.ts";
 import { groundingOf } from "./grounding.ts";
+import { behindPersona, personaIds } from "../personas/persona-ids.ts";
 import type { Step } from "./read-path.ts";
 import { isSealed, wordsMissing } from "./sealed.ts";
 import { tellMessage, type Turn, type TurnContext } from "./turn-context.ts";
@@ -100,10 +101,15 @@ async function idsOf(
     case "assistant":
       return wording.answer(message.text);
     case "system":
+      if (message.persona !== null)
+        return personaIds(wording, { prompt: message.text, examples: message.persona.examples });
       return wording.opening(before, [...parts, { role: "system", text: message.text }]);
     case "document":
       return (
         (await beginningWith(context, model, steps, message)) ??
+        (await behindPersona(steps, async (lead) =>
+          wording.opening([], [...lead, ...(await wholeTexts(context, message))]),
+        )) ??
         wording.opening(before, [...parts, ...(await wholeTexts(context, message))])
       );
     case "user": {
@@ -111,8 +117,11 @@ async function idsOf(
       if (fresh.length > 0)
         parts.push({ role: "document", text: fresh.map((passage) => passage.text).join("\n\n") });
       const question: TurnMessage = { role: "user", text: message.text };
+      const own = [...parts, question];
+      const behind = await behindPersona(steps, (lead) => wording.turn([], [...lead, ...own]));
+      if (behind !== null) return behind;
       const opened = steps.at(-1);
-      if (opened?.message.role !== "document") return wording.turn(before, [...parts, question]);
+      if (opened?.message.role !== "document") return wording.turn(before, own);
       return behindDocument(context, wording, before, opened, parts, question);
     }
   }

@@ -18,6 +18,8 @@ export interface Wording {
   readonly tokenizerHash: string;
   /** Token ids that end an answer: by the model's configuration, its tokenizer and its chat template. */
   readonly stopIds: readonly number[];
+  /** How the model's chat template puts a system message. */
+  readonly systemRole: ConversationFormat["systemRole"];
   countTokens(text: string): Promise<number>;
   /** The text that ids stand for, control tokens left out. */
   decode(ids: Int32Array): Promise<string>;
@@ -55,6 +57,7 @@ export function createWording(
   return {
     tokenizerHash: tokenizer.hash,
     stopIds,
+    systemRole: format.systemRole,
     countTokens: async (text) => (await tokenizer.encodeText(text, { first: false })).length,
     decode: (ids) => tokenizer.decode(ids, { skipSpecial: true }),
     turn,

@@ -56,6 +56,8 @@ export interface StateService {
   /** The snapshots on the way to a message, nearest first. @param modelHash null for those of all models */
   onPath(messageId: string, modelHash: string | null): Promise<StateInfo[]>;
   drop(stateId: number): Promise<void>;
+  /** Lets a message that a chat begins with know how the state was computed that it goes on from; the state's owner may go. */
+  adopt(state: StateInfo, messageId: string): Promise<void>;
   /** A pinned snapshot is the last to go when there is no room. */
   pin(stateId: number, pinned: boolean): Promise<void>;
   sizes(): Promise<StateSizes>;
@@ -198,6 +200,9 @@ export function createStateService(
     onPath: (messageId, modelHash) => store.run("statesOnPath", { messageId, modelHash }),
     async drop(stateId) {
       await store.run("dropState", { stateId, damaged: false });
+    },
+    async adopt({ stateHash }, messageId) {
+      if (stateHash !== null) await store.run("adoptDerivations", { stateHash, messageId });
     },
     async pin(stateId, pinned) {
       await store.run("pinState", { stateId, pinned });

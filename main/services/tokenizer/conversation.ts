@@ -28,6 +28,8 @@ export class ConversationFormat {
   readonly notice: string | null;
   /** Strings that end an answer beside the stop tokens; shown text must not contain them. */
   readonly stopStrings: readonly string[];
+  /** How a system message is put: in a role of its own, before the user's words where the template has none, or as a paragraph. */
+  readonly systemRole: "system" | "user" | "plain";
   /** The token that the template itself writes behind an answer, where it is a control token. */
   readonly endIds: readonly number[];
   readonly #tokenizer: Tokenizer;
@@ -43,6 +45,7 @@ export class ConversationFormat {
     this.notice = notice;
     this.stopStrings = strings;
     this.endIds = ids;
+    this.systemRole = template === null ? "plain" : saysSystem(template) ? "system" : "user";
     this.#tokenizer = tokenizer;
     this.#template = template;
   }
@@ -210,6 +213,21 @@ function checkComplete(rendered: string, messages: readonly ChatMessage[]): void
         { role },
       );
     at = found + content.trim().length;
+  }
+}
+
+/** Whether the template has a place for a system message. */
+function saysSystem(template: ChatTemplate): boolean {
+  const messages: readonly ChatMessage[] = [
+    { role: "system", content: `${STAND_IN}system` },
+    { role: "user", content: `${STAND_IN}probe` },
+  ];
+  try {
+    checkComplete(template.render(messages, true), messages);
+    return true;
+  } catch (error) {
+    if (!(error instanceof TarnError)) throw error;
+    return false;
   }
 }
 
