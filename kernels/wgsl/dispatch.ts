@@ -6,7 +6,8 @@
  * - group 0, binding 0: uniform `params`, the words of `Dispatch.params`;
  * - group 0, binding 1: storage `arena`, read_write: every temporary and output of the plan, and scratch;
  * - group 0, binding 2 …: storage, read: `Dispatch.reads` in their order;
- * - group 1, binding 0: storage `state`, read_write, in ops that have a state; binding 1: `Dispatch.secondState`.
+ * - group 1, binding 0: storage `state`, read_write, in ops that have a state; binding 1: `Dispatch.secondState`. The backend
+ *   moves them behind the reads of group 0 (pipelines.ts).
  * One arena instead of a buffer a tensor keeps every op within 8 storage buffers, and lets an op read and write
  * views of the same buffer, which WebGPU forbids across two bindings.
  */

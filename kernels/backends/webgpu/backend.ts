@@ -44,7 +44,7 @@ export async function createWebGpuBackend({
     readback,
     arena: createArena(device, allocator),
     shadow: createShadow(allocator),
-    states: createStates(device, allocator, pipelines, readback),
+    states: createStates(device, allocator, readback),
     weights: createWeightStore(device, allocator),
     unused: unused.buffer,
   };

@@ -29,7 +29,7 @@ export async function measureCopyBandwidth(resources: Resources): Promise<number
   try {
     gpu.device.queue.writeBuffer(params.buffer, 0, Uint32Array.from(dispatch.params));
     const group = gpu.device.createBindGroup({
-      layout: pipelines.operandLayout(0),
+      layout: pipelines.layout(0, 0),
       entries: [params, memory].map(({ buffer }, binding) => ({ binding, resource: { buffer } })),
     });
     let best = Infinity;

@@ -2,11 +2,15 @@ import { isOpName, ops } from "../../ops/index.ts";
 import { isTensor } from "../../plan/recorder.ts";
 import type { OpCall, Plan } from "../../spec/op.ts";
 import type { Tensor } from "../../spec/tensor.ts";
+import type { SubgroupMatrixShape } from "../../wgsl/dispatch.ts";
 
 /** What the device allows. */
 export interface FuseLimits {
   /** Storage buffers that one kernel may bind. */
   readonly storageBuffers: number;
+  /** Matrix units, where the device has them, and its subgroups. */
+  readonly subgroupMatrix: SubgroupMatrixShape | null;
+  readonly subgroupSize: number | null;
 }
 
 /** A plan's calls: who writes and who reads what, and which of them were put into others. */

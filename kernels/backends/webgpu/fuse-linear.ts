@@ -2,13 +2,14 @@ import type { ActivationOperands } from "../../ops/activation/activation.ts";
 import type { CausalConv1dOperands } from "../../ops/causal-conv1d/causal-conv1d.ts";
 import type { GateOperands } from "../../ops/gate/gate.ts";
 import type { GatedRmsNormOperands } from "../../ops/gated-rms-norm/gated-rms-norm.ts";
+import { goesToMatrices } from "../../ops/linear/few-matrix.webgpu.ts";
 import { asFused, type FusedLinearOperands } from "../../ops/linear/fused-linear.ts";
 import type { LinearOperands } from "../../ops/linear/linear.ts";
 import { TILED_FROM_ROWS } from "../../ops/linear/linear.webgpu.ts";
 import type { RmsNormOperands } from "../../ops/rms-norm/rms-norm.ts";
 import type { ScaledAddOperands } from "../../ops/scaled-add/scaled-add.ts";
 import type { Tensor } from "../../spec/tensor.ts";
-import { isSameTensor, type CallGraph } from "./call-graph.ts";
+import { isSameTensor, type CallGraph, type FuseLimits } from "./call-graph.ts";
 
 /** Calls that a product does besides its own work, and how it is told. */
 interface Part {
@@ -17,14 +18,14 @@ interface Part {
 }
 
 /** Puts norms and gates before products of few rows into them, and what follows them: functions, sums, a convolution. */
-export function fuseLinears(graph: CallGraph): void {
+export function fuseLinears(graph: CallGraph, device: FuseLimits): void {
   // Whole norms at once: one that is left for another reader must be there for all of them.
   const parts = new Map<number, Part[]>();
   for (let at = 0; at < graph.length; at++) {
     const linear = graph.operands<LinearOperands>(at, "linear");
     if (linear === null || linear.x.rows >= TILED_FROM_ROWS) continue;
     const found = [
-      ...(linear.x.rows === 1 ? [prologue(graph, at, linear.x)] : []),
+      ...(takesPrologue(linear, device) ? [prologue(graph, at, linear.x, device)] : []),
       epilogue(graph, at, linear),
     ].filter((part) => part !== null);
     if (found.length > 0) parts.set(at, found);
@@ -44,16 +45,21 @@ export function fuseLinears(graph: CallGraph): void {
   for (const call of [...parts.values()].flat().flatMap(({ taken }) => taken)) graph.take(call);
 }
 
+/** Of several rows every team of lanes would norm them again; on matrix units they are made ready once. */
+function takesPrologue({ x, weight }: LinearOperands, device: FuseLimits): boolean {
+  return x.rows === 1 || goesToMatrices(x.rows, weight, device);
+}
+
 /** The norm or gate that gives x, or both. */
-function prologue(graph: CallGraph, at: number, x: Tensor): Part | null {
+function prologue(graph: CallGraph, at: number, x: Tensor, device: FuseLimits): Part | null {
   const by = graph.producer(x);
   if (by === null) return null;
   const norm = wholeNorm(graph, by);
-  if (norm !== null) return ifAllCan(graph, by, norm.y, [norm.x], normOf(norm, "x", [by]));
+  if (norm !== null) return ifAllCan(graph, device, by, norm.y, [norm.x], normOf(norm, "x", [by]));
   const gated = graph.operands<GatedRmsNormOperands>(by, "gated-rms-norm");
   if (gated?.groupSize === x.cols) {
     const does = { ...normOf(gated, "gated", [by]).does, z: gated.z, gateAct: "silu" as const };
-    return ifAllCan(graph, by, gated.y, [gated.x, gated.z], { taken: [by], does });
+    return ifAllCan(graph, device, by, gated.y, [gated.x, gated.z], { taken: [by], does });
   }
   const gate = graph.operands<GateOperands>(by, "gate");
   if (gate?.repeat !== 1) return null;
@@ -65,10 +71,10 @@ function prologue(graph: CallGraph, at: number, x: Tensor): Part | null {
     const whole = { ...part, does: { ...part.does, ...gates } };
     const can =
       graph.isUnwritten(normed.x, inner, at) &&
-      ifAllCan(graph, by, gate.y, [gate.a, normed.x], whole);
+      ifAllCan(graph, device, by, gate.y, [gate.a, normed.x], whole);
     if (can !== false) return can;
   }
-  return ifAllCan(graph, by, gate.y, [gate.a, gate.b], {
+  return ifAllCan(graph, device, by, gate.y, [gate.a, gate.b], {
     taken: [by],
     does: { x: gate.b, ...gates },
   });
@@ -92,6 +98,7 @@ function normOf(
 /** The part, if every reader of y is a product that can have it: else y must be written all the same. */
 function ifAllCan(
   graph: CallGraph,
+  device: FuseLimits,
   by: number,
   y: Tensor,
   inputs: readonly Tensor[],
@@ -102,6 +109,7 @@ function ifAllCan(
     const linear = graph.operands<LinearOperands>(reader, "linear");
     return (
       linear !== null &&
+      takesPrologue(linear, device) &&
       isSameTensor(linear.x, y) &&
       (linear.residual === null || !isSameTensor(linear.residual, y)) &&
       inputs.every((input) => graph.isUnwritten(input, by, reader))

@@ -12,6 +12,6 @@ export function fusePlan(plan: Plan, limits: FuseLimits): Plan {
   const graph = createCallGraph(plan);
   // The projection of dt belongs to the scan, with its norm.
   fuseSelectiveScans(graph, limits);
-  fuseLinears(graph);
+  fuseLinears(graph, limits);
   return { ...plan, calls: graph.calls() };
 }

@@ -6,10 +6,8 @@ import type { GpuDevice } from "./device.ts";
 export interface Pipelines {
   /** @throws KernelError `backend` with the compiler's messages, `device-lost` */
   pipeline(dispatch: Dispatch): Promise<GPUComputePipeline>;
-  /** Group 0: params, arena, and so many read-only buffers. */
-  operandLayout(reads: number): GPUBindGroupLayout;
-  /** Group 1: so many state slots. */
-  stateLayout(slots: number): GPUBindGroupLayout;
+  /** Params, arena, so many read-only buffers, and behind these so many state slots. */
+  layout(reads: number, slots: number): GPUBindGroupLayout;
 }
 
 /** Empty caches. */
@@ -17,8 +15,7 @@ export function createPipelines(gpu: GpuDevice): Pipelines {
   const { device } = gpu;
   const modules = new Map<string, Promise<GPUShaderModule>>();
   const pipelines = new Map<string, Promise<GPUComputePipeline>>();
-  const operandLayouts = new Map<number, GPUBindGroupLayout>();
-  const stateLayouts = new Map<number, GPUBindGroupLayout>();
+  const layouts = new Map<string, GPUBindGroupLayout>();
   const pipelineLayouts = new Map<string, GPUPipelineLayout>();
   const entry = (binding: number, type: GPUBufferBindingType): GPUBindGroupLayoutEntry => ({
     binding,
@@ -26,46 +23,36 @@ export function createPipelines(gpu: GpuDevice): Pipelines {
     buffer: { type },
   });
 
-  function stateLayout(slots: number): GPUBindGroupLayout {
-    return made(stateLayouts, slots, () =>
-      device.createBindGroupLayout({
-        label: `states, ${slots}`,
-        entries: Array.from({ length: slots }, (_, index) => entry(index, "storage")),
-      }),
-    );
-  }
-
-  function operandLayout(reads: number): GPUBindGroupLayout {
-    return made(operandLayouts, reads, () =>
-      device.createBindGroupLayout({
-        label: `operands, ${reads} read`,
-        entries: [
-          entry(0, "uniform"),
-          entry(1, "storage"),
-          ...Array.from({ length: reads }, (_, index) => entry(index + 2, "read-only-storage")),
-        ],
-      }),
-    );
+  function layout(reads: number, slots: number): GPUBindGroupLayout {
+    return made(layouts, `${reads} ${slots}`, () => {
+      const read = Array.from({ length: reads }, (_, i) => entry(i + 2, "read-only-storage"));
+      const states = Array.from({ length: slots }, (_, i) =>
+        entry(firstSlot(reads) + i, "storage"),
+      );
+      return device.createBindGroupLayout({
+        label: `operands, ${reads} read, ${slots} states`,
+        entries: [entry(0, "uniform"), entry(1, "storage"), ...read, ...states],
+      });
+    });
   }
 
   function pipelineLayout(dispatch: Dispatch): GPUPipelineLayout {
     const [reads, slots] = [dispatch.reads.length, slotsOf(dispatch).length];
     return made(pipelineLayouts, `${reads} ${slots}`, () =>
-      device.createPipelineLayout({
-        bindGroupLayouts:
-          slots === 0 ? [operandLayout(reads)] : [operandLayout(reads), stateLayout(slots)],
-      }),
+      device.createPipelineLayout({ bindGroupLayouts: [layout(reads, slots)] }),
     );
   }
 
   return {
-    operandLayout,
-    stateLayout,
+    layout,
     pipeline(dispatch) {
-      const { shader, entryPoint, constants } = dispatch;
-      const key = `${moduleKey(shader)} ${entryPoint} ${JSON.stringify(constants)}`;
+      const { shader, entryPoint, constants, reads } = dispatch;
+      const ofModule = `${moduleKey(shader)} ${reads.length}`;
+      const key = `${ofModule} ${entryPoint} ${JSON.stringify(constants)}`;
       return made(pipelines, key, async () => {
-        const module = await made(modules, moduleKey(shader), () => compileModule(gpu, shader));
+        const module = await made(modules, ofModule, () =>
+          compileModule(gpu, shader, reads.length),
+        );
         try {
           return await gpu.settle(
             device.createComputePipelineAsync({
@@ -103,18 +90,34 @@ function extensionsOf({ subgroups, f16, subgroupMatrix }: Shader): string[] {
   ];
 }
 
-/** The shader's text: directives must come first, then the sizes that arrays need. */
-function sourceOf(shader: Shader): string {
+/** Where the state slots are bound: behind params, arena and what is read. */
+export function firstSlot(reads: number): number {
+  return reads + 2;
+}
+
+/**
+ * The shader's text: directives must come first, then the sizes that arrays need. Shaders write state slots as group 1; they
+ * are bound with the rest, because each group costs a call a dispatch, and calls are what a small model's decode waits for.
+ */
+function sourceOf(shader: Shader, reads: number): string {
   const { parts, consts = {} } = shader;
-  return [
+  const text = [
     ...extensionsOf(shader).map((extension) => `enable ${extension};\n`),
     ...Object.entries(consts).map(([name, value]) => `const ${name}: u32 = ${value}u;\n`),
     ...parts,
   ].join("\n");
+  return text.replaceAll(
+    /@group\(1\) @binding\((\d+)\)/g,
+    (_, slot: string) => `@group(0) @binding(${firstSlot(reads) + Number(slot)})`,
+  );
 }
 
-async function compileModule(gpu: GpuDevice, shader: Shader): Promise<GPUShaderModule> {
-  const code = sourceOf(shader);
+async function compileModule(
+  gpu: GpuDevice,
+  shader: Shader,
+  reads: number,
+): Promise<GPUShaderModule> {
+  const code = sourceOf(shader, reads);
   gpu.device.pushErrorScope("validation");
   const module = gpu.device.createShaderModule({ label: shader.name, code });
   const error = await gpu.settle(gpu.device.popErrorScope());

@@ -27,6 +27,13 @@ interface Step extends ProfiledStep {
   readonly slots: readonly number[];
 }
 
+/** A bind group a step, and what they stand for. */
+interface BoundGroups {
+  readonly arena: GPUBuffer;
+  readonly slots: readonly GPUBuffer[];
+  readonly groups: readonly GPUBindGroup[];
+}
+
 /** A plan as dispatches, with the buffers that belong to it alone. */
 export interface Program {
   readonly layout: ArenaLayout;
@@ -53,7 +60,11 @@ export async function prepareProgram(
 ): Promise<Program> {
   const { gpu, allocator, pipelines } = resources;
   const shared = shareTemporaries(
-    fusePlan(plan, { storageBuffers: gpu.device.limits.maxStorageBuffersPerShaderStage }),
+    fusePlan(plan, {
+      storageBuffers: gpu.device.limits.maxStorageBuffersPerShaderStage,
+      subgroupMatrix: gpu.subgroupMatrix,
+      subgroupSize: gpu.subgroupSize,
+    }),
   );
   const layout = layOutArena(shared);
   const described = [
@@ -116,31 +127,54 @@ export async function prepareProgram(
     }
   }
 
+  /** The bind groups of each state that the program has run over. */
+  const groupsOf = new WeakMap<GpuState, BoundGroups>();
   let bound: { readonly arena: GPUBuffer; readonly state: GpuState } | null = null;
   let groups: readonly GPUBindGroup[] = [];
-  let stateGroups: readonly (GPUBindGroup | null)[] = [];
+  let lastBound: BoundGroups | null = null;
+
+  function groupOf(
+    { dispatch, slots }: Step,
+    index: number,
+    arena: GPUBuffer,
+    state: GpuState,
+  ): GPUBindGroup {
+    const reads = dispatch.reads.length;
+    const buffers: GPUBufferBinding[] = [
+      { buffer: uniform, offset: index * UNIFORM_ALIGNMENT, size: paramBytes(dispatch) },
+      { buffer: arena },
+      ...dispatch.reads.map(resourceOf),
+      ...slots.map((slot) => ({ buffer: state.buffer(slot) })),
+    ];
+    return gpu.device.createBindGroup({
+      label: dispatch.entryPoint,
+      layout: pipelines.layout(reads, slots.length),
+      entries: buffers.map((resource, binding) => ({ binding, resource })),
+    });
+  }
 
   return {
     layout,
     steps,
     ids,
     bind(arena, state) {
-      stateGroups = steps.map(({ slots }) => (slots.length > 0 ? state.bindGroup(slots) : null));
-      const isKnown = bound?.arena === arena;
       bound = { arena, state };
-      if (isKnown) return;
-      groups = steps.map(({ dispatch }, index) => {
-        const buffers: GPUBufferBinding[] = [
-          { buffer: uniform, offset: index * UNIFORM_ALIGNMENT, size: paramBytes(dispatch) },
-          { buffer: arena },
-          ...dispatch.reads.map(resourceOf),
-        ];
-        return gpu.device.createBindGroup({
-          label: dispatch.entryPoint,
-          layout: pipelines.operandLayout(dispatch.reads.length),
-          entries: buffers.map((resource, binding) => ({ binding, resource })),
-        });
-      });
+      const slots = plan.layout.map((_, slot) => state.buffer(slot));
+      const known = groupsOf.get(state);
+      // A slot that grows moves to other memory.
+      if (known?.arena === arena && known.slots.every((buffer, slot) => buffer === slots[slot])) {
+        groups = known.groups;
+        return;
+      }
+      // What binds no state serves all of them: a new sequence's first run makes no more groups than it must.
+      const before = lastBound?.arena === arena ? lastBound.groups : null;
+      groups = steps.map((step, index) =>
+        before !== null && step.slots.length === 0
+          ? before[index]
+          : groupOf(step, index, arena, state),
+      );
+      lastBound = { arena, slots, groups };
+      groupsOf.set(state, lastBound);
     },
     setPositions(state, counts) {
       if (!readsPositions) return;
@@ -165,8 +199,6 @@ export async function prepareProgram(
         if (current !== pipeline) pass.setPipeline(pipeline);
         current = pipeline;
         pass.setBindGroup(0, groups[index]);
-        const stateGroup = stateGroups[index];
-        if (stateGroup !== null) pass.setBindGroup(1, stateGroup);
         const { workgroups } = dispatch;
         pass.dispatchWorkgroups(workgroups[0], workgroups[1], workgroups[2]);
       }

@@ -5,7 +5,6 @@ import { slotSize, type StateLayout } from "../../spec/tensor.ts";
 import type { Allocation, Allocator } from "./buffers.ts";
 import type { GpuDevice } from "./device.ts";
 import { createGrowingSlot, type GrowingSlot } from "./growing-slot.ts";
-import type { Pipelines } from "./pipelines.ts";
 import type { Readback } from "./readback.ts";
 
 /** The GPU's side of a `StateBuffers`. */
@@ -16,8 +15,6 @@ export interface GpuState {
   readonly fixed: readonly Allocation[];
   /** What stands behind a slot now; slots that grow move to other buffers. */
   buffer(slot: number): GPUBuffer;
-  /** Group 1 with these slots, the same for every pipeline. */
-  bindGroup(slots: readonly number[]): GPUBindGroup;
 }
 
 /** The states of a backend. */
@@ -54,12 +51,7 @@ interface Held {
 }
 
 /** No states yet. */
-export function createStates(
-  gpu: GpuDevice,
-  allocator: Allocator,
-  pipelines: Pipelines,
-  readback: Readback,
-): States {
+export function createStates(gpu: GpuDevice, allocator: Allocator, readback: Readback): States {
   const known = new WeakMap<StateBuffers, Held>();
 
   async function held(state: StateBuffers): Promise<Held> {
@@ -126,7 +118,6 @@ export function createStates(
           fixed: slots.filter((slot): slot is Allocation => !grows(slot)),
           room: () => Math.min(...slots.filter(grows).map(({ room }) => room)),
           buffer: (slot) => slots[slot].buffer,
-          bindGroup: cachedBindGroups(gpu, pipelines, (slot) => slots[slot].buffer),
         },
       });
       return state;
@@ -193,26 +184,4 @@ export function createStates(
 
 function grows(slot: Allocation | GrowingSlot): slot is GrowingSlot {
   return "room" in slot;
-}
-
-/** Bind groups by slots, made anew where a slot has moved. */
-function cachedBindGroups(
-  gpu: GpuDevice,
-  pipelines: Pipelines,
-  bufferOf: (slot: number) => GPUBuffer,
-): GpuState["bindGroup"] {
-  const made = new Map<string, { buffers: readonly GPUBuffer[]; group: GPUBindGroup }>();
-  return (slots) => {
-    const key = slots.join(" ");
-    const buffers = slots.map(bufferOf);
-    const known = made.get(key);
-    if (known?.buffers.every((buffer, index) => buffer === buffers[index]) === true)
-      return known.group;
-    const group = gpu.device.createBindGroup({
-      layout: pipelines.stateLayout(slots.length),
-      entries: buffers.map((buffer, binding) => ({ binding, resource: { buffer } })),
-    });
-    made.set(key, { buffers, group });
-    return group;
-  };
 }

@@ -9,9 +9,10 @@ import { dtypeCodes, rowWords, scaleWords, valuesInVector } from "../../wgsl/pac
 import { reductionFor } from "../../wgsl/reduce.ts";
 import softplus from "../../wgsl/softplus.wgsl?raw";
 import unpack from "../../wgsl/unpack.wgsl?raw";
+import { describeFewRowsOnMatrices, goesToMatrices } from "./few-matrix.webgpu.ts";
 import finish from "./finish.wgsl?raw";
 import finishConv from "./finish-conv.wgsl?raw";
-import { asFused, type FusedLinearOperands } from "./fused-linear.ts";
+import { asFused, NORM_CODES, type FusedLinearOperands } from "./fused-linear.ts";
 import type { LinearOperands } from "./linear.ts";
 import source from "./linear.wgsl?raw";
 import operandsValues from "./operands-values.wgsl?raw";
@@ -25,10 +26,8 @@ const WANTED_TEAMS = { hardware: 5120, software: 32 };
 /** With several rows of x each load feeds many products, and it is the sums over lanes that cost. */
 const WANTED_TEAMS_OF_ROWS = 1056;
 const MOST_SPLIT = 8;
-/** The norms of prologue.wgsl. */
-const NORMS = { none: 0, x: 1, gated: 2 } as const;
 
-/** One dispatch a part of W, for few rows of x; see linear.wgsl. */
+/** One dispatch a part of W, for few rows of x; see linear.wgsl, and few-matrix.wgsl for devices with matrix units. */
 export function describeFewRows(operands: LinearOperands, context: DispatchContext): Dispatch[] {
   return describeFused(asFused(operands), context);
 }
@@ -41,6 +40,7 @@ export function describeFusedLinear(operands: Operands, context: DispatchContext
 
 function describeFused(o: FusedLinearOperands, context: DispatchContext): Dispatch[] {
   const { x, z, weight, bias, residual, y, conv, convWeight, convState } = o;
+  if (goesToMatrices(x.rows, weight, context)) return describeFewRowsOnMatrices(o, context);
   if (o.norm !== null && x.rows !== 1)
     throw new KernelError("backend", `a product of ${x.rows} rows cannot norm them on its way`);
   const reduction = reductionFor(context);
@@ -79,7 +79,7 @@ function describeFused(o: FusedLinearOperands, context: DispatchContext): Dispat
         TEAMS: teams,
         SPLIT: split,
         X_ROWS: xRows,
-        NORM: NORMS[o.norm ?? "none"],
+        NORM: NORM_CODES[o.norm ?? "none"],
         GATED: z === null ? 0 : 1,
         GATE_ACT: ACTIVATION_CODES[o.gateAct],
         HAS_NORM_WEIGHT: o.normWeight === null ? 0 : 1,

@@ -9,7 +9,7 @@ import type { LinearOperands } from "./linear.ts";
  * y = gain · act(scale · (n Wᵀ + bias)) + residualScale · residual, where n is x, or made of x by `norm` and `gate`.
  */
 export interface FusedLinearOperands extends LinearOperands {
-  /** rms-norm over all columns of x (`x`), or of act(z) · x (`gated`); or null. Only for one row of x. */
+  /** rms-norm over all columns of x (`x`), or of act(z) · x (`gated`); or null. */
   readonly norm: "x" | "gated" | null;
   /** (1, K), or null. */
   readonly normWeight: Weight | null;
@@ -38,6 +38,9 @@ export interface FusedLinearOperands extends LinearOperands {
   readonly convState: Tensor | null;
   readonly convSilu: boolean;
 }
+
+/** The norms of prologue.wgsl and few-halves.wgsl. */
+export const NORM_CODES = { none: 0, x: 1, gated: 2 } as const;
 
 /** What `linear` alone is as a fused one. */
 export function asFused(operands: LinearOperands): FusedLinearOperands {
