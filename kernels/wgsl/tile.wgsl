@@ -44,16 +44,26 @@ fn tile_product(k_end: u32, thread: u32) -> Tile {
   var acc5 = vec4<f32>();
   var acc6 = vec4<f32>();
   var acc7 = vec4<f32>();
+  let a_step = select(vec2<u32>(32u, 0u), vec2<u32>(0u, 2u), A_ROWS_FAST == 1u);
+  let b_step = select(vec2<u32>(32u, 0u), vec2<u32>(0u, 2u), B_COLS_FAST == 1u);
+  // What is multiplied next is on its way while this is.
+  var a_first = tile_a(a_row, 4u * a_k4);
+  var a_second = tile_a(a_row + a_step.x, 4u * (a_k4 + a_step.y));
+  var b_first = tile_b(b_col, 4u * b_k4);
+  var b_second = tile_b(b_col + b_step.x, 4u * (b_k4 + b_step.y));
   for (var k = 0u; k < k_end; k += TILE_K) {
-    for (var second = 0u; second < 2u; second += 1u) {
-      let row = a_row + select(32u, 0u, A_ROWS_FAST == 1u) * second;
-      let row_k4 = a_k4 + select(0u, 2u, A_ROWS_FAST == 1u) * second;
-      a_memory[row * TILE_STRIDE + row_k4] = tile_a(row, k + 4u * row_k4);
-      let col = b_col + select(32u, 0u, B_COLS_FAST == 1u) * second;
-      let col_k4 = b_k4 + select(0u, 2u, B_COLS_FAST == 1u) * second;
-      b_memory[col * TILE_STRIDE + col_k4] = tile_b(col, k + 4u * col_k4);
-    }
+    a_memory[a_row * TILE_STRIDE + a_k4] = a_first;
+    a_memory[(a_row + a_step.x) * TILE_STRIDE + a_k4 + a_step.y] = a_second;
+    b_memory[b_col * TILE_STRIDE + b_k4] = b_first;
+    b_memory[(b_col + b_step.x) * TILE_STRIDE + b_k4 + b_step.y] = b_second;
     workgroupBarrier();
+    if (k + TILE_K < k_end) {
+      let next = k + TILE_K;
+      a_first = tile_a(a_row, next + 4u * a_k4);
+      a_second = tile_a(a_row + a_step.x, next + 4u * (a_k4 + a_step.y));
+      b_first = tile_b(b_col, next + 4u * b_k4);
+      b_second = tile_b(b_col + b_step.x, next + 4u * (b_k4 + b_step.y));
+    }
     for (var k4 = 0u; k4 < TILE_K / 4u; k4 += 1u) {
       let b = mat4x4<f32>(
         b_memory[b_at + k4],

@@ -31,19 +31,19 @@ export interface TestModel {
   release(): void;
 }
 
+/** Uploads a weight of the files to a backend, or something else in its place. */
+export type UploadTestWeight = Backend["uploadWeight"];
+
 /** Loads the model of some files onto a backend. */
 export async function loadTestModel(
   backend: Backend,
   files: readonly RandomAccessFile[],
+  upload: UploadTestWeight = (spec, read) => backend.uploadWeight(spec, read),
 ): Promise<TestModel> {
   const opened = await openModel(files);
   const model = describeModel(opened.config, opened.tensors);
   await model.load(checkingLoader(opened.tensors, { quantise: null }));
-  const record = await model.load(
-    uploadingLoader(opened.tensors, { quantise: null }, (spec, read) =>
-      backend.uploadWeight(spec, read),
-    ),
-  );
+  const record = await model.load(uploadingLoader(opened.tensors, { quantise: null }, upload));
   await opened.close();
   const executables = new Map<string, Executable>();
   return {

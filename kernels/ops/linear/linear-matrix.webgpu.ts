@@ -1,4 +1,4 @@
-import { WEIGHT_BLOCKS } from "../../spec/dtype.ts";
+import { packedRowBytes, WEIGHT_BLOCKS } from "../../spec/dtype.ts";
 import type { Tensor, Weight } from "../../spec/tensor.ts";
 import arenaScalars from "../../wgsl/arena-scalars.wgsl?raw";
 import arenaVectors from "../../wgsl/arena-vectors.wgsl?raw";
@@ -7,22 +7,29 @@ import {
   type Dispatch,
   type DispatchContext,
   type SubgroupMatrixShape,
+  type WeightPart,
 } from "../../wgsl/dispatch.ts";
 import grid from "../../wgsl/grid.wgsl?raw";
 import { dtypeCodes, rowWords, scaleWords } from "../../wgsl/packed.ts";
 import unpack from "../../wgsl/unpack.wgsl?raw";
 import halvesSource from "./linear-halves.wgsl?raw";
 import matrixSource from "./linear-matrix.wgsl?raw";
-import { matrixProduct, TILE_K, type TileShape } from "./matrix-product.ts";
+import splitsSource from "./linear-splits.wgsl?raw";
+import { matrixProduct, tileSize, type TileShape } from "./matrix-product.ts";
 
-/** Weights from which on a matrix is large: the projections of models of 1.3b, but not what makes dt, B and C in them. */
-const LARGE_MATRIX = 2 ** 23;
-/** So many workgroups keep a large GPU busy; with fewer the tiles are made smaller. */
-const ENOUGH_WORKGROUPS = 96;
+/** Weights from which on a matrix is large: the projections of models of 130m, but not what makes dt, B and C of Mamba-1. */
+export const LARGE_MATRIX = 2 ** 20;
 
-// Measured on an H100 (docs/decisions/0013): x in two parts, or a large matrix, pays for a tile that reads W less often.
-const LARGE: TileShape = { gridRows: 2, gridCols: 4, down: 4, across: 2 };
-const SMALL: TileShape = { gridRows: 2, gridCols: 2, down: 2, across: 2 };
+// Measured on an H100 (docs/decisions/0022). 128 × 128 reads W and x least; 64 × 64 is for what would leave most of a GPU idle
+// otherwise, and for x in two parts, whose tiles need more workgroup memory.
+const LARGE: TileShape = { gridRows: 2, gridCols: 4, down: 4, across: 2, columns: 64 };
+const SMALL: TileShape = { gridRows: 2, gridCols: 2, down: 2, across: 2, columns: 64 };
+/** Tiles from which on they are large. */
+const ENOUGH_LARGE_TILES = 72;
+/** So many workgroups keep a large GPU busy; with fewer, each takes fewer columns. */
+const ENOUGH_WORKGROUPS = 132;
+/** Columns that a split has at least, as the sum of the splits is one dispatch more. */
+const LEAST_COLUMNS = 1024;
 
 /** The operands of one product. */
 export interface ProductOperands {
@@ -63,24 +70,17 @@ function partsOf(weight: Weight): number {
   return WEIGHT_BLOCKS[weight.dtype].values === 1 && !isLarge(weight) ? 2 : 1;
 }
 
-/** x as f16 (linear-halves.wgsl), then a product for each part of W (linear-matrix.wgsl). */
+/** x as f16 (linear-halves.wgsl), then a product for each part of W (linear-matrix.wgsl), and the sum of its splits. */
 export function describeMatrixProduct(
-  { x, weight, bias, residual, y }: ProductOperands,
+  operands: ProductOperands,
   { shape, subgroupSize }: MatrixUnit,
   context: DispatchContext,
 ): Dispatch[] {
+  const { x, weight } = operands;
   const parts = partsOf(weight);
-  const words = (Math.ceil(weight.cols / TILE_K) * TILE_K) / 2;
-  const halves = context.scratch(parts * x.rows * words);
+  const halfWords = (Math.ceil(weight.cols / SMALL.columns) * SMALL.columns) / 2;
+  const halves = context.scratch(parts * x.rows * halfWords);
   const scales = context.scratch(x.rows);
-  const [xAt, yAt] = [context.place(x), context.target(y)];
-  const residualAt = residual === null ? 0 : context.place(residual);
-  const partsOfW = context.parts(weight);
-  const places = [yAt, y.stride, residualAt, residual?.stride ?? 0];
-  const inVectors = [
-    ...places,
-    ...partsOfW.flatMap(({ firstRow, rows }) => [firstRow, rows]),
-  ].every((at) => at % 4 === 0);
   const round: Dispatch = {
     shader: {
       name: "linear-halves",
@@ -90,37 +90,38 @@ export function describeMatrixProduct(
     },
     entryPoint: "linear_halves",
     constants: {},
-    params: [weight.cols, xAt, x.stride, halves, scales, words, x.rows],
+    params: [weight.cols, context.place(x), x.stride, halves, scales, halfWords, x.rows],
     reads: [],
     state: null,
     workgroups: fold(x.rows),
   };
-  const products = partsOfW.map((part, index): Dispatch => {
-    const tilesOf = ({ gridRows, gridCols, down, across }: TileShape): number =>
-      Math.ceil(x.rows / (gridRows * down * shape.m)) *
-      Math.ceil(part.rows / (gridCols * across * shape.n));
-    const wide = (parts === 2 || isLarge(weight)) && tilesOf(LARGE) >= ENOUGH_WORKGROUPS;
-    const tile = wide ? LARGE : SMALL;
-    return {
+  const isHalves = weight.dtype === "f16";
+  const products = context.parts(weight).flatMap((part, index): Dispatch[] => {
+    const { tile, tiles, splits, splitColumns } = divide(x.rows, part.rows, weight.cols, parts);
+    const sumsStride = Math.ceil(part.rows / 4) * 4;
+    const sums = splits === 1 ? 0 : context.scratch(splits * x.rows * sumsStride);
+    const target = targetOf(operands, part, context);
+    const to =
+      splits === 1
+        ? target
+        : { inVectors: true, places: [sums, sumsStride, 0, 0], firstRow: 0, adds: [0, 0] };
+    const product: Dispatch = {
       shader: {
-        name: inVectors ? "linear-matrix vectors" : "linear-matrix scalars",
+        name: `linear-matrix ${to.inVectors ? "vectors" : "scalars"}${isHalves ? " halves" : ""}`,
         parts: [
           grid,
           unpack,
-          inVectors ? arenaVectors : arenaScalars,
+          to.inVectors ? arenaVectors : arenaScalars,
           matrixSource,
-          matrixProduct(tile, shape, subgroupSize, parts),
+          matrixProduct(tile, shape, subgroupSize, { parts, halves: isHalves }),
         ],
         consts: {
           PARTS: parts,
           SUBGROUP: subgroupSize,
+          TILE_ROWS: tileSize(tile).rows,
           MATRIX_M: shape.m,
           MATRIX_N: shape.n,
           MATRIX_K: shape.k,
-          GRID_ROWS: tile.gridRows,
-          GRID_COLS: tile.gridCols,
-          DOWN: tile.down,
-          ACROSS: tile.across,
         },
         subgroups: true,
         f16: true,
@@ -131,24 +132,110 @@ export function describeMatrixProduct(
       params: [
         x.rows,
         halves,
+        halfWords,
         scales,
-        ...places,
-        part.firstRow,
+        ...to.places,
+        to.firstRow,
         part.rows,
         weight.cols,
+        splits,
+        splitColumns,
         rowWords(weight.dtype, weight.cols) / 4,
         scaleWords(weight.dtype, weight.cols),
-        bias === null ? 0 : 1,
-        residual === null ? 0 : 1,
+        ...to.adds,
       ],
       reads: [
         { kind: "values", weight, part: index },
         { kind: "scales", weight, part: index },
-        { kind: "vector", weight: bias },
+        { kind: "vector", weight: operands.bias },
       ],
       state: null,
-      workgroups: fold(tilesOf(tile)),
+      workgroups: fold(tiles * splits),
+      cost: {
+        bytes:
+          part.rows * packedRowBytes(weight.dtype, weight.cols) +
+          x.rows * (2 * parts * weight.cols + 4 * splits * part.rows),
+        flop: 2 * x.rows * part.rows * weight.cols,
+      },
     };
+    if (splits === 1) return [product];
+    const sum: Dispatch = {
+      shader: {
+        name: `linear-splits ${target.inVectors ? "vectors" : "scalars"}`,
+        parts: [grid, target.inVectors ? arenaVectors : arenaScalars, splitsSource],
+      },
+      entryPoint: "linear_splits",
+      constants: {},
+      params: [
+        x.rows,
+        part.rows,
+        part.firstRow,
+        splits,
+        sums,
+        sumsStride,
+        ...target.places,
+        ...target.adds,
+      ],
+      reads: [{ kind: "vector", weight: operands.bias }],
+      state: null,
+      workgroups: fold(Math.ceil((x.rows * (sumsStride / 4)) / 64)),
+    };
+    return [product, sum];
   });
   return [round, ...products];
+}
+
+/** How rows of x times rows of W are divided among workgroups: always the same for the same sizes. */
+function divide(
+  rows: number,
+  partRows: number,
+  columns: number,
+  parts: number,
+): {
+  readonly tile: TileShape;
+  readonly tiles: number;
+  readonly splits: number;
+  readonly splitColumns: number;
+} {
+  const tilesOf = (tile: TileShape): number =>
+    Math.ceil(rows / tileSize(tile).rows) * Math.ceil(partRows / tileSize(tile).cols);
+  const tile = parts === 1 && tilesOf(LARGE) >= ENOUGH_LARGE_TILES ? LARGE : SMALL;
+  const tiles = tilesOf(tile);
+  const wanted = Math.min(
+    Math.floor(ENOUGH_WORKGROUPS / tiles),
+    Math.floor(columns / LEAST_COLUMNS),
+  );
+  const splitColumns = Math.ceil(columns / Math.max(1, wanted) / SMALL.columns) * SMALL.columns;
+  return { tile, tiles, splits: Math.ceil(columns / splitColumns), splitColumns };
+}
+
+/** Where a part's outputs go, and what is added to them. */
+interface Target {
+  /** Whether all lies on multiples of four values. */
+  readonly inVectors: boolean;
+  /** y's and the residual's offset and stride. */
+  readonly places: readonly number[];
+  /** Of y. */
+  readonly firstRow: number;
+  /** Whether there is a bias, a residual. */
+  readonly adds: readonly number[];
+}
+
+function targetOf(
+  { bias, residual, y }: ProductOperands,
+  part: WeightPart,
+  context: DispatchContext,
+): Target {
+  const places = [
+    context.target(y),
+    y.stride,
+    residual === null ? 0 : context.place(residual),
+    residual?.stride ?? 0,
+  ];
+  return {
+    inVectors: [...places, part.firstRow, part.rows].every((at) => at % 4 === 0),
+    places,
+    firstRow: part.firstRow,
+    adds: [bias === null ? 0 : 1, residual === null ? 0 : 1],
+  };
 }

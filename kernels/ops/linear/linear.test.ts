@@ -9,6 +9,7 @@ import { runOp, type OpTrial } from "../../testing/op-runner.ts";
 import { randomPacked } from "../../testing/pack.ts";
 import { seeded } from "../../testing/seeded.ts";
 import { roundedActivationTolerance } from "../../testing/tolerances.ts";
+import { LARGE_MATRIX } from "./linear-matrix.webgpu.ts";
 import { linear } from "./linear.ts";
 
 interface Size {
@@ -56,19 +57,24 @@ function trial(
   };
 }
 
-/** Where x is rounded, x and the largest weights decide how far off products may be. */
+/**
+ * Where x is rounded, x and the largest weights decide how far off products may be. To f16 it is for weights in blocks and
+ * for large matrices.
+ */
 function toleranceOf(
   backend: Backend,
   { inputs, weights: { weight } }: ReturnType<typeof trial>,
   dtype: WeightDType,
 ): Tolerance | undefined {
-  if (WEIGHT_BLOCKS[dtype].values === 1) return undefined;
+  const { features: has } = backend.device;
+  const isBlocks = WEIGHT_BLOCKS[dtype].values > 1;
+  const isLarge = dtype !== "f32" && weight.rows * weight.cols >= LARGE_MATRIX;
+  const features = isBlocks ? has : has.filter((name) => isLarge && name === "f16-products");
   const all = new Float32Array(weight.rows * weight.cols);
   const packed = new DataView(weight.values.buffer);
   for (let row = 0; row < weight.rows; row++) {
     dequantiseRow(dtype, packed, row, all.subarray(row * weight.cols, (row + 1) * weight.cols));
   }
-  const { features } = backend.device;
   return roundedActivationTolerance(features, inputs.x.values, all, weight.cols);
 }
 
@@ -97,6 +103,7 @@ forEachBackend("linear", (backend) => {
       { batch: 1, length: 1, inputs: 32, outputs: 1 },
       { batch: 1, length: 1, inputs: 160, outputs: 67 },
       { batch: 3, length: 1, inputs: 64, outputs: 130 },
+      { batch: 5, length: 1, inputs: 544, outputs: 66 },
       { batch: 1, length: 33, inputs: 96, outputs: 65 },
       { batch: 2, length: 17, inputs: 512, outputs: 36 },
     ])("agrees with the reference: $batch × $length, $inputs → $outputs", async (size) => {
@@ -120,6 +127,16 @@ forEachBackend("linear", (backend) => {
         await expectLikeReference(backend(), options, toleranceOf(backend(), options, dtype));
       }
     });
+  });
+
+  // On matrix units: several tiles each way, splits of the columns, and x in one f16.
+  test.each([
+    { dtype: "f16", batch: 1, length: 130, inputs: 1280, outputs: 821 },
+    { dtype: "bf16", batch: 2, length: 13, inputs: 2304, outputs: 460 },
+    { dtype: "q4_k", batch: 2, length: 13, inputs: 2304, outputs: 460 },
+  ] as const)("takes large matrices in $dtype", async ({ dtype, ...size }) => {
+    const options = trial(size, dtype, true);
+    await expectLikeReference(backend(), options, toleranceOf(backend(), options, dtype));
   });
 
   test("takes q4_0 rows of whole blocks", async () => {

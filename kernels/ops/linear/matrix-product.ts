@@ -6,93 +6,140 @@ export interface TileShape {
   readonly gridRows: number;
   /** Subgroups side by side. */
   readonly gridCols: number;
-  /** Matrices of sums that a subgroup has, one below the other. */
+  /** Blocks of 16 rows of x that a subgroup has. */
   readonly down: number;
-  /** Matrices side by side. */
+  /** Blocks of 16 rows of W that a subgroup has. */
   readonly across: number;
+  /** Columns of x and W that a workgroup takes at a time. */
+  readonly columns: number;
 }
 
-/** Columns that a workgroup takes at a time. */
-export const TILE_K = 32;
-/** Values that a thread brings into workgroup memory at a time. */
+/** Rows of a block. */
+const BLOCK = 16;
+/** Values of a row of a sheet: the columns of several blocks side by side, so that a row is long enough (see below). */
+const SHEET_COLUMNS = 128;
+/** f16 values in 16 bytes, which a thread brings into workgroup memory at a time. */
 const EIGHT = 8;
+/** 16-byte vectors of a sheet's row, with one of padding: rows lie in different banks of memory. */
+const SHEET_ROW = SHEET_COLUMNS / EIGHT + 1;
+/** What Tint believes a matrix at the end of a sheet reaches to; it counts 16 vectors where there are 16 values. */
+const SHEET_VECTORS = BLOCK * SHEET_ROW + 16;
+
+/** Rows of x and of W of a tile. */
+export function tileSize({ gridRows, gridCols, down, across }: TileShape): {
+  readonly rows: number;
+  readonly cols: number;
+} {
+  return { rows: gridRows * down * BLOCK, cols: gridCols * across * BLOCK };
+}
 
 /**
- * The entry point of linear-matrix.wgsl, written out statement by statement: a subgroup's matrices in an array, or a piece
- * of a tile brought in by a function, is twice as slow on an H100. Compilers keep such arrays in memory, and drop the
- * bounds check of an index only where they see in the same function that it is small enough.
+ * The entry point of linear-matrix.wgsl with the memory it works in, written out statement by statement. What that is for,
+ * as measured on an H100 (docs/decisions/0022):
+ * - A subgroup's matrices in an array are kept in memory by compilers, hence the names.
+ * - Workgroup memory is written 16 bytes at a time. Tint lets a matrix begin at any element of an array, here of vec4<u32>,
+ *   but makes its rows 16 elements apart at least. A sheet's row therefore holds the columns of SHEET_COLUMNS / columns
+ *   blocks of 16 rows, side by side.
+ * - Matrices lie at constant places in a sheet. Of a place that it does not know, Tint has each load checked, in a branch
+ *   that keeps loads from overlapping; the sheet alone may be a variable.
+ * - The next tile is on its way from the device's memory while this one is multiplied.
  * @param parts f16 values that stand for one of x
+ * @param halves whether W is f16 itself: nothing is unpacked, and nothing kept for that
  */
 export function matrixProduct(
   tile: TileShape,
   { m, n, k }: SubgroupMatrixShape,
   subgroupSize: number,
-  parts: number,
+  { parts, halves }: { readonly parts: number; readonly halves: boolean },
 ): string {
-  const { gridRows, gridCols, down, across } = tile;
-  const threads = gridRows * gridCols * subgroupSize;
-  const tileRows = gridRows * down * m;
-  const tileCols = gridCols * across * n;
-  const pieceRow = TILE_K / EIGHT;
-  const piecesX = range(Math.ceil((tileRows * pieceRow) / threads));
-  const piecesW = range(Math.ceil((tileCols * pieceRow) / threads));
-  const rowsBetween = threads / pieceRow;
-  const matrices = range(down).flatMap((i) => range(across).map((j) => ({ i, j })));
-  const partsX = range(parts).flatMap((part) => piecesX.map((piece) => ({ part, piece })));
-  // A tile smaller than one piece for each thread.
-  const guardX = tileRows * pieceRow < threads ? `if (piece_row < ${tileRows}u) ` : "";
-  const guardW = tileCols * pieceRow < threads ? `if (piece_row < ${tileCols}u) ` : "";
+  const { gridRows, gridCols, down, across, columns } = tile;
+  const { rows: tileRows, cols: tileCols } = tileSize(tile);
+  const subgroups = gridRows * gridCols;
+  const threads = subgroups * subgroupSize;
+  const blocks = SHEET_COLUMNS / columns;
+  const sheetsX = (gridRows * down) / blocks;
+  const sheetsW = (gridCols * across) / blocks;
+  const sheets = Math.max(parts * sheetsX + sheetsW, subgroups);
+  const firstSheetW = parts * sheetsX;
+  // Threads go along a sheet's row, then down; a piece is 16 bytes.
+  const piecesInRow = SHEET_COLUMNS / EIGHT;
+  const rowsAtOnce = threads / piecesInRow;
+  const piecesOf = (sheetCount: number): Piece[] =>
+    range((sheetCount * BLOCK) / rowsAtOnce).map((index) => {
+      const row = index * rowsAtOnce;
+      return { index, sheet: Math.floor(row / BLOCK), row: row % BLOCK };
+    });
+  const piecesX = range(parts).flatMap((part) => piecesOf(sheetsX).map((at) => ({ part, ...at })));
+  const piecesW = piecesOf(sheetsW);
+  const rowOf = ({ sheet, row }: Piece): string =>
+    `${sheet * blocks * BLOCK + row}u + piece_block * ${BLOCK}u + piece_row`;
 
-  const load = [
-    ...partsX.map(
-      ({ part, piece }) =>
-        `let x${part}_${piece} = arena_four(half_at(${part}u, first_x + piece_row + ${piece * rowsBetween}u, k + piece_k));`,
+  const bring = (at: string): string[] => [
+    ...piecesX.map(
+      ({ part, ...piece }) =>
+        `x${part}_${piece.index} = arena_four(half_at(${part}u, first_x + ${rowOf(piece)}, ${at} + piece_k));`,
     ),
     ...piecesW.map(
       (piece) =>
-        `let packed${piece} = packed_at(first_w + piece_row + ${piece * rowsBetween}u, k + piece_k);`,
+        `w${piece.index} = ${halves ? "packed_at" : "piece_at"}(first_w + ${rowOf(piece)}, ${at} + piece_k);`,
     ),
   ];
   const keep = [
-    ...partsX.map(({ part, piece }) => {
-      const at = `piece_at + ${(part * tileRows + piece * rowsBetween) * (TILE_K + 8)}u`;
-      const [low, high] = ["xy", "zw"].map(
-        (half) => `bitcast<vec4<f16>>(x${part}_${piece}.${half})`,
-      );
-      return `${guardX}{ ${keepEight("x_memory", at, low, high)} }`;
-    }),
-    ...piecesW.map((piece) => {
-      const at = `piece_at + ${piece * rowsBetween * (TILE_K + 8)}u`;
-      const eight = `let eight = eight_weights(packed${piece}, first_w + piece_row + ${piece * rowsBetween}u, k + piece_k);`;
-      return `${guardW}{ ${eight} ${keepEight("w_memory", at, "eight.low", "eight.high")} }`;
-    }),
+    ...piecesX.map(
+      ({ part, index, sheet, row }) =>
+        `sheets[${part * sheetsX + sheet}][${row * SHEET_ROW}u + piece_to] = x${part}_${index};`,
+    ),
+    ...piecesW.map(
+      ({ index, sheet, row }) =>
+        `sheets[${firstSheetW + sheet}][${row * SHEET_ROW}u + piece_to] = ${halves ? `w${index}` : `eight_weights(w${index}, k + piece_k)`};`,
+    ),
   ];
-  const multiply = range(TILE_K / k).flatMap((inner) => [
-    ...range(across).map(
-      (j) =>
-        `let right${inner}_${j} = subgroupMatrixLoad<Right, col_major>(&w_memory, w_at + ${j * n * (TILE_K + 8) + inner * k}u, ROW);`,
+
+  const downs = range((down * BLOCK) / m).map((i) => placeOf(i * m, blocks, columns));
+  const acrosses = range((across * BLOCK) / n).map((j) => placeOf(j * n, blocks, columns));
+  const sum = (i: number, j: number): string => `sums${i}_${j}`;
+  const multiply = range(columns / k).flatMap((inner) => [
+    ...acrosses.map(
+      ({ sheet, at }, j) =>
+        `let right${inner}_${j} = subgroupMatrixLoad<Right, col_major>(&sheets[sheet_w + ${sheet}u], ${at + (inner * k) / EIGHT}u, ${SHEET_ROW}u);`,
     ),
     ...range(parts).flatMap((part) =>
-      range(down).flatMap((i) => {
+      downs.flatMap(({ sheet, at }, i) => {
         const left = `left${inner}_${part}_${i}`;
-        const at = (part * tileRows + i * m) * (TILE_K + 8) + inner * k;
         return [
-          `let ${left} = subgroupMatrixLoad<Left, row_major>(&x_memory, x_at + ${at}u, ROW);`,
-          ...range(across).map(
-            (j) =>
-              `sums${i}_${j} = subgroupMatrixMultiplyAccumulate(${left}, right${inner}_${j}, sums${i}_${j});`,
+          `let ${left} = subgroupMatrixLoad<Left, row_major>(&sheets[sheet_x + ${part * sheetsX + sheet}u], ${at + (inner * k) / EIGHT}u, ${SHEET_ROW}u);`,
+          ...acrosses.map(
+            (_, j) =>
+              `${sum(i, j)} = subgroupMatrixMultiplyAccumulate(${left}, right${inner}_${j}, ${sum(i, j)});`,
           ),
         ];
       }),
     ),
   ]);
-  const write = matrices.flatMap(({ i, j }) => [
-    `subgroupMatrixStore<row_major>(&sum_memory, own, sums${i}_${j}, SUM_ROW);`,
+  // Sums leave a block of rows at a time, through the sheets, of which each subgroup has one now.
+  const write = range(down).flatMap((block) => [
+    ...range(BLOCK / m).flatMap((step) =>
+      acrosses.map((_, j) => {
+        const at = step * m * SHEET_ROW + (j * n) / 4;
+        return `subgroupMatrixStore<row_major>(&sheets[subgroup], ${at}u, ${sum((block * BLOCK) / m + step, j)}, ${SHEET_ROW}u);`;
+      }),
+    ),
     "workgroupBarrier();",
-    `write_sums(own, lane, first_x + row_of_grid + ${i * m}u, first_w + col_of_grid + ${j * n}u);`,
+    `write_sums(subgroup, lane, split, first_x + row_of_grid + ${block * BLOCK}u, first_w + col_of_grid);`,
     "workgroupBarrier();",
   ]);
   return `
+var<workgroup> sheets: array<array<vec4<u32>, ${SHEET_VECTORS}>, ${sheets}>;
+
+// Four columns a lane at a time of a subgroup's block of sums, into y or, of a split product, into its part of scratch.
+fn write_sums(sheet: u32, lane: u32, split: u32, first_x: u32, first_w: u32) {
+  for (var quad = lane; quad < ${BLOCK * across * 4}u; quad += ${subgroupSize}u) {
+    let row = quad / ${across * 4}u;
+    let col = quad % ${across * 4}u;
+    write_four(bitcast<vec4<f32>>(sheets[sheet][row * ${SHEET_ROW}u + col]), split, first_x + row, first_w + 4u * col);
+  }
+}
+
 @compute @workgroup_size(${threads})
 fn linear_matrix(
   @builtin(workgroup_id) workgroup: vec3<u32>,
@@ -102,34 +149,62 @@ fn linear_matrix(
   @builtin(subgroup_invocation_id) lane: u32,
 ) {
   let index = workgroup_index(workgroup, grid);
-  let tiles_x = (params.rows + TILE_ROWS - 1u) / TILE_ROWS;
-  let first_x = (index % tiles_x) * TILE_ROWS;
-  let first_w = (index / tiles_x) * TILE_COLS;
-  let row_of_grid = subgroup / GRID_COLS * ${down * m}u;
-  let col_of_grid = subgroup % GRID_COLS * ${across * n}u;
-  let x_at = row_of_grid * ROW;
-  let w_at = col_of_grid * ROW;
-  let piece_row = thread / ${pieceRow}u;
-  let piece_k = thread % ${pieceRow}u * ${EIGHT}u;
-  let piece_at = piece_row * ROW + piece_k;
-  ${matrices.map(({ i, j }) => `var sums${i}_${j}: Sums;`).join("\n  ")}
-  for (var k = 0u; k < params.k; k += TILE_K) {
-    ${[...load, ...keep].join("\n    ")}
+  let tiles_x = (params.rows + ${tileRows - 1}u) / ${tileRows}u;
+  let tiles_w = (params.part_rows + ${tileCols - 1}u) / ${tileCols}u;
+  let first_x = index % tiles_x * ${tileRows}u;
+  let first_w = index / tiles_x % tiles_w * ${tileCols}u;
+  let split = index / (tiles_x * tiles_w);
+  if (split >= params.splits) {
+    return;
+  }
+  let first_k = split * params.split_columns;
+  let end_k = min(first_k + params.split_columns, params.k);
+  let grid_row = subgroup / ${gridCols}u;
+  let grid_col = subgroup % ${gridCols}u;
+  let row_of_grid = grid_row * ${down * BLOCK}u;
+  let col_of_grid = grid_col * ${across * BLOCK}u;
+  let sheet_x = grid_row * ${down / blocks}u;
+  let sheet_w = ${firstSheetW}u + grid_col * ${across / blocks}u;
+  let piece_row = thread / ${piecesInRow}u;
+  let piece_block = thread % ${piecesInRow}u / ${columns / EIGHT}u;
+  let piece_k = thread % ${columns / EIGHT}u * ${EIGHT}u;
+  let piece_to = piece_row * ${SHEET_ROW}u + thread % ${piecesInRow}u;
+  ${piecesX.map(({ part, index }) => `var x${part}_${index}: vec4<u32>;`).join("\n  ")}
+  ${piecesW.map(({ index }) => `var w${index}: ${halves ? "vec4<u32>" : "Piece"};`).join("\n  ")}
+  ${downs.flatMap((_, i) => acrosses.map((__, j) => `var ${sum(i, j)}: Sums;`)).join("\n  ")}
+  ${bring("first_k").join("\n  ")}
+  for (var k = first_k; k < end_k; k += ${columns}u) {
+    ${keep.join("\n    ")}
     workgroupBarrier();
+    if (k + ${columns}u < end_k) {
+      ${bring(`k + ${columns}u`).join("\n      ")}
+    }
     ${multiply.join("\n    ")}
     workgroupBarrier();
   }
-  let own = subgroup * (MATRIX_M * SUM_ROW);
   ${write.join("\n  ")}
 }
 `;
 }
 
-/** Eight values into neighbouring places. */
-function keepEight(memory: string, at: string, low: string, high: string): string {
-  const four = (name: string, from: number): string[] =>
-    range(4).map((i) => `${memory}[at + ${from + i}u] = ${name}[${i}];`);
-  return `let at = ${at}; let low = ${low}; let high = ${high}; ${[...four("low", 0), ...four("high", 4)].join(" ")}`;
+/** Sixteen bytes that each thread brings into a sheet, `row` below the thread's first. */
+interface Piece {
+  readonly index: number;
+  readonly sheet: number;
+  readonly row: number;
+}
+
+/** Where the matrix whose first row is `row` begins: the sheet, and the vector in it. */
+function placeOf(
+  row: number,
+  blocks: number,
+  columns: number,
+): { readonly sheet: number; readonly at: number } {
+  const block = Math.floor(row / BLOCK);
+  return {
+    sheet: Math.floor(block / blocks),
+    at: (row % BLOCK) * SHEET_ROW + ((block % blocks) * columns) / EIGHT,
+  };
 }
 
 function range(count: number): number[] {

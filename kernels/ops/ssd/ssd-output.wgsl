@@ -10,68 +10,58 @@ var<private> first_p: u32;
 // The two products are one along k: first tokens_k tokens j (Y_diag), then dState values n (Y_off).
 var<private> tokens_k: u32;
 
-fn diagonal_at(i: u32, j: u32) -> f32 {
-  // Above the diagonal the scores are not written and the exponent is positive.
-  if (j > i || i >= chunk.tokens) {
-    return 0.0;
-  }
-  let score = arena[params.scores + ((chunk.sequence_chunk * params.groups + group) * params.chunk + i) * params.chunk + j];
-  let row = chunk.first_row + j;
-  let decay = exp(sum_at(chunk.first_row + i, head) - sum_at(row, head));
-  return decay * arena[params.dts + row * params.heads + head] * score;
+// Σ dt A and dt of the chunk's tokens.
+var<workgroup> sums: array<f32, MOST_TOKENS>;
+var<workgroup> dts: array<f32, MOST_TOKENS>;
+
+// Values i … i + 3 of `four` that are below `count`, zeros for the rest. Loads are not skipped but their values dropped: a
+// branch would have each wait for the one before.
+fn below(four: vec4<f32>, i: u32, count: u32) -> vec4<f32> {
+  return select(vec4<f32>(), four, vec4<u32>(i) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(count));
 }
 
-fn x_tile_at(p: u32, j: u32) -> f32 {
-  if (p >= params.head_dim || j >= chunk.tokens) {
-    return 0.0;
-  }
-  return x_at(chunk.first_row + j, head * params.head_dim + p);
-}
-
-fn start_at(p: u32, n: u32) -> f32 {
-  if (p >= params.head_dim || n >= params.d_state) {
-    return 0.0;
-  }
-  return arena[end_at(chunk.sequence_chunk, head * params.head_dim + p) + n];
-}
-
-fn c_at(i: u32, n: u32) -> f32 {
-  if (i >= chunk.tokens || n >= params.d_state) {
-    return 0.0;
-  }
-  return arena[params.c_offset + (chunk.first_row + i) * params.c_stride + group * params.d_state + n];
+fn four_at(at: u32) -> vec4<f32> {
+  return vec4<f32>(arena[at], arena[at + 1u], arena[at + 2u], arena[at + 3u]);
 }
 
 fn tile_a(row: u32, k: u32) -> vec4<f32> {
   let i = first_i + row;
   if (k < tokens_k) {
-    return vec4<f32>(diagonal_at(i, k), diagonal_at(i, k + 1u), diagonal_at(i, k + 2u), diagonal_at(i, k + 3u));
+    let scores = four_at(params.scores + ((chunk.sequence_chunk * params.groups + group) * params.chunk + i) * params.chunk + k);
+    let decays = exp(vec4<f32>(sums[i]) - vec4<f32>(sums[k], sums[k + 1u], sums[k + 2u], sums[k + 3u]));
+    // Above the diagonal the scores are not written and the exponent is positive.
+    let values = decays * vec4<f32>(dts[k], dts[k + 1u], dts[k + 2u], dts[k + 3u]) * scores;
+    return below(values, k, select(0u, i + 1u, i < chunk.tokens));
   }
   let n = k - tokens_k;
-  let decay = exp(sum_at(chunk.first_row + min(i, chunk.tokens - 1u), head));
-  return decay * vec4<f32>(c_at(i, n), c_at(i, n + 1u), c_at(i, n + 2u), c_at(i, n + 3u));
+  let c = four_at(params.c_offset + (chunk.first_row + i) * params.c_stride + group * params.d_state + n);
+  return exp(sums[i]) * below(c, n, select(0u, params.d_state, i < chunk.tokens));
 }
 
 fn tile_b(col: u32, k: u32) -> vec4<f32> {
   let p = first_p + col;
   if (k < tokens_k) {
-    return vec4<f32>(x_tile_at(p, k), x_tile_at(p, k + 1u), x_tile_at(p, k + 2u), x_tile_at(p, k + 3u));
+    let at = params.x_offset + (chunk.first_row + k) * params.x_stride + head * params.head_dim + p;
+    let stride = params.x_stride;
+    let x = vec4<f32>(arena[at], arena[at + stride], arena[at + 2u * stride], arena[at + 3u * stride]);
+    return below(x, k, select(0u, chunk.tokens, p < params.head_dim));
   }
   let n = k - tokens_k;
-  return vec4<f32>(start_at(p, n), start_at(p, n + 1u), start_at(p, n + 2u), start_at(p, n + 3u));
+  let start = four_at(end_at(chunk.sequence_chunk, head * params.head_dim + p) + n);
+  return below(start, n, select(0u, params.d_state, p < params.head_dim));
 }
 
-fn write_row(sums: vec4<f32>, thread: u32, r: u32) {
+fn write_row(four: vec4<f32>, thread: u32, r: u32) {
   let i = first_i + tile_row(thread, r);
   for (var s = 0u; s < 4u; s += 1u) {
     let p = first_p + tile_col(thread, s);
     if (i < chunk.tokens && p < params.head_dim) {
-      write_y(chunk.first_row + i, head, head * params.head_dim + p, sums[s]);
+      write_y(chunk.first_row + i, head, head * params.head_dim + p, four[s]);
     }
   }
 }
 
-@compute @workgroup_size(128)
+@compute @workgroup_size(MOST_TOKENS)
 fn ssd_output(
   @builtin(workgroup_id) workgroup: vec3<u32>,
   @builtin(num_workgroups) grid: vec3<u32>,
@@ -95,6 +85,10 @@ fn ssd_output(
   head = chunk_head % params.heads;
   group = head * params.groups / params.heads;
   chunk = own_chunk;
+  let row = own_chunk.first_row + min(thread, own_chunk.tokens - 1u);
+  sums[thread] = sum_at(row, head);
+  dts[thread] = arena[per_token(params.dts, row, head)];
+  workgroupBarrier();
   let own_tokens_k = (min(own_first_i + TILE, own_chunk.tokens) + TILE_K - 1u) / TILE_K * TILE_K;
   tokens_k = own_tokens_k;
   var acc = tile_product(own_tokens_k + params.d_state, thread);

@@ -29,8 +29,8 @@ struct Params {
   has_z: u32,
   dt_min: f32,
   dt_max: f32,
-  dts: u32,     // scratch: dt, (B * T, nHead)
-  sums: u32,    // scratch: Σ dt A from the chunk's start up to t, (B * T, nHead)
+  dts: u32,     // scratch: dt, (nHead, B * T)
+  sums: u32,    // scratch: Σ dt A from the chunk's start up to t, (nHead, B * T)
   scores: u32,  // scratch: C Bᵀ, (B, chunks, nGroup, Q, Q), only j ≤ i is written
   ends: u32,    // scratch: h at the end, then at the start of a chunk, (B, chunks, nHead, headDim, dState)
 }
@@ -83,8 +83,13 @@ fn chunk_at(sequence_chunk: u32) -> Chunk {
   return Chunk(sequence_chunk, b * params.length + first, min(params.chunk, params.length - first));
 }
 
+// The place of a token's value in (nHead, B * T).
+fn per_token(first: u32, row: u32, head: u32) -> u32 {
+  return first + head * params.batch * params.length + row;
+}
+
 fn sum_at(row: u32, head: u32) -> f32 {
-  return arena[params.sums + row * params.heads + head];
+  return arena[per_token(params.sums, row, head)];
 }
 
 fn end_at(sequence_chunk: u32, channel: u32) -> u32 {

@@ -1,10 +1,9 @@
-import { exp, exp1, horizontalSums, madd, silu1, softplus1 } from "../../wasm/math.wasm";
-import { accumulate } from "../../wasm/product.wasm";
-import { grainOf, scratch, take } from "../../wasm/team.wasm";
+import { exp1, horizontalSums, madd, silu1, softplus1 } from "../../wasm/math.wasm";
+import { grainOf, take } from "../../wasm/team.wasm";
 
 /** The words of an instruction, as encode.ts writes them. Addresses in bytes, strides in values. */
 @unmanaged
-class Ssd {
+export class Ssd {
   opcode: i32;
   bytes: i32;
   batch: i32;
@@ -37,8 +36,8 @@ class Ssd {
   stateStride: i32;
   y: usize;
   yStride: i32;
-  /** (B, chunks, nGroup) matrices C Bᵀ of Q × Q values. */
-  scores: usize;
+  /** What ssd-chunks.wasm.ts shares between the heads of a group. */
+  shared: usize;
 }
 
 @inline
@@ -50,11 +49,9 @@ function timeStep(op: Ssd, row: usize, head: i32): f32 {
 }
 
 @inline
-function groupOf(op: Ssd, head: i32): i32 {
+export function groupOf(op: Ssd, head: i32): i32 {
   return head / (op.heads / op.nGroup);
 }
-
-// ---- one token --------------------------------------------------------------------------------------------------
 
 /** h = exp(dt A) h + dt x ⊗ B and y = h C in one pass over the state. */
 export function ssdStep(instruction: usize): void {
@@ -165,211 +162,5 @@ function gate(op: Ssd, row: usize, channels: usize, from: i32, to: i32): void {
   for (let p = from; p < to; p++) {
     const y = op.y + ((row * op.yStride + channels + p) << 2);
     store<f32>(y, load<f32>(y) * silu1(load<f32>(op.z + ((row * op.zStride + channels + p) << 2))));
-  }
-}
-
-// ---- many tokens, in chunks of Q as matrix products -------------------------------------------------------------
-
-/** scores = C Bᵀ of each chunk: shared by the heads of a group, so an instruction of its own. */
-export function ssdScores(instruction: usize): void {
-  const op = changetype<Ssd>(instruction);
-  const Q = op.chunk;
-  const chunks = (op.length + Q - 1) / Q;
-  const total = op.batch * chunks * op.nGroup;
-  const columns = scratch(); // Bᵀ, (dState, Q)
-  const rowBytes = <usize>Q << 2;
-  for (let item = take(1); item < total; item = take(1)) {
-    const group = item % op.nGroup;
-    const start = ((item / op.nGroup) % chunks) * Q;
-    const tokens = min(Q, op.length - start);
-    const row = <usize>(item / op.nGroup / chunks) * op.length + start;
-    const offset = <usize>group * op.dState;
-    memory.fill(columns, 0, <usize>op.dState * rowBytes);
-    for (let j = 0; j < tokens; j++) {
-      const B = op.B + (((row + j) * op.BStride + offset) << 2);
-      for (let n = 0; n < op.dState; n++) {
-        store<f32>(columns + <usize>n * rowBytes + (<usize>j << 2), load<f32>(B + (<usize>n << 2)));
-      }
-    }
-    const scores = op.scores + <usize>item * Q * rowBytes;
-    memory.fill(scores, 0, <usize>tokens * rowBytes);
-    const C = op.C + ((row * op.CStride + offset) << 2);
-    const CBytes = <usize>op.CStride << 2;
-    for (let i = 0; i < tokens; i += 4) {
-      // Only what lies on or below the diagonal is read.
-      for (let j = 0; j < min(i + 4, tokens); j += 8) {
-        accumulate(min(4, tokens - i), C + <usize>i * CBytes, CBytes, 4, columns + (<usize>j << 2), rowBytes, op.dState,
-          scores + <usize>i * rowBytes + (<usize>j << 2), rowBytes);
-      }
-    }
-  }
-}
-
-/** A head (or a slice of its channels), chunk after chunk. */
-export function ssdScan(instruction: usize): void {
-  const op = changetype<Ssd>(instruction);
-  const slices = (op.headDim + op.slice - 1) / op.slice;
-  const total = op.batch * op.heads * slices;
-  for (let item = take(1); item < total; item = take(1)) {
-    const from = (item % slices) * op.slice;
-    const head = (item / slices) % op.heads;
-    scanSlice(op, item / slices / op.heads, head, from, min(op.slice, op.headDim - from));
-  }
-}
-
-function scanSlice(op: Ssd, b: i32, head: i32, from: i32, width: i32): void {
-  const Q = op.chunk;
-  const N = op.dState;
-  // Everything in scratch is (rows, padded width): vectors run over a head's channels.
-  const padded = (width + 7) & ~7;
-  const rowBytes = <usize>padded << 2;
-  const h = scratch(); // hᵀ, (dState, channels)
-  const x = h + <usize>N * rowBytes; // (Q, channels)
-  const weighted = x + <usize>Q * rowBytes; // x · dt · decay to the chunk's end
-  const y = weighted + <usize>Q * rowBytes;
-  const mask = y + <usize>Q * rowBytes; // L ∘ (C Bᵀ) · dt, (Q, Q)
-  const dt = mask + (<usize>Q * Q << 2);
-  const sums = dt + (<usize>Q << 2); // Σ dt A up to and with each token
-  const maskBytes = <usize>Q << 2;
-  const channels = <usize>head * op.headDim + from;
-  const group = groupOf(op, head);
-  const offset = <usize>group * N;
-  const BBytes = <usize>op.BStride << 2, CBytes = <usize>op.CStride << 2;
-  const state = op.state + ((<usize>b * op.stateStride + channels * N) << 2);
-  const A = load<f32>(op.A + (<usize>head << 2));
-  const D: f32 = op.D != 0 ? load<f32>(op.D + (<usize>head << 2)) : 0;
-  memory.fill(h, 0, <usize>N * rowBytes);
-  transpose(state, width, N, h, padded);
-  const chunks = (op.length + Q - 1) / Q;
-  for (let chunk = 0; chunk < chunks; chunk++) {
-    const start = chunk * Q;
-    const tokens = min(Q, op.length - start);
-    const row = <usize>b * op.length + start;
-    let sum: f32 = 0;
-    for (let t = 0; t < tokens; t++) {
-      const step = timeStep(op, row + t, head);
-      sum += step * A;
-      store<f32>(dt + (<usize>t << 2), step);
-      store<f32>(sums + (<usize>t << 2), sum);
-    }
-    for (let t = tokens; t & 3; t++) {
-      store<f32>(dt + (<usize>t << 2), 0);
-      store<f32>(sums + (<usize>t << 2), sum);
-    }
-    const item = (b * chunks + chunk) * op.nGroup + group;
-    decayScores(op.scores + <usize>item * Q * maskBytes, tokens, maskBytes, dt, sums, mask);
-    loadChannels(op, row, channels, tokens, width, padded, dt, sums, sum, x, weighted);
-
-    memory.fill(y, 0, <usize>tokens * rowBytes);
-    const C = op.C + ((row * op.CStride + offset) << 2);
-    for (let i = 0; i < tokens; i += 4) {
-      const rows = min(4, tokens - i);
-      const yi = y + <usize>i * rowBytes;
-      for (let p: usize = 0; p < rowBytes; p += 32) {
-        accumulate(rows, C + <usize>i * CBytes, CBytes, 4, h + p, rowBytes, N, yi + p, rowBytes);
-      }
-      for (let r = 0; r < rows; r++) scale(yi + <usize>r * rowBytes, exp1(load<f32>(sums + (<usize>(i + r) << 2))), padded);
-      for (let p: usize = 0; p < rowBytes; p += 32) {
-        accumulate(rows, mask + <usize>i * maskBytes, maskBytes, 4, x + p, rowBytes, i + rows, yi + p, rowBytes);
-      }
-    }
-    storeChannels(op, row, channels, tokens, width, rowBytes, D, x, y);
-
-    const decay = exp1(sum);
-    const B = op.B + ((row * op.BStride + offset) << 2);
-    for (let n = 0; n < N; n += 4) {
-      const rows = min(4, N - n);
-      const hn = h + <usize>n * rowBytes;
-      scale(hn, decay, padded * rows);
-      for (let p: usize = 0; p < rowBytes; p += 32) {
-        accumulate(rows, B + (<usize>n << 2), 4, BBytes, weighted + p, rowBytes, tokens, hn + p, rowBytes);
-      }
-    }
-  }
-  transposeBack(h, padded, N, state, width);
-}
-
-/** mask[i, j] = exp(sums[i] − sums[j]) · scores[i, j] · dt[j] for j ≤ i, 0 up to the next multiple of four. */
-function decayScores(scores: usize, tokens: i32, rowBytes: usize, dt: usize, sums: usize, mask: usize): void {
-  const lanes = i32x4(0, 1, 2, 3);
-  for (let i = 0; i < tokens; i++) {
-    const from = scores + <usize>i * rowBytes;
-    const to = mask + <usize>i * rowBytes;
-    const sum = v128.load32_splat(sums + (<usize>i << 2));
-    const last = i32x4.splat(i);
-    for (let j = 0; j <= i; j += 4) {
-      const at = <usize>j << 2;
-      const decay = exp(f32x4.sub(sum, v128.load(sums + at)));
-      const value = f32x4.mul(f32x4.mul(decay, v128.load(dt + at)), v128.load(from + at));
-      v128.store(to + at, v128.and(value, i32x4.le_s(i32x4.add(i32x4.splat(j), lanes), last)));
-    }
-  }
-}
-
-function loadChannels(
-  op: Ssd, row: usize, channels: usize, tokens: i32, width: i32, padded: i32,
-  dt: usize, sums: usize, total: f32, x: usize, weighted: usize,
-): void {
-  for (let t = 0; t < tokens; t++) {
-    const from = op.x + (((row + t) * op.xStride + channels) << 2);
-    const factor = exp1(total - load<f32>(sums + (<usize>t << 2))) * load<f32>(dt + (<usize>t << 2));
-    for (let p = 0; p < padded; p += 4) {
-      const at = <usize>p << 2;
-      let v = f32x4.splat(0);
-      if (p + 4 <= width) v = v128.load(from + at);
-      else for (let lane = 3; lane >= 0; lane--) {
-        v = v128.shuffle<f32>(f32x4.splat(p + lane < width ? load<f32>(from + at + (<usize>lane << 2)) : 0), v, 0, 4, 5, 6);
-      }
-      v128.store(x, v);
-      v128.store(weighted, f32x4.mul(v, f32x4.splat(factor)));
-      x += 16;
-      weighted += 16;
-    }
-  }
-}
-
-function storeChannels(
-  op: Ssd, row: usize, channels: usize, tokens: i32, width: i32, rowBytes: usize, D: f32, x: usize, y: usize,
-): void {
-  for (let t = 0; t < tokens; t++) {
-    const to = op.y + (((row + t) * op.yStride + channels) << 2);
-    let p = 0;
-    for (; p + 4 <= width; p += 4) {
-      const at = <usize>p << 2;
-      v128.store(to + at, madd(v128.load(x + at), f32x4.splat(D), v128.load(y + at)));
-    }
-    for (; p < width; p++) {
-      const at = <usize>p << 2;
-      store<f32>(to + at, load<f32>(y + at) + D * load<f32>(x + at));
-    }
-    if (op.z != 0) gate(op, row + t, channels, 0, width);
-    x += rowBytes;
-    y += rowBytes;
-  }
-}
-
-/** (rows, cols) of the state to (cols, padded). */
-function transpose(from: usize, rows: i32, cols: i32, to: usize, padded: i32): void {
-  for (let r = 0; r < rows; r++) {
-    for (let c = 0; c < cols; c++) {
-      store<f32>(to + ((<usize>c * padded + r) << 2), load<f32>(from));
-      from += 4;
-    }
-  }
-}
-
-function transposeBack(from: usize, padded: i32, cols: i32, to: usize, rows: i32): void {
-  for (let r = 0; r < rows; r++) {
-    for (let c = 0; c < cols; c++) {
-      store<f32>(to, load<f32>(from + ((<usize>c * padded + r) << 2)));
-      to += 4;
-    }
-  }
-}
-
-function scale(values: usize, factor: f32, count: i32): void {
-  const factors = f32x4.splat(factor);
-  for (const end = values + (<usize>count << 2); values < end; values += 16) {
-    v128.store(values, f32x4.mul(v128.load(values), factors));
   }
 }

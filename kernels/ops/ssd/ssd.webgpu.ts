@@ -17,26 +17,25 @@ import softplus from "../../wgsl/softplus.wgsl?raw";
 import tile from "../../wgsl/tile.wgsl?raw";
 import type { Operands } from "../../spec/op.ts";
 import source from "./ssd.wgsl?raw";
-import chunks from "./ssd-chunks.wgsl?raw";
+import combine from "./ssd-combine.wgsl?raw";
 import ends from "./ssd-ends.wgsl?raw";
 import output from "./ssd-output.wgsl?raw";
 import params from "./ssd-params.wgsl?raw";
-import scores from "./ssd-scores.wgsl?raw";
 
 /** Side of a tile, as in tile.wgsl. */
 const TILE = 64;
 const TEAMS = 4;
 /**
  * Tokens of a chunk at most, whatever the model names: the result is the same. Work within a chunk grows with its square, that
- * between chunks with their number.
+ * between chunks with their number. As many as a workgroup of tile.wgsl has threads.
  */
 const MOST_TOKENS = 128;
 
 const common = [grid, softplus, params];
-const chunksShader: Shader = { name: "ssd-chunks", parts: [...common, chunks] };
-const scoresShader: Shader = { name: "ssd-scores", parts: [...common, tile, scores] };
-const endsShader: Shader = { name: "ssd-ends", parts: [...common, tile, ends] };
-const outputShader: Shader = { name: "ssd-output", parts: [...common, tile, output] };
+const consts = { MOST_TOKENS, SCAN_STEPS: Math.log2(MOST_TOKENS) };
+const endsShader: Shader = { name: "ssd-ends", parts: [...common, tile, ends], consts };
+const combineShader: Shader = { name: "ssd-combine", parts: [...common, combine] };
+const outputShader: Shader = { name: "ssd-output", parts: [...common, tile, output], consts };
 
 /** What the dispatches of one call share. */
 type SsdCall = Pick<Dispatch, "reads" | "state">;
@@ -120,14 +119,14 @@ export function describeSsd(operands: Operands, context: DispatchContext): Dispa
     workgroups: fold(workgroups),
   });
   return [
-    step(chunksShader, "ssd_decay", batch * nChunk * nHead),
-    step(scoresShader, "ssd_scores", batch * nChunk * nGroup * tilesQ * tilesQ),
-    // x and B have the channel, not the token, as fast axis.
-    step(endsShader, "ssd_ends", batch * nChunk * nHead * tilesP * tilesN, {
-      A_ROWS_FAST: 1,
-      B_COLS_FAST: 1,
-    }),
-    step(chunksShader, "ssd_combine", Math.ceil((batch * x.cols * dState) / 64)),
+    step(
+      endsShader,
+      "ssd_ends",
+      batch * nChunk * (nHead * tilesP * tilesN + nGroup * tilesQ * tilesQ),
+      // x and B have the channel, not the token, as fast axis.
+      { A_ROWS_FAST: 1, B_COLS_FAST: 1 },
+    ),
+    step(combineShader, "ssd_combine", Math.ceil((batch * x.cols * dState) / 64)),
     step(outputShader, "ssd_output", batch * nChunk * nHead * tilesQ * tilesP),
   ];
 }
