@@ -329,14 +329,18 @@ function ssd(operands: SsdOperands, batch: number, threads: number): Part {
     return { instructions: [{ opcode: "ssdStep", words: words(STEP_SLICE, integer(0)) }] };
   const slice = sliceOf(headDim, batch * heads, threads);
   const scanWords = words(slice, { kind: "workspace", region: "scores" });
-  const scanValues = dState * slice + 3 * chunk * slice + chunk * chunk + 2 * chunk;
+  // See ssd-chunks.wasm.ts: tiles of six rows and of eight columns.
+  const [tiles, states] = [Math.ceil(chunk / 6), Math.ceil(dState / 6)];
+  const shared = tiles * dState * 6 + states * chunk * 6 + tiles * chunk * 6;
+  const held = states * 6 * roundUp(slice, 8) + 2 * chunk * 8 + 6 * 8;
+  const scanned = 16 + held + tiles * chunk * 6 + 4 * (tiles * 6 + 2) + 8;
   return {
     instructions: [
       { opcode: "ssdScores", words: scanWords },
       { opcode: "ssdScan", words: scanWords },
     ],
-    scores: batch * Math.ceil(length / chunk) * nGroup * chunk * chunk * 4,
-    scratch: Math.max(scanValues, dState * chunk) * 4,
+    scores: batch * Math.ceil(length / chunk) * nGroup * shared * 4,
+    scratch: Math.max(scanned, dState * chunk) * 4,
   };
 }
 
