@@ -46,6 +46,7 @@ export class History {
   readonly #world: World;
   readonly #chats: string[] = [];
   readonly #documents: string[] = [];
+  readonly #personas: string[] = [];
   /** User's words that were acknowledged, by message: they must be there after any kill. */
   readonly #acknowledged = new Map<string, string>();
   #pending: Pending | null = null;
@@ -187,7 +188,10 @@ export class History {
 
   async #sendAny(chatId: string, parentId: string | null): Promise<Pending> {
     const documentIds = this.#random() < 0.2 ? [await this.#document(400)] : [];
-    return this.#send(chatId, parentId, documentIds, this.#random() < 0.5 ? "whole" : "search");
+    const reading = this.#random() < 0.5 ? "whole" : "search";
+    if (parentId !== null || this.#random() < 0.7)
+      return this.#send(chatId, parentId, documentIds, reading);
+    return this.#send(chatId, null, [], "search", { personaId: await this.#persona() });
   }
 
   async #send(
@@ -195,6 +199,7 @@ export class History {
     parentId: string | null,
     documentIds: string[],
     reading: "whole" | "search",
+    persona: { readonly personaId?: string } = {},
   ): Promise<Pending> {
     const text = this.#words(120);
     const made = await this.#world.call("messages.send", {
@@ -203,6 +208,7 @@ export class History {
       text,
       documentIds,
       reading,
+      ...persona,
     });
     this.#acknowledged.set(made.userMessageId, text);
     return { chatId, messageIds: [made.assistantMessageId] };
@@ -218,6 +224,25 @@ export class History {
       if (reading?.status === "failed") throw new Error(`not read: ${reading.error ?? ""}`);
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
+  }
+
+  /** One that is known, changed now and then, or a new one. */
+  async #persona(): Promise<string> {
+    const text = {
+      name: "someone",
+      prompt: this.#words(60),
+      examples: this.#random() < 0.5 ? [] : [{ user: this.#words(20), assistant: this.#words(20) }],
+      temperature: null,
+    };
+    const [known] = this.#personas;
+    if (known !== undefined && this.#random() < 0.7) {
+      if (this.#random() < 0.2)
+        await this.#world.call("personas.change", { personaId: known, ...text });
+      return known;
+    }
+    const { id } = await this.#world.call("personas.add", text);
+    this.#personas.push(id);
+    return id;
   }
 
   /** One that is known, or a new one. */
