@@ -1,4 +1,4 @@
-import { useEffect, useState } from "react";
+import { useEffect, useRef, useState } from "react";
 import { Check, CircleHelp, Fingerprint, TriangleAlert, X } from "lucide-react";
 import type { Cost } from "../../../main/contract/dto.ts";
 import type { Audit, AuditPart, Provenance } from "../../../main/contract/provenance.ts";
@@ -37,11 +37,15 @@ export function ProvenancePanel({ chatId, messageId, onClose }: ProvenancePanelP
       current = false;
     };
   }, [api, chatId, messageId]);
+  const place = useRef<HTMLElement>(null);
+  useEffect(() => {
+    if (record !== undefined) place.current?.scrollIntoView({ block: "nearest" });
+  }, [record]);
   return (
-    <section className="provenance card" aria-label="How this answer came to be">
+    <section ref={place} className="provenance card" aria-label="How this answer came to be">
       <div className="row">
         <Fingerprint className="i s" />
-        <h3 className="med grow">How this answer came to be</h3>
+        <h2 className="med grow">How this answer came to be</h2>
         <IconButton label="Close" icon={<X className="i s" />} onClick={onClose} />
       </div>
       {record === null && (
@@ -223,7 +227,7 @@ function Findings({ audit, messageId }: { readonly audit: Audit; readonly messag
   const before = audit.messages.filter((one) => one.messageId !== messageId);
   const others = before.filter(({ finding }) => finding !== "holds");
   return (
-    <div role="status">
+    <div role="status" ref={(found) => found?.scrollIntoView({ block: "nearest" })}>
       <p className="row med" style={{ gap: 6 }} data-finding={own?.finding}>
         <Sign finding={own?.finding ?? "unknown"} />
         {SUMMARY[own?.finding ?? "unknown"]}
