@@ -68,6 +68,8 @@ export interface EncodedPlan {
 const QUANTIZE_ALONE = 4096;
 /** Bytes of 32 values of one row, rounded: see rounded.wasm.ts. */
 const ROUNDED_BLOCK = 80;
+/** Bytes of the sums of the groups of weights that one row meets at once: see one-row.wasm.ts. */
+const ONE_ROW_SUMS = 256;
 /** Bytes of 32 values of each of several rows, at most: see rounded-tile.wasm.ts. */
 const ROUNDED_LANE = 96;
 /** Rows that are multiplied with a group of weights before the next. */
@@ -226,7 +228,7 @@ function roundedBytes(
   cols: number,
   dtype: WeightDType,
 ): { readonly bytes: number; readonly room: number } {
-  if (rows === 1) return { bytes: (cols / 32) * ROUNDED_BLOCK, room: 0 };
+  if (rows === 1) return { bytes: (cols / 32) * ROUNDED_BLOCK, room: ONE_ROW_SUMS };
   // The sums of a panel's rows, and a header's columns as bytes with at most two rows of f32 for 16 columns.
   const room = PANEL * GROUP * 4 + (dtype === "q8_0" ? 0 : GROUP * (256 + 256 / 4));
   return { bytes: (rows + 1) * (cols / 32) * ROUNDED_LANE, room };

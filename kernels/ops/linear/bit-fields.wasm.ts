@@ -78,6 +78,7 @@ let f16Magnitude: v128 = i32x4.splat(0);
 let f16Exponent: v128 = i32x4.splat(0);
 let f16Bias: v128 = i32x4.splat(0);
 let f16Lowest: v128 = i32x4.splat(0);
+let f16Power: v128 = i32x4.splat(0);
 
 /** Sets the constants; every thread calls it once, behind prepareDot and before all else. */
 export function prepareFields(): void {
@@ -91,6 +92,8 @@ export function prepareFields(): void {
   // 127 − 15
   f16Bias = i32x4.splat(112 << 23);
   f16Lowest = f32x4.splat(6.103515625e-5);
+  // 2^112
+  f16Power = i32x4.splat(0x77800000);
 }
 
 /** Quad j of 32 columns of four rows, one byte a field; `at` is the block, + 16 for rows 4…7. */
@@ -110,6 +113,18 @@ export function quadOf(dtype: i32, j: i32, at: usize): v128 {
     return v128.or(low, v128.and(k < 2 ? i16x8.shl(bits, 4 - 2 * k) : i16x8.shr_u(bits, 2 * k - 4), upperTwo));
   }
   return low;
+}
+
+/** A quad from the lower nibbles of the vector at `at`. */
+@inline
+export function lowerFields(at: usize): v128 {
+  return v128.and(v128.load(at), fourBits);
+}
+
+/** A quad from the upper nibbles. */
+@inline
+export function upperFields(at: usize): v128 {
+  return v128.and(i16x8.shr_u(v128.load(at), 4), fourBits);
 }
 
 /** What a field is more than its value, as this CPU takes fields. */
@@ -134,7 +149,8 @@ export function correction(dtype: i32, x: usize, half: i32): v128 {
 /** What a header multiplies four rows with: `rows` 0, or 1 for rows 4…7. */
 @inline
 export function factorsOf(dtype: i32, header: usize, rows: usize): v128 {
-  return dtype == Q8_0 ? v128.load(header + rows * 16) : fourF16(header + rows * 8);
+  if (dtype == Q8_0) return v128.load(header + rows * 16);
+  return dtype == Q4_0 ? fourLargeF16(header + rows * 8) : fourF16(header + rows * 8);
 }
 
 /** What a header multiplies the minima of four rows with. */
@@ -155,6 +171,12 @@ export function fourF16(at: usize): v128 {
   const isSubnormal = i32x4.eq(v128.and(fields, f16Exponent), i32x4.splat(0));
   const lowest = v128.or(v128.andnot(fields, f16Magnitude), f16Lowest);
   return f32x4.add(normal, v128.and(isSubnormal, f32x4.sub(normal, lowest)));
+}
+
+/** The same in a third of the steps where subnormal f16 are rare: d of q4_0 is an eighth of a weight, that of q4_k a thousandth. */
+@inline
+function fourLargeF16(at: usize): v128 {
+  return f32x4.mul(v128.and(i32x4.shl(v128.load16x4_s(at), 13), f16Fields), f16Power);
 }
 
 /** Four unsigned bytes. */

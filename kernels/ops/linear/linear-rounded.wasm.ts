@@ -3,9 +3,8 @@
 // Where the CPU's dot product of bytes is exact (see wasm/dot.wasm.ts), x of 16 bits is split into two bytes, and two dot products
 // make 16 multiply-adds; x of 8 bits needs one. Elsewhere i32x4.dot_i16x8_s makes 8. Fields are unpacked as one row needs them,
 // for more rows once into bytes.
-import { multipliesBytes } from "../../wasm/dot.wasm";
 import { grainOf, scratch, take } from "../../wasm/team.wasm";
-import { oneGroup, twoGroups } from "./one-row.wasm";
+import { oneRow } from "./one-row.wasm";
 import { finish, Linear } from "./operands.wasm";
 import { GROUP, groupBytes } from "./packed.wasm";
 import { roundedForm, roundedRowBytes, roundRow } from "./rounded.wasm";
@@ -21,7 +20,7 @@ export function linearRounded(op: Linear): void {
     rounded = room;
     room += roundAll(op, rounded);
   }
-  if (op.rows == 1) oneRow(op, rounded);
+  if (op.rows == 1) oneRow(op, rounded, room);
   else manyRows(op, rounded, room);
 }
 
@@ -72,29 +71,6 @@ function roundOne(op: Linear, tile: i32, to: usize, staging: usize): void {
       + <usize>narrow * tileBytes(form, NARROW),
     panelStep(min(PANEL, op.rows - panel * PANEL), form), staging,
   );
-}
-
-/** A piece of work is two groups of weights. */
-function oneRow(op: Linear, x: usize): void {
-  const groups = (op.outputs + GROUP - 1) / GROUP;
-  const pairs = (groups + 1) >> 1;
-  const grain = grainOf(pairs, 8);
-  for (let first = take(grain); first < pairs; first = take(grain)) {
-    const end = min(first + grain, pairs);
-    for (let pair = first; pair < end; pair++) onePair(op, 2 * pair, min(2 * pair + 1, groups - 1), x);
-  }
-}
-
-/** The row times one or two groups of weights. */
-function onePair(op: Linear, group: i32, other: i32, x: usize): void {
-  const size = groupBytes(op.dtype, op.cols);
-  const first = op.weight + <usize>group * size, second = op.weight + <usize>other * size;
-  if (multipliesBytes()) {
-    twoGroups(op, first, second, x, 0, group * GROUP, other * GROUP);
-  } else {
-    oneGroup(op, first, x, 0, group * GROUP);
-    if (other != group) oneGroup(op, second, x, 0, other * GROUP);
-  }
 }
 
 /** A piece of work is a group of weights, with the rows of a panel. */

@@ -1,247 +1,227 @@
 // One row of x times packed integers: decode, which reads each weight once. Sums stay in integers for the columns that share a
 // scale, then become f32; where values have a minimum it is multiplied with the block's sum of x.
-import { dot } from "../../wasm/dot.wasm";
+//
+// The inner loops are short on purpose. Of a loop written out, Binaryen makes one expression a sum, and V8 computes these one after
+// the other: chains of products, with all the unpacked weights in memory meanwhile. Sums that a loop carries stay in registers.
+import { dot, multipliesBytes } from "../../wasm/dot.wasm";
 import { madd } from "../../wasm/math.wasm";
+import { grainOf, take } from "../../wasm/team.wasm";
 import {
-  blockBytes, correction, factorsOf, hasMin, headerBytes, headerColumns, minFactorsOf, minOf, Q4_0, Q4_K, Q5_K, Q6_K,
-  Q8_0, quadOf, scaleColumns, scaleOf,
+  blockBytes, correction, factorsOf, fieldGroupBytes, fieldsAt, hasMin, headerBytes, headerColumns, lowerFields, minFactorsOf, minOf,
+  Q4_0, Q4_K, Q5_K, Q6_K, Q8_0, quadOf, scaleColumns, scaleOf, upperFields, VECTORS,
 } from "./bit-fields.wasm";
 import { finish, Linear } from "./operands.wasm";
+import { GROUP } from "./packed.wasm";
 import { blockBytesOf, SPLIT, WORDS, X_NEGATIVE_SUM } from "./rounded.wasm";
+import { joined, twoGroupsQ5K, twoGroupsQ6K } from "./two-groups.wasm";
+
+/** Most groups that are read at once: each is a stream for the CPU's prefetcher, and eight get half as much again as two. */
+@inline export const STREAMS: i32 = 8;
+/** Bytes of the sums of one group. */
+@inline const GROUP_SUMS: usize = 32;
+/** Scratch memory for STREAMS groups' sums; encode.ts reserves it. */
+@inline export const SUMS: usize = <usize>STREAMS * GROUP_SUMS;
 
 /**
- * 16 outputs: of the groups at `first` and `second`, whose first outputs are `output` and `other`. Two at once because each is a
- * stream for the CPU's prefetcher, and one alone does not keep the memory busy. x is SPLIT.
+ * The only row of x times all groups. A piece of work is some times STREAMS of them.
+ * @param x rounded as roundedForm(1) says
+ * @param sums SUMS bytes of this thread
  */
-export function twoGroups(op: Linear, first: usize, second: usize, x: usize, row: i32, output: i32, other: i32): void {
+export function oneRow(op: Linear, x: usize, sums: usize): void {
+  const groups = (op.outputs + GROUP - 1) / GROUP;
+  const pieces = (groups + STREAMS - 1) / STREAMS;
+  const grain = grainOf(pieces, 8);
+  for (let piece = take(grain); piece < pieces; piece = take(grain)) {
+    const first = piece * STREAMS, end = min((piece + grain) * STREAMS, groups);
+    if (!multipliesBytes()) {
+      for (let group = first; group < end; group++) oneGroup(op, group, x);
+      continue;
+    }
+    // A stream is groups that lie one behind the other, the more the better; what is left over is taken two by two.
+    const length = (end - first) / STREAMS;
+    for (let i = 0; i < length; i++) severalGroups(op, first + i, length, STREAMS, x, sums);
+    for (let group = first + length * STREAMS; group < end; group += 2) {
+      severalGroups(op, group, group + 1 < end ? 1 : 0, 2, x, sums);
+    }
+  }
+}
+
+/** The outputs of `count` groups, an even number: group `first`, `first + step`, … A step of 0 computes one again. */
+function severalGroups(op: Linear, first: i32, step: i32, count: i32, x: usize, sums: usize): void {
   switch (op.dtype) {
-    case Q8_0: twoGroupsQ8(op, first, second, x, row, output, other); break;
-    case Q4_0: twoGroupsQ4(op, first, second, x, row, output, other); break;
-    case Q4_K: twoGroupsQ4K(op, first, second, x, row, output, other); break;
-    case Q5_K: twoGroupsQ5K(op, first, second, x, row, output, other); break;
-    case Q6_K: twoGroupsQ6K(op, first, second, x, row, output, other); break;
+    case Q8_0: severalQ8(op, first, step, count, x, sums); break;
+    case Q4_0: severalQ4(op, first, step, count, x, sums); break;
+    case Q4_K: severalQ4K(op, first, step, count, x, sums); break;
+    case Q5_K:
+    case Q6_K: pairs(op, first, step, count, x); break;
     default: unreachable();
   }
 }
 
 // A function for each type, exported by the module so that it stays one: where the optimiser has them in one function, it joins
 // the cases again and looks at the type in the loops.
-export function twoGroupsQ8(op: Linear, first: usize, second: usize, x: usize, row: i32, output: i32, other: i32): void {
-  twoGroupsOf(Q8_0, op, first, second, x, row, output, other);
+export function severalQ8(op: Linear, first: i32, step: i32, count: i32, x: usize, sums: usize): void {
+  severalOf(Q8_0, op, first, step, count, x, sums);
 }
 
-export function twoGroupsQ4(op: Linear, first: usize, second: usize, x: usize, row: i32, output: i32, other: i32): void {
-  twoGroupsOf(Q4_0, op, first, second, x, row, output, other);
+export function severalQ4(op: Linear, first: i32, step: i32, count: i32, x: usize, sums: usize): void {
+  severalOf(Q4_0, op, first, step, count, x, sums);
 }
 
-export function twoGroupsQ4K(op: Linear, first: usize, second: usize, x: usize, row: i32, output: i32, other: i32): void {
-  twoGroupsOf(Q4_K, op, first, second, x, row, output, other);
-}
-
-export function twoGroupsQ5K(op: Linear, first: usize, second: usize, x: usize, row: i32, output: i32, other: i32): void {
-  twoGroupsOf(Q5_K, op, first, second, x, row, output, other);
-}
-
-export function twoGroupsQ6K(op: Linear, first: usize, second: usize, x: usize, row: i32, output: i32, other: i32): void {
-  twoGroupsOf(Q6_K, op, first, second, x, row, output, other);
+export function severalQ4K(op: Linear, first: i32, step: i32, count: i32, x: usize, sums: usize): void {
+  severalOf(Q4_K, op, first, step, count, x, sums);
 }
 
 @inline
-function twoGroupsOf(dtype: i32, op: Linear, w: usize, v: usize, p: usize, row: i32, output: i32, other: i32): void {
-  const zero = i32x4.splat(0);
-  let y0 = zero, y1 = zero, y2 = zero, y3 = zero;
+function severalOf(dtype: i32, op: Linear, first: i32, step: i32, count: i32, x: usize, sums: usize): void {
+  const groupBytes = fieldGroupBytes(dtype, op.cols);
+  const stride = <usize>step * groupBytes;
+  const end = sums + <usize>count * GROUP_SUMS;
+  memory.fill(sums, 0, end - sums);
+  let at = op.weight + <usize>first * groupBytes;
   for (let col = 0; col < op.cols; col += headerColumns(dtype)) {
-    const d0 = factorsOf(dtype, w, 0), d1 = factorsOf(dtype, w, 1), d2 = factorsOf(dtype, v, 0), d3 = factorsOf(dtype, v, 1);
-    const e0 = minFactorsOf(dtype, w, 0), e1 = minFactorsOf(dtype, w, 1);
-    const e2 = minFactorsOf(dtype, v, 0), e3 = minFactorsOf(dtype, v, 1);
-    w += headerBytes(dtype);
-    v += headerBytes(dtype);
-    for (const end = w + <usize>(headerColumns(dtype) >> 5) * blockBytes(dtype); w < end; w += blockBytes(dtype)) {
-      const s = v128.load32_splat(p);
-      let h0 = zero, h1 = zero, h2 = zero, h3 = zero;
-      let l0 = correction(dtype, p, 0);
-      let l1 = l0, l2 = l0, l3 = l0;
-      let h: v128, l: v128, q: v128;
-      h = v128.load32_splat(p, 16);
-      l = v128.load32_splat(p, 48);
-      q = quadOf(dtype, 0, w);
-      h0 = dot(h, q, h0);
-      l0 = dot(l, q, l0);
-      q = quadOf(dtype, 0, w + 16);
-      h1 = dot(h, q, h1);
-      l1 = dot(l, q, l1);
-      q = quadOf(dtype, 0, v);
-      h2 = dot(h, q, h2);
-      l2 = dot(l, q, l2);
-      q = quadOf(dtype, 0, v + 16);
-      h3 = dot(h, q, h3);
-      l3 = dot(l, q, l3);
-      h = v128.load32_splat(p, 20);
-      l = v128.load32_splat(p, 52);
-      q = quadOf(dtype, 1, w);
-      h0 = dot(h, q, h0);
-      l0 = dot(l, q, l0);
-      q = quadOf(dtype, 1, w + 16);
-      h1 = dot(h, q, h1);
-      l1 = dot(l, q, l1);
-      q = quadOf(dtype, 1, v);
-      h2 = dot(h, q, h2);
-      l2 = dot(l, q, l2);
-      q = quadOf(dtype, 1, v + 16);
-      h3 = dot(h, q, h3);
-      l3 = dot(l, q, l3);
-      h = v128.load32_splat(p, 24);
-      l = v128.load32_splat(p, 56);
-      q = quadOf(dtype, 2, w);
-      h0 = dot(h, q, h0);
-      l0 = dot(l, q, l0);
-      q = quadOf(dtype, 2, w + 16);
-      h1 = dot(h, q, h1);
-      l1 = dot(l, q, l1);
-      q = quadOf(dtype, 2, v);
-      h2 = dot(h, q, h2);
-      l2 = dot(l, q, l2);
-      q = quadOf(dtype, 2, v + 16);
-      h3 = dot(h, q, h3);
-      l3 = dot(l, q, l3);
-      h = v128.load32_splat(p, 28);
-      l = v128.load32_splat(p, 60);
-      q = quadOf(dtype, 3, w);
-      h0 = dot(h, q, h0);
-      l0 = dot(l, q, l0);
-      q = quadOf(dtype, 3, w + 16);
-      h1 = dot(h, q, h1);
-      l1 = dot(l, q, l1);
-      q = quadOf(dtype, 3, v);
-      h2 = dot(h, q, h2);
-      l2 = dot(l, q, l2);
-      q = quadOf(dtype, 3, v + 16);
-      h3 = dot(h, q, h3);
-      l3 = dot(l, q, l3);
-      if (scaleColumns(dtype) == 16) {
-        y0 = madd(joined(h0, l0), f32x4.mul(scaleOf(dtype, d0, w, 0, 0), s), y0);
-        y1 = madd(joined(h1, l1), f32x4.mul(scaleOf(dtype, d1, w, 1, 0), s), y1);
-        y2 = madd(joined(h2, l2), f32x4.mul(scaleOf(dtype, d2, v, 0, 0), s), y2);
-        y3 = madd(joined(h3, l3), f32x4.mul(scaleOf(dtype, d3, v, 1, 0), s), y3);
-        h0 = h1 = h2 = h3 = zero;
-        l0 = correction(dtype, p, 1);
-        l1 = l2 = l3 = l0;
-      }
-      h = v128.load32_splat(p, 32);
-      l = v128.load32_splat(p, 64);
-      q = quadOf(dtype, 4, w);
-      h0 = dot(h, q, h0);
-      l0 = dot(l, q, l0);
-      q = quadOf(dtype, 4, w + 16);
-      h1 = dot(h, q, h1);
-      l1 = dot(l, q, l1);
-      q = quadOf(dtype, 4, v);
-      h2 = dot(h, q, h2);
-      l2 = dot(l, q, l2);
-      q = quadOf(dtype, 4, v + 16);
-      h3 = dot(h, q, h3);
-      l3 = dot(l, q, l3);
-      h = v128.load32_splat(p, 36);
-      l = v128.load32_splat(p, 68);
-      q = quadOf(dtype, 5, w);
-      h0 = dot(h, q, h0);
-      l0 = dot(l, q, l0);
-      q = quadOf(dtype, 5, w + 16);
-      h1 = dot(h, q, h1);
-      l1 = dot(l, q, l1);
-      q = quadOf(dtype, 5, v);
-      h2 = dot(h, q, h2);
-      l2 = dot(l, q, l2);
-      q = quadOf(dtype, 5, v + 16);
-      h3 = dot(h, q, h3);
-      l3 = dot(l, q, l3);
-      h = v128.load32_splat(p, 40);
-      l = v128.load32_splat(p, 72);
-      q = quadOf(dtype, 6, w);
-      h0 = dot(h, q, h0);
-      l0 = dot(l, q, l0);
-      q = quadOf(dtype, 6, w + 16);
-      h1 = dot(h, q, h1);
-      l1 = dot(l, q, l1);
-      q = quadOf(dtype, 6, v);
-      h2 = dot(h, q, h2);
-      l2 = dot(l, q, l2);
-      q = quadOf(dtype, 6, v + 16);
-      h3 = dot(h, q, h3);
-      l3 = dot(l, q, l3);
-      h = v128.load32_splat(p, 44);
-      l = v128.load32_splat(p, 76);
-      q = quadOf(dtype, 7, w);
-      h0 = dot(h, q, h0);
-      l0 = dot(l, q, l0);
-      q = quadOf(dtype, 7, w + 16);
-      h1 = dot(h, q, h1);
-      l1 = dot(l, q, l1);
-      q = quadOf(dtype, 7, v);
-      h2 = dot(h, q, h2);
-      l2 = dot(l, q, l2);
-      q = quadOf(dtype, 7, v + 16);
-      h3 = dot(h, q, h3);
-      l3 = dot(l, q, l3);
-      y0 = madd(joined(h0, l0), f32x4.mul(scaleOf(dtype, d0, w, 0, 1), s), y0);
-      y1 = madd(joined(h1, l1), f32x4.mul(scaleOf(dtype, d1, w, 1, 1), s), y1);
-      y2 = madd(joined(h2, l2), f32x4.mul(scaleOf(dtype, d2, v, 0, 1), s), y2);
-      y3 = madd(joined(h3, l3), f32x4.mul(scaleOf(dtype, d3, v, 1, 1), s), y3);
-      if (hasMin(dtype)) {
-        const sum = v128.load32_splat(p, X_NEGATIVE_SUM);
-        y0 = madd(minOf(e0, w, 0), sum, y0);
-        y1 = madd(minOf(e1, w, 1), sum, y1);
-        y2 = madd(minOf(e2, v, 0), sum, y2);
-        y3 = madd(minOf(e3, v, 1), sum, y3);
-      }
-      v += blockBytes(dtype);
-      p += blockBytesOf(SPLIT);
+    let w = at;
+    for (let sum = sums; sum < end; sum += 2 * GROUP_SUMS) {
+      addHeader(dtype, w, w + stride, x, sum);
+      w += 2 * stride;
     }
+    at += headerBytes(dtype) + <usize>(headerColumns(dtype) >> 5) * blockBytes(dtype);
+    x += <usize>(headerColumns(dtype) >> 5) * blockBytesOf(SPLIT);
   }
-  finish(op, row, output, y0, y1);
-  finish(op, row, other, y2, y3);
+  for (let group = first; sums < end; group += step) {
+    finish(op, 0, group * GROUP, v128.load(sums), v128.load(sums, 16));
+    sums += GROUP_SUMS;
+  }
 }
 
-/** 256 h + l as f32. */
+/** Adds the columns of one header of two groups, at w and v, to their sums at y. */
 @inline
-function joined(h: v128, l: v128): v128 {
-  return f32x4.convert_i32x4_s(i32x4.add(i32x4.shl(h, 8), l));
+function addHeader(dtype: i32, w: usize, v: usize, p: usize, y: usize): void {
+  const zero = i32x4.splat(0);
+  const d0 = factorsOf(dtype, w, 0), d1 = factorsOf(dtype, w, 1), d2 = factorsOf(dtype, v, 0), d3 = factorsOf(dtype, v, 1);
+  const e0 = minFactorsOf(dtype, w, 0), e1 = minFactorsOf(dtype, w, 1);
+  const e2 = minFactorsOf(dtype, v, 0), e3 = minFactorsOf(dtype, v, 1);
+  w += headerBytes(dtype);
+  v += headerBytes(dtype);
+  let y0 = v128.load(y), y1 = v128.load(y, 16), y2 = v128.load(y, 32), y3 = v128.load(y, 48);
+  for (const end = w + <usize>(headerColumns(dtype) >> 5) * blockBytes(dtype); w < end;) {
+    const x = p, scales = w, others = v;
+    let h0 = zero, h1 = zero, h2 = zero, h3 = zero;
+    let l0 = correction(dtype, x, 0);
+    let l1 = l0, l2 = l0, l3 = l0;
+    w += fieldsAt(dtype);
+    v += fieldsAt(dtype);
+    // All quads of 8 bits, or the even ones of 4.
+    const quadStep: usize = dtype == Q8_0 ? 4 : 8;
+    for (const last = x + 32; p < last; p += quadStep) {
+      const h = v128.load32_splat(p, 16), l = v128.load32_splat(p, 48);
+      let q = firstQuad(dtype, w);
+      h0 = dot(h, q, h0);
+      l0 = dot(l, q, l0);
+      q = firstQuad(dtype, w + 16);
+      h1 = dot(h, q, h1);
+      l1 = dot(l, q, l1);
+      q = firstQuad(dtype, v);
+      h2 = dot(h, q, h2);
+      l2 = dot(l, q, l2);
+      q = firstQuad(dtype, v + 16);
+      h3 = dot(h, q, h3);
+      l3 = dot(l, q, l3);
+      w += VECTORS;
+      v += VECTORS;
+    }
+    if (dtype != Q8_0) {
+      w -= 4 * VECTORS;
+      v -= 4 * VECTORS;
+      for (p = x; p < x + 32; p += 8) {
+        const h = v128.load32_splat(p, 20), l = v128.load32_splat(p, 52);
+        let q = upperFields(w);
+        h0 = dot(h, q, h0);
+        l0 = dot(l, q, l0);
+        q = upperFields(w + 16);
+        h1 = dot(h, q, h1);
+        l1 = dot(l, q, l1);
+        q = upperFields(v);
+        h2 = dot(h, q, h2);
+        l2 = dot(l, q, l2);
+        q = upperFields(v + 16);
+        h3 = dot(h, q, h3);
+        l3 = dot(l, q, l3);
+        w += VECTORS;
+        v += VECTORS;
+      }
+    }
+    const s = v128.load32_splat(x);
+    y0 = madd(joined(h0, l0), f32x4.mul(scaleOf(dtype, d0, scales, 0, 0), s), y0);
+    y1 = madd(joined(h1, l1), f32x4.mul(scaleOf(dtype, d1, scales, 1, 0), s), y1);
+    y2 = madd(joined(h2, l2), f32x4.mul(scaleOf(dtype, d2, others, 0, 0), s), y2);
+    y3 = madd(joined(h3, l3), f32x4.mul(scaleOf(dtype, d3, others, 1, 0), s), y3);
+    if (hasMin(dtype)) {
+      const sum = v128.load32_splat(x, X_NEGATIVE_SUM);
+      y0 = madd(minOf(e0, scales, 0), sum, y0);
+      y1 = madd(minOf(e1, scales, 1), sum, y1);
+      y2 = madd(minOf(e2, others, 0), sum, y2);
+      y3 = madd(minOf(e3, others, 1), sum, y3);
+    }
+    p = x + blockBytesOf(SPLIT);
+  }
+  v128.store(y, y0);
+  v128.store(y, y1, 16);
+  v128.store(y, y2, 32);
+  v128.store(y, y3, 48);
 }
 
-/** 8 outputs; x is WORDS. */
-export function oneGroup(op: Linear, group: usize, x: usize, row: i32, output: i32): void {
+@inline
+function firstQuad(dtype: i32, at: usize): v128 {
+  return dtype == Q8_0 ? v128.load(at) : lowerFields(at);
+}
+
+function pairs(op: Linear, first: i32, step: i32, count: i32, x: usize): void {
+  const size = fieldGroupBytes(op.dtype, op.cols);
+  for (; count > 0; count -= 2) {
+    const second = first + step;
+    const w = op.weight + <usize>first * size, v = op.weight + <usize>second * size;
+    if (op.dtype == Q5_K) twoGroupsQ5K(op, w, v, x, first * GROUP, second * GROUP);
+    else twoGroupsQ6K(op, w, v, x, first * GROUP, second * GROUP);
+    first = second + step;
+  }
+}
+
+/** The 8 outputs of a group; x is WORDS. */
+function oneGroup(op: Linear, group: i32, x: usize): void {
+  const weight = op.weight + <usize>group * fieldGroupBytes(op.dtype, op.cols);
   switch (op.dtype) {
-    case Q8_0: oneGroupQ8(op, group, x, row, output); break;
-    case Q4_0: oneGroupQ4(op, group, x, row, output); break;
-    case Q4_K: oneGroupQ4K(op, group, x, row, output); break;
-    case Q5_K: oneGroupQ5K(op, group, x, row, output); break;
-    case Q6_K: oneGroupQ6K(op, group, x, row, output); break;
+    case Q8_0: oneGroupQ8(op, weight, x, group * GROUP); break;
+    case Q4_0: oneGroupQ4(op, weight, x, group * GROUP); break;
+    case Q4_K: oneGroupQ4K(op, weight, x, group * GROUP); break;
+    case Q5_K: oneGroupQ5K(op, weight, x, group * GROUP); break;
+    case Q6_K: oneGroupQ6K(op, weight, x, group * GROUP); break;
     default: unreachable();
   }
 }
 
-export function oneGroupQ8(op: Linear, group: usize, x: usize, row: i32, output: i32): void {
-  oneGroupOf(Q8_0, op, group, x, row, output);
+export function oneGroupQ8(op: Linear, group: usize, x: usize, output: i32): void {
+  oneGroupOf(Q8_0, op, group, x, output);
 }
 
-export function oneGroupQ4(op: Linear, group: usize, x: usize, row: i32, output: i32): void {
-  oneGroupOf(Q4_0, op, group, x, row, output);
+export function oneGroupQ4(op: Linear, group: usize, x: usize, output: i32): void {
+  oneGroupOf(Q4_0, op, group, x, output);
 }
 
-export function oneGroupQ4K(op: Linear, group: usize, x: usize, row: i32, output: i32): void {
-  oneGroupOf(Q4_K, op, group, x, row, output);
+export function oneGroupQ4K(op: Linear, group: usize, x: usize, output: i32): void {
+  oneGroupOf(Q4_K, op, group, x, output);
 }
 
-export function oneGroupQ5K(op: Linear, group: usize, x: usize, row: i32, output: i32): void {
-  oneGroupOf(Q5_K, op, group, x, row, output);
+export function oneGroupQ5K(op: Linear, group: usize, x: usize, output: i32): void {
+  oneGroupOf(Q5_K, op, group, x, output);
 }
 
-export function oneGroupQ6K(op: Linear, group: usize, x: usize, row: i32, output: i32): void {
-  oneGroupOf(Q6_K, op, group, x, row, output);
+export function oneGroupQ6K(op: Linear, group: usize, x: usize, output: i32): void {
+  oneGroupOf(Q6_K, op, group, x, output);
 }
 
 @inline
-function oneGroupOf(dtype: i32, op: Linear, w: usize, p: usize, row: i32, output: i32): void {
+function oneGroupOf(dtype: i32, op: Linear, w: usize, p: usize, output: i32): void {
   const zero = i32x4.splat(0);
   let y = zero, z = zero;
   for (let col = 0; col < op.cols; col += headerColumns(dtype)) {
@@ -326,7 +306,7 @@ function oneGroupOf(dtype: i32, op: Linear, w: usize, p: usize, row: i32, output
       p += blockBytesOf(WORDS);
     }
   }
-  finish(op, row, output, y, z);
+  finish(op, 0, output, y, z);
 }
 
 /** The sums of neighbouring lanes plus c, as f32. */
