@@ -8,11 +8,30 @@ import type { Weight } from "../spec/tensor.ts";
 import { forEachBackend } from "../testing/for-each-backend.ts";
 import { seeded } from "../testing/seeded.ts";
 
-const [VOCAB, WIDTH, TAPS] = [67, 32, 4];
-const LAYOUT = [{ name: "conv", shape: [WIDTH, TAPS - 1] }];
+const VOCAB = 67;
 
-/** A model whose every logit depends on the last four tokens. */
-async function smallModel(backend: Backend, batch: number, scale = 1): Promise<Executable> {
+interface Shape {
+  readonly width: number;
+  readonly taps: number;
+}
+
+const SMALL: Shape = { width: 32, taps: 4 };
+/** Six sequences of it are more than what is copied without a kernel. */
+const LARGE: Shape = { width: 512, taps: 13 };
+
+function layoutOf({ width, taps }: Shape) {
+  return [{ name: "conv", shape: [width, taps - 1] }];
+}
+
+const LAYOUT = layoutOf(SMALL);
+
+/** A model whose every logit depends on the last tokens, as many as there are taps. */
+async function smallModel(
+  backend: Backend,
+  batch: number,
+  scale = 1,
+  { width, taps }: Shape = SMALL,
+): Promise<Executable> {
   const random = seeded(5);
   const upload = async (use: "matrix" | "vector", rows: number, cols: number): Promise<Weight> => {
     const values = random.normal(rows * cols).map((value) => value * scale);
@@ -22,11 +41,11 @@ async function smallModel(backend: Backend, batch: number, scale = 1): Promise<E
         new Uint8Array(values.slice(first * cols, (first + count) * cols).buffer),
     );
   };
-  const table = await upload("matrix", VOCAB, WIDTH);
-  const head = await upload("matrix", VOCAB, WIDTH);
-  const weight = await upload("vector", WIDTH, TAPS);
+  const table = await upload("matrix", VOCAB, width);
+  const head = await upload("matrix", VOCAB, width);
+  const weight = await upload("vector", width, taps);
   return backend.compile(
-    recordPlan({ batch, length: 1 }, LAYOUT, (k) => {
+    recordPlan({ batch, length: 1 }, layoutOf({ width, taps }), (k) => {
       const x = embedding(k, table);
       const y = causalConv1d(k, { x, weight, bias: null, state: k.state(0), silu: false });
       linear(k, y, head, { into: k.output(batch, VOCAB) });
@@ -117,6 +136,28 @@ forEachBackend("greedy runs", (backend) => {
     expect(run.logits).toEqual(expected.logits);
     expect(await backend().readState(c, 0)).toEqual(await backend().readState(b, 0));
     expect([...c.positions]).toEqual([until]);
+    executable.release();
+  });
+
+  test.each([4, 9])("of large states end right behind a stop id: step %i", async (at) => {
+    const first = [3, 1, 4, 1, 5, 9];
+    const layout = layoutOf(LARGE);
+    const executable = await smallModel(backend(), first.length, 1, LARGE);
+    const { runGreedy } = executable;
+    if (runGreedy === undefined) return;
+    const [a, b, c] = [0, 1, 2].map(() => backend().createState(layout, first.length));
+    const { fed } = await oneByOne(executable, first, a, 14);
+    const stop = fed[at * first.length + 2];
+    const until = Math.floor(fed.indexOf(stop) / first.length) + 1;
+    const expected = await oneByOne(executable, first, b, until);
+    const run = await allOf(runGreedy, first, c, { steps: 14, stopIds: [stop] });
+    expect(run.fed).toEqual(expected.fed);
+    expect(run.logits).toEqual(expected.logits);
+    for (const sequence of first.keys()) {
+      expect(await backend().readState(c, sequence)).toEqual(
+        await backend().readState(b, sequence),
+      );
+    }
     executable.release();
   });
 

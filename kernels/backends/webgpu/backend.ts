@@ -43,7 +43,7 @@ export async function createWebGpuBackend({
     profiler: createProfiler(device),
     readback,
     arena: createArena(device, allocator),
-    shadow: createShadow(allocator),
+    shadow: createShadow(device, allocator, pipelines),
     states: createStates(device, allocator, readback),
     weights: createWeightStore(device, allocator),
     unused: unused.buffer,

@@ -1,5 +1,5 @@
 /** Columns that a workgroup of few-matrix.wgsl takes at a time. */
-const TILE_K = 256;
+export const TILE_K = 256;
 /** Values from one row of a tile to the next. */
 const ROW = TILE_K + 8;
 /** Columns of these that each of its subgroups multiplies. */
@@ -19,13 +19,21 @@ export interface FewMatrixShape {
   readonly wordValues: number;
   /** Columns that one product of matrices takes. */
   readonly matrixK: number;
+  /** Whether the columns of W are whole tiles: nothing lies beyond them, and no load asks. */
+  readonly whole: boolean;
 }
 
 /**
  * The entry point of few-matrix.wgsl, written out statement by statement for the same reason as in matrix-product.ts. A
  * lane brings single words, so that a row is read as it lies and neighbouring lanes write neighbouring banks.
  */
-export function fewMatrixProduct({ parts, across, wordValues, matrixK }: FewMatrixShape): string {
+export function fewMatrixProduct({
+  parts,
+  across,
+  wordValues,
+  matrixK,
+  whole,
+}: FewMatrixShape): string {
   const wRows = range(OWN_ROWS * across).map((row) => ({
     row,
     place: `${OWN_ROWS}u * subgroup + ${Math.floor(row / OWN_ROWS) * 16 + (row % OWN_ROWS)}u`,
@@ -38,13 +46,19 @@ export function fewMatrixProduct({ parts, across, wordValues, matrixK }: FewMatr
     ...wRows.flatMap(({ row }) =>
       wWords.map((word) => {
         const at = `lane + ${word * LANES}u`;
-        return `if (k + (${at}) * ${wordValues}u < params.k) { w${row}_${word} = values[w_first${row} + k / ${wordValues}u + ${at}]; } else { w${row}_${word} = 0u; }`;
+        const to = `w${row}_${word}`;
+        const take = `${to} = values[w_first${row} + k / ${wordValues}u + ${at}];`;
+        if (whole) return take;
+        return `if (k + (${at}) * ${wordValues}u < params.k) { ${take} } else { ${to} = 0u; }`;
       }),
     ),
     ...xRows.flatMap(({ part, own }) =>
       xWords.map((word) => {
         const at = `k / 2u + lane + ${word * LANES}u`;
-        return `if (${at} < params.half_words) { x${part}_${own}_${word} = arena[x_first${part}_${own} + ${at}]; } else { x${part}_${own}_${word} = 0u; }`;
+        const to = `x${part}_${own}_${word}`;
+        const take = `${to} = arena[x_first${part}_${own} + ${at}];`;
+        if (whole) return take;
+        return `if (${at} < params.half_words) { ${take} } else { ${to} = 0u; }`;
       }),
     ),
   ];
@@ -62,12 +76,10 @@ export function fewMatrixProduct({ parts, across, wordValues, matrixK }: FewMatr
               .map((i) => `w_memory[at + ${4 * four + i}u] = four${four}[${i}];`)
               .join(" "),
         );
+        if (whole) return `{ ${at} ${fours.join(" ")} }`;
+        const zeros = range(wordValues).map((i) => `w_memory[at + ${i}u] = 0.0h;`);
         // Beyond K there are no blocks.
-        return `{ ${at} if (k + ${column} < params.k) { ${fours.join(" ")} } else { ${range(
-          wordValues,
-        )
-          .map((i) => `w_memory[at + ${i}u] = 0.0h;`)
-          .join(" ")} } }`;
+        return `{ ${at} if (k + ${column} < params.k) { ${fours.join(" ")} } else { ${zeros.join(" ")} } }`;
       }),
     ),
     ...xRows.flatMap(({ part, own }) =>

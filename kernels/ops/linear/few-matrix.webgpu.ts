@@ -15,7 +15,7 @@ import softplus from "../../wgsl/softplus.wgsl?raw";
 import unpack from "../../wgsl/unpack.wgsl?raw";
 import halvesSource from "./few-halves.wgsl?raw";
 import matrixSource from "./few-matrix.wgsl?raw";
-import { fewMatrixProduct, LANES } from "./few-matrix.ts";
+import { fewMatrixProduct, LANES, TILE_K } from "./few-matrix.ts";
 import finish from "./finish.wgsl?raw";
 import finishConv from "./finish-conv.wgsl?raw";
 import { NORM_CODES, type FusedLinearOperands } from "./fused-linear.ts";
@@ -28,8 +28,6 @@ const FEWEST_ROWS = 5;
 const HALVES_THREADS = 256;
 /** Weights from which on x is one f16 a value, as in prompts (linear-matrix.webgpu.ts): the file has rounded W as coarsely. */
 const LARGE_MATRIX = 2 ** 23;
-/** Rows of W from which on two tiles of them are computed at once: there are workgroups enough all the same. */
-const WIDE_FROM_ROWS = 2 * 16 * 132;
 
 /** What a device must tell for products of few rows on its matrix units. */
 interface MatrixDevice {
@@ -94,10 +92,11 @@ export function describeFewRowsOnMatrices(
     workgroups: [x.rows, 1, 1],
   };
   const wordValues = valuesInVector(weight.dtype) / 4;
+  const whole = weight.cols % TILE_K === 0;
   const matrixK = context.subgroupMatrix?.k ?? 16;
   const products = context.parts(weight).map((part, index): Dispatch => {
     // Two tiles and x in two parts would not fit into workgroup memory together.
-    const across = parts === 1 && part.rows >= WIDE_FROM_ROWS ? 2 : 1;
+    const across = parts === 1 ? 2 : 1;
     return {
       shader: {
         name: `few-matrix${conv === null ? "" : " with a convolution"}`,
@@ -108,14 +107,16 @@ export function describeFewRowsOnMatrices(
           activate,
           conv === null ? finish : finishConv,
           matrixSource,
-          fewMatrixProduct({ parts, across, wordValues, matrixK }),
+          fewMatrixProduct({ parts, across, wordValues, matrixK, whole }),
         ],
         consts: {
           PARTS: parts,
           SUBGROUP: LANES,
           ACROSS: across,
           MATRIX_K: matrixK,
+          // Tells modules apart, too: their text depends on it.
           WORD_VALUES: wordValues,
+          WHOLE: whole ? 1 : 0,
         },
         subgroups: true,
         f16: true,
