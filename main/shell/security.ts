@@ -2,7 +2,7 @@
 import { app, shell } from "electron";
 import type { Session, WebPreferences } from "electron";
 import { allowedLink } from "../services/app.ts";
-import { isAppUrl } from "./origins.ts";
+import { isAppUrl, UI_ORIGIN } from "./origins.ts";
 
 /** The preferences of every window; `preload` is the only difference between them. */
 export function sandboxed(preload: string): WebPreferences {
@@ -39,7 +39,10 @@ export function guardSession(session: Session): void {
   session.setPermissionRequestHandler((_contents, _permission, answer) => answer(false));
   session.setPermissionCheckHandler(() => false);
   session.setDevicePermissionHandler(() => false);
-  session.on("will-download", (event) => event.preventDefault());
+  session.on("will-download", (event, item) => {
+    // A file that the interface has made itself: the system asks where it is to be saved.
+    if (!item.getURL().startsWith(`blob:${UI_ORIGIN}/`)) event.preventDefault();
+  });
   session.webRequest.onBeforeRequest((details, answer) => {
     const own = isAppUrl(details.url) || /^(?:blob:app:|data:|devtools:)/.test(details.url);
     answer({ cancel: !own });

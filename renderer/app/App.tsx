@@ -1,17 +1,28 @@
 import { useCallback, useEffect, useRef, useState } from "react";
 import { PanelLeft } from "lucide-react";
-import type { ChatSummary, DocumentInfo, ModelEntry, Settings } from "../../main/contract/dto.ts";
+import type {
+  ChatSummary,
+  DocumentInfo,
+  ModelEntry,
+  Persona,
+  Settings,
+} from "../../main/contract/dto.ts";
 import { toTarnError } from "../client/check.ts";
 import type { Client } from "../client/connect.ts";
 import { useApi, useApiEvent, useApiValue } from "../client/context.tsx";
+import { usePersonas } from "../client/use-personas.ts";
 import { importDocument } from "../client/import-document.ts";
+import { useRebuilds } from "../client/use-rebuilds.ts";
 import { BranchesView } from "../features/branches/BranchesView.tsx";
 import { ChatHeader } from "../features/chat/ChatHeader.tsx";
 import { ChatView } from "../features/chat/ChatView.tsx";
 import type { AttachedDocument } from "../features/chat/use-attachments.ts";
 import { DocumentPanel, type OpenPlace } from "../features/documents/DocumentPanel.tsx";
 import { DocumentsView } from "../features/documents/DocumentsView.tsx";
+import { OpenMemory } from "../features/chat/OpenMemory.tsx";
+import { useMemoryDrop } from "../features/chat/use-memory-drop.ts";
 import { ModelsView } from "../features/models/ModelsView.tsx";
+import { PersonasView } from "../features/personas/PersonasView.tsx";
 import { SettingsView } from "../features/settings/SettingsView.tsx";
 import { Sidebar, type Place } from "../features/sidebar/Sidebar.tsx";
 import { StatusLine, type Link } from "../features/status/StatusLine.tsx";
@@ -23,9 +34,12 @@ import { useUndo } from "./use-undo.ts";
 const TITLE = {
   chat: "New chat",
   documents: "Documents",
+  personas: "Personas",
   models: "Models",
   settings: "Settings",
 } as const satisfies Record<Place, string>;
+
+const NO_PERSONAS: readonly Persona[] = [];
 
 /** The whole window: sidebar, the place one is at, a document beside it, and the engine's line. */
 export function App({ client }: { readonly client: Client }) {
@@ -45,6 +59,7 @@ export function App({ client }: { readonly client: Client }) {
   const opener = useRef<HTMLElement | null>(null);
   const [openPlace, setOpenPlace] = useState<OpenPlace | null>(null);
   const [attached, setAttached] = useState<AttachedDocument | null>(null);
+  const [personaId, setPersonaId] = useState<string | null>(null);
   const [link, setLink] = useState<Link>("connecting");
 
   const [chats, reloadChats] = useApiValue("chats.list", { query }, fail);
@@ -73,6 +88,7 @@ export function App({ client }: { readonly client: Client }) {
       }),
     [client, reloadChats, reloadDocuments, reloadModels, reloadSettings, reloadStatus],
   );
+  const personas = usePersonas(fail);
   useApiEvent("chats.changed", reloadChats);
   useApiEvent("documents.changed", reloadDocuments);
   useApiEvent("settings.changed", takeSettings);
@@ -107,12 +123,24 @@ export function App({ client }: { readonly client: Client }) {
       setChatId(id);
       setView("chat");
       setAttached(null);
+      setPersonaId(null);
       setOpenPlace(null);
       go("chat");
     },
     [go],
   );
   useUndo(openChat);
+  const [memoryFile, setMemoryFile] = useState<File | null>(null);
+  useMemoryDrop(setMemoryFile);
+  const openedMemory = useCallback(
+    (id: string) => {
+      setMemoryFile(null);
+      openChat(id);
+      tell("The chat goes on from the memory in the file.");
+    },
+    [openChat, tell],
+  );
+  const rebuilds = useRebuilds();
   const askDocument = useCallback(
     (document: DocumentInfo, asOf: number | null = null) => {
       openChat(null);
@@ -237,7 +265,11 @@ export function App({ client }: { readonly client: Client }) {
         onOpenChat={openChat}
         onPlace={go}
         onDelete={(chat) => void deleteChat(chat)}
+        onOpenMemory={setMemoryFile}
       />
+      {memoryFile !== null && (
+        <OpenMemory file={memoryFile} onOpened={openedMemory} onClose={() => setMemoryFile(null)} />
+      )}
       {sidebar === "open" && (
         <button
           type="button"
@@ -276,9 +308,13 @@ export function App({ client }: { readonly client: Client }) {
               status={status}
               announce={settings?.announce ?? "paragraphs"}
               attached={attached}
+              personas={personas ?? NO_PERSONAS}
+              personaId={personaId}
+              onPersona={setPersonaId}
               active={place === "chat"}
               onOpenChat={openChat}
               openDocument={openDocument}
+              rebuilds={rebuilds}
             />
           </div>
           {place === "chat" && view === "branches" && chatId !== null && (
@@ -291,6 +327,15 @@ export function App({ client }: { readonly client: Client }) {
               onAsk={askDocument}
               onOpen={(id) => openDocument(id, null)}
               onRemove={(document) => void removeDocument(document)}
+            />
+          )}
+          {place === "personas" && (
+            <PersonasView
+              personas={personas}
+              onChat={({ id }) => {
+                openChat(null);
+                setPersonaId(id);
+              }}
             />
           )}
           {place === "models" && (
@@ -318,7 +363,18 @@ export function App({ client }: { readonly client: Client }) {
           )}
         </div>
       </main>
-      <StatusLine status={status} link={link} />
+      <StatusLine
+        status={status}
+        link={link}
+        rebuilds={rebuilds}
+        onPauseRebuilds={() => void attempt(() => api.call("chats.pauseRebuild", { chatId: null }))}
+        onResumeRebuilds={() =>
+          void attempt(async () => {
+            for (const { chatId: waiting } of rebuilds)
+              await api.call("chats.rebuild", { chatId: waiting });
+          })
+        }
+      />
     </div>
   );
 }

@@ -1,4 +1,5 @@
 import { useRef, type KeyboardEvent } from "react";
+import { Pin } from "lucide-react";
 import type { TreeNode } from "../../../main/contract/dto.ts";
 import { formatTokens } from "../../ui/format.ts";
 import type { TreeRow } from "./tree-rows.ts";
@@ -15,10 +16,11 @@ interface BranchTreeProps {
   readonly focused: string | null;
   onFocus(messageId: string): void;
   onOpen(messageId: string): void;
+  onDelete(messageId: string): void;
 }
 
 /** Every branch of a chat, drawn as rails: a square is a question, a dot an answer, a ring where one is. */
-export function BranchTree({ rows, focused, onFocus, onOpen }: BranchTreeProps) {
+export function BranchTree({ rows, focused, onFocus, onOpen, onDelete }: BranchTreeProps) {
   const tree = useRef<HTMLDivElement>(null);
   const at = Math.max(
     0,
@@ -42,6 +44,11 @@ export function BranchTree({ rows, focused, onFocus, onOpen }: BranchTreeProps) 
       ArrowLeft: () => row.parent >= 0 && move(row.parent),
       ArrowRight: () => move(rows.findIndex(({ parent }) => parent === at)),
       Enter: () => onOpen(row.node.id),
+      Delete: () => {
+        // What it hung on is there afterwards.
+        move(Math.max(row.parent, 0));
+        onDelete(row.node.id);
+      },
       " ": () => onFocus(row.node.id),
     }[event.key];
     if (act === undefined) return;
@@ -65,7 +72,7 @@ export function BranchTree({ rows, focused, onFocus, onOpen }: BranchTreeProps) 
           role="treeitem"
           aria-level={depth + 1}
           aria-selected={here}
-          aria-label={`${speaker(node)}: ${node.excerpt === "" ? "no words" : node.excerpt}`}
+          aria-label={`${speaker(node)}: ${node.excerpt === "" ? "no words" : node.excerpt}${node.isPinned ? ", its state is kept" : ""}`}
           tabIndex={index === at ? 0 : -1}
           data-node={node.id}
           style={{ paddingInlineStart: 34 + STEP * Math.min(depth, DEEPEST) }}
@@ -80,7 +87,10 @@ export function BranchTree({ rows, focused, onFocus, onOpen }: BranchTreeProps) 
           >
             {node.excerpt === "" ? "…" : node.excerpt}
           </span>
-          <span className="end small qq">{here ? "here" : note(node)}</span>
+          <span className="end row small qq" style={{ gap: 6 }}>
+            {node.isPinned && <Pin className="i s" aria-label="Kept" />}
+            {here ? "here" : note(node)}
+          </span>
         </div>
       ))}
     </div>

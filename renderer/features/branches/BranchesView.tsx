@@ -1,12 +1,15 @@
 import { useCallback, useEffect, useMemo, useState } from "react";
-import type { ChatTree, Message } from "../../../main/contract/dto.ts";
+import { Pin, PinOff, Trash2 } from "lucide-react";
+import type { ChatTree, Message, TreeNode } from "../../../main/contract/dto.ts";
 import { toTarnError } from "../../client/check.ts";
 import { useApi, useApiEvent } from "../../client/context.tsx";
+import { deleteBranch } from "../../client/delete-branch.ts";
+import { Button } from "../../ui/Button.tsx";
 import { formatBytes } from "../../ui/format.ts";
 import { useToast } from "../../ui/toasts.tsx";
 import { BranchTree } from "./BranchTree.tsx";
 import { CompareAnswers } from "./CompareAnswers.tsx";
-import { answersBeside, countBranches, treeRows } from "./tree-rows.ts";
+import { answersBeside, countBehind, countBranches, treeRows } from "./tree-rows.ts";
 
 interface BranchesViewProps {
   readonly chatId: string;
@@ -66,6 +69,8 @@ export function BranchesView({ chatId, onOpen }: BranchesViewProps) {
     };
   }, [api, chatId, fail, ids]);
 
+  // Undone, or done in another window.
+  useApiEvent("chats.changed", () => void reload());
   useApiEvent("message.delta", (delta) => {
     if (delta.chatId !== chatId) return;
     setMessages((before) => {
@@ -86,6 +91,8 @@ export function BranchesView({ chatId, onOpen }: BranchesViewProps) {
   const busy = tree.nodes.some(
     ({ status }) => status === "queued" || status === "reading" || status === "writing",
   );
+  const chosen = tree.nodes.find(({ id }) => id === at);
+  const behind = chosen === undefined ? 0 : countBehind(tree.nodes, chosen.id);
   const bytes = tree.nodes.reduce((sum, { snapshotBytes }) => sum + snapshotBytes, 0);
 
   async function attempt(work: () => Promise<unknown>): Promise<boolean> {
@@ -102,6 +109,18 @@ export function BranchesView({ chatId, onOpen }: BranchesViewProps) {
       onOpen();
   }
 
+  async function remove(messageId: string): Promise<void> {
+    await attempt(async () => {
+      const { chat } = await deleteBranch(api, chatId, messageId, tell, fail);
+      setFocused(chat.messages.at(-1)?.id ?? null);
+      await reload();
+    });
+  }
+  async function keep({ id: messageId, isPinned }: TreeNode): Promise<void> {
+    await attempt(() => api.call("messages.pinState", { chatId, messageId, pinned: !isPinned }));
+    await reload();
+  }
+
   return (
     <div className="branches">
       <section className="treep" aria-label="Branches">
@@ -114,7 +133,28 @@ export function BranchesView({ chatId, onOpen }: BranchesViewProps) {
           focused={at}
           onFocus={setFocused}
           onOpen={(messageId) => void goOnFrom(messageId)}
+          onDelete={(messageId) => void remove(messageId)}
         />
+        {chosen !== undefined && (
+          <div className="row tree-acts">
+            <Button
+              kind="ghost"
+              icon={chosen.isPinned ? <PinOff className="i s" /> : <Pin className="i s" />}
+              disabled={chosen.snapshotBytes === 0}
+              onClick={() => void keep(chosen)}
+            >
+              {chosen.isPinned ? "Let this state go" : "Keep this state"}
+            </Button>
+            <Button
+              kind="ghost"
+              icon={<Trash2 className="i s" />}
+              cost={`${behind} ${behind === 1 ? "message" : "messages"}`}
+              onClick={() => void remove(chosen.id)}
+            >
+              Delete from here
+            </Button>
+          </div>
+        )}
         <div className="row small q tree-legend">
           <span className="row" style={{ gap: 6 }}>
             <svg width="10" height="10" aria-hidden="true">
@@ -137,7 +177,7 @@ export function BranchesView({ chatId, onOpen }: BranchesViewProps) {
             </svg>
             Assistant
           </span>
-          <span className="end">Enter goes on from a message</span>
+          <span className="end">Enter goes on from a message, Delete takes it out</span>
         </div>
       </section>
       {group === null ? (

@@ -77,6 +77,13 @@ export function answersBeside(nodes: readonly TreeNode[], nodeId: string): Answe
   return { question: nodes.find(({ id }) => id === questionId) ?? null, answers };
 }
 
+/** A message and all behind it. @param nodes a parent stands before its children */
+export function countBehind(nodes: readonly TreeNode[], messageId: string): number {
+  const found = new Set([messageId]);
+  for (const { id, parentId } of nodes) if (parentId !== null && found.has(parentId)) found.add(id);
+  return found.size;
+}
+
 /** Places where a message has more than one child. */
 export function countBranches(rows: readonly TreeRow[]): number {
   return 1 + rows.filter(({ depth, parent }) => depth > (rows[parent]?.depth ?? 0)).length;

@@ -1,4 +1,4 @@
-import { memo } from "react";
+import { memo, useState } from "react";
 import { Copy, GitBranch, RotateCw } from "lucide-react";
 import type { Message, Passage, ReadingProgress } from "../../../main/contract/dto.ts";
 import { Button } from "../../ui/Button.tsx";
@@ -7,8 +7,10 @@ import { Mark } from "../../ui/Mark.tsx";
 import { isTransient } from "./chat-state.ts";
 import { GroundsLine } from "./GroundsLine.tsx";
 import { Markdown } from "./Markdown.tsx";
+import { MessageMenu } from "./MessageMenu.tsx";
 import type { MessageActions } from "./message-actions.ts";
 import { Passages } from "./Passages.tsx";
+import { ProvenancePanel } from "./Provenance.tsx";
 import { formatCost, type MessageCosts } from "./use-costs.ts";
 import { Versions } from "./Versions.tsx";
 
@@ -16,6 +18,8 @@ import { Versions } from "./Versions.tsx";
 const WORTH_A_BAR = 256;
 
 interface AssistantMessageProps {
+  /** Null while the chat has no row yet. */
+  readonly chatId: string | null;
   readonly message: Message;
   /** What this answers, and what was found for it. */
   readonly question: string;
@@ -30,6 +34,7 @@ interface AssistantMessageProps {
 
 /** An answer: its text while it is written, how it came about, and what can be done with it. */
 export const AssistantMessage = memo(function AssistantMessage({
+  chatId,
   message,
   question,
   passages,
@@ -41,6 +46,7 @@ export const AssistantMessage = memo(function AssistantMessage({
 }: AssistantMessageProps) {
   const { siblings, status } = message;
   const writing = status === "writing";
+  const [asked, setAsked] = useState(false);
   return (
     <article
       className={`msg-frame ${last ? "last" : ""}`}
@@ -110,13 +116,17 @@ export const AssistantMessage = memo(function AssistantMessage({
           >
             Fork from here
           </Button>
-          {last && message.tokensPerSecond !== null && (
-            <span className="small qq hide-n cut" style={{ marginInlineStart: 8 }}>
-              {`${formatTokens(message.tokens)}, ${formatRate(message.tokensPerSecond)}${message.prefilled === null ? "" : `, read ${formatCount(message.prefilled)}`}`}
-            </span>
-          )}
+          <MessageMenu
+            message={message}
+            costs={costs}
+            actions={actions}
+            onProvenance={() => setAsked(true)}
+          />
           <Versions message={message} noun="answer" onSelect={actions.select} />
         </div>
+      )}
+      {asked && chatId !== null && !isTransient(message) && (
+        <ProvenancePanel chatId={chatId} messageId={message.id} onClose={() => setAsked(false)} />
       )}
     </article>
   );

@@ -7,15 +7,25 @@ import {
   useState,
   type KeyboardEvent,
 } from "react";
-import { ArrowDown } from "lucide-react";
-import type { EngineStatus, Message, Settings } from "../../../main/contract/dto.ts";
+import { ArrowDown, UserRound } from "lucide-react";
+import type {
+  ChatRebuild,
+  EngineStatus,
+  Message,
+  Persona,
+  Settings,
+} from "../../../main/contract/dto.ts";
 import { toTarnError } from "../../client/check.ts";
 import { useApi } from "../../client/context.tsx";
+import { deleteBranch } from "../../client/delete-branch.ts";
 import { Button } from "../../ui/Button.tsx";
+import { formatTokens } from "../../ui/format.ts";
 import { useToast } from "../../ui/toasts.tsx";
+import { SaveMemory } from "./SaveMemory.tsx";
 import { Announcer } from "./Announcer.tsx";
 import { AssistantMessage } from "./AssistantMessage.tsx";
 import { isTransient } from "./chat-state.ts";
+import { PersonaChoice } from "./PersonaChoice.tsx";
 import { Composer, type Reading } from "./Composer.tsx";
 import type { MessageActions } from "./message-actions.ts";
 import { ReadAgain } from "./ReadAgain.tsx";
@@ -35,10 +45,16 @@ interface ChatViewProps {
   readonly announce: Settings["announce"];
   /** A document of the library that a new chat begins with. */
   readonly attached: AttachedDocument | null;
+  /** What a new chat can begin with, and what it does. */
+  readonly personas: readonly Persona[];
+  readonly personaId: string | null;
+  onPersona(personaId: string | null): void;
   /** Whether it is on the screen. */
   readonly active: boolean;
   onOpenChat(chatId: string): void;
   openDocument: MessageActions["openDocument"];
+  /** Chats that are read again. */
+  readonly rebuilds: readonly ChatRebuild[];
 }
 
 /** Distance from the end at which reading still follows the writing, px. */
@@ -51,9 +67,13 @@ export function ChatView({
   status,
   announce,
   attached,
+  personas,
+  personaId,
+  onPersona,
   active,
   onOpenChat,
   openDocument,
+  rebuilds,
 }: ChatViewProps) {
   const api = useApi();
   const tell = useToast();
@@ -65,13 +85,17 @@ export function ChatView({
   const { chat, progress, reload, show } = useChat(chatId, fail);
   const costs = useCosts(chat, status);
   const [suggestion, setSuggestion] = useState<{ readonly text: string } | null>(null);
+  /** The message whose memory is about to be saved. */
+  const [saving, setSaving] = useState<string | null>(null);
   const log = useRef<HTMLDivElement>(null);
   const follows = useRef(true);
   const [behind, setBehind] = useState(false);
 
   const messages = chat?.messages ?? [];
+  const persona = messages[0]?.persona ?? null;
   const shown = messages.filter(({ role }) => role === "user" || role === "assistant");
   const tip = shown.at(-1);
+  const tipId = messages.at(-1)?.id;
   /** The answer that was asked for; busy until it is on the screen, so that Send never comes back in between. */
   const [awaited, setAwaited] = useState<{
     readonly chatId: string;
@@ -114,7 +138,8 @@ export function ChatView({
       try {
         const target = chatId ?? (await api.call("chats.create", {})).id;
         follows.current = true;
-        const parentId = chatId === null ? null : (tip?.id ?? null);
+        // Also where nothing of it is shown: a persona, or what was read elsewhere.
+        const parentId = chatId === null ? null : (tipId ?? null);
         const sent = await api.call("messages.send", {
           chatId: target,
           parentId,
@@ -122,6 +147,7 @@ export function ChatView({
           documentIds: documents.map(({ document }) => document.id),
           reading,
           ...asOfPage(documents),
+          ...(chatId === null && personaId !== null ? { personaId } : {}),
         });
         setAwaited({ chatId: target, messageId: sent.assistantMessageId });
         if (chatId === null) onOpenChat(target);
@@ -132,7 +158,7 @@ export function ChatView({
         return false;
       }
     },
-    [api, chatId, fail, onOpenChat, reload, tip?.id],
+    [api, chatId, fail, onOpenChat, personaId, reload, tipId],
   );
 
   const actions = useMemo<MessageActions>(() => {
@@ -178,11 +204,29 @@ export function ChatView({
         void inChat(async (id) =>
           show(await api.call("messages.select", { chatId: id, messageId })),
         ),
+      keepState: ({ id: messageId }, pinned) =>
+        void inChat(async (id) => {
+          await api.call("messages.pinState", { chatId: id, messageId, pinned });
+          tell(
+            pinned
+              ? "The state behind this message is kept: it is the last to go when there is no room."
+              : "The state behind this message may go when there is no room.",
+          );
+        }),
+      saveMemory: ({ id }) => setSaving(id),
+      deleteFrom: (messageId) =>
+        void inChat(async (id) => {
+          const gone = await deleteBranch(api, id, messageId, tell, fail);
+          show(gone.chat);
+        }),
       openDocument,
     };
   }, [api, chatId, fail, onOpenChat, openDocument, reload, show, tell]);
 
   function onKeyDown(event: KeyboardEvent): void {
+    const focused = event.target instanceof HTMLElement ? event.target.dataset["message"] : null;
+    if (event.key === "Delete" && focused !== null && focused !== undefined)
+      return actions.deleteFrom(focused);
     if (!event.altKey || (event.key !== "ArrowUp" && event.key !== "ArrowDown")) return;
     const articles = [...(log.current?.querySelectorAll<HTMLElement>("article") ?? [])];
     const at = articles.findIndex((article) => article.contains(document.activeElement));
@@ -226,6 +270,17 @@ export function ChatView({
           />
         )}
         <div className="conv w-full" role="log" aria-label="Conversation" aria-live="off">
+          {persona !== null && (
+            <p className="small q row" role="note" style={{ gap: 6 }}>
+              <UserRound className="i s" />
+              <span dir="auto">{`Begins with the persona ${persona.name}, ${formatTokens(messages[0]?.tokens ?? 0)} that were read before.`}</span>
+            </p>
+          )}
+          {messages.some(isSealed) && (
+            <p className="small q" role="note">
+              {`This chat goes on from a memory of ${formatTokens(chat?.messages[0]?.tokens ?? 0)} that was opened from a file. Its words are not in the file.`}
+            </p>
+          )}
           {shown.map((message) =>
             message.role === "user" ? (
               <UserMessage
@@ -239,6 +294,7 @@ export function ChatView({
             ) : (
               <AssistantMessage
                 key={message.id}
+                chatId={chatId}
                 message={message}
                 question={messages.find(({ id }) => id === message.parentId)?.text ?? ""}
                 passages={passagesFor(message, messages)}
@@ -263,9 +319,23 @@ export function ChatView({
       <ReadAgain
         reason={costs.reason}
         cost={costs.end}
-        busy={busy || status?.phase === "rebuilding"}
+        rebuild={rebuilds.find((one) => one.chatId === chatId) ?? null}
+        busy={busy}
         onRead={() => chatId !== null && void api.call("chats.rebuild", { chatId }).catch(fail)}
+        onPause={() => void api.call("chats.pauseRebuild", { chatId }).catch(fail)}
+        onStop={() => void api.call("chats.stopRebuild", { chatId }).catch(fail)}
       />
+      {saving !== null && chatId !== null && (
+        <SaveMemory
+          chatId={chatId}
+          messageId={saving}
+          cost={costs.of(saving)?.behind}
+          onClose={() => setSaving(null)}
+        />
+      )}
+      {chatId === null && personas.length > 0 && (
+        <PersonaChoice personas={personas} personaId={personaId} onChoose={onPersona} />
+      )}
       <Composer
         modelName={status?.modelName ?? null}
         active={active}
@@ -282,6 +352,11 @@ export function ChatView({
       />
     </div>
   );
+}
+
+/** Whether it stands for what was read elsewhere, without its words. */
+function isSealed({ role, text, persona }: Message): boolean {
+  return role === "system" && text === "" && persona === null;
 }
 
 const NONE: Message["passages"] = [];

@@ -2,6 +2,7 @@ import { memo, useState } from "react";
 import { Copy, FileText, GitBranch, Pencil } from "lucide-react";
 import type { Message } from "../../../main/contract/dto.ts";
 import { Button } from "../../ui/Button.tsx";
+import { MessageMenu } from "./MessageMenu.tsx";
 import type { MessageActions } from "./message-actions.ts";
 import { formatCost, type MessageCosts } from "./use-costs.ts";
 import { Versions } from "./Versions.tsx";
@@ -125,6 +126,7 @@ export const UserMessage = memo(function UserMessage({
               Fork from here
             </Button>
           )}
+          <MessageMenu message={message} costs={costs} actions={actions} />
           <Versions message={message} noun="message" onSelect={actions.select} />
         </div>
       )}

@@ -8,6 +8,12 @@ export interface MessageActions {
   regenerate(message: Message): void;
   fork(message: Message): void;
   select(messageId: string): void;
+  /** Its state is the last to go when there is no room, or one among others again. */
+  keepState(message: Message, kept: boolean): void;
+  /** Asks how the memory up to here is to be saved as a file. */
+  saveMemory(message: Message): void;
+  /** Takes the message and all behind it out of the chat; it can be undone. */
+  deleteFrom(messageId: string): void;
   /** `place`: a UTF-16 range of the extracted text to show. */
   openDocument(
     documentId: string,

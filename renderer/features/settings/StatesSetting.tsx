@@ -65,7 +65,7 @@ export function StatesSetting({ budget, onChange }: StatesSettingProps) {
       <p className="small q mt-1">
         {sizes === null
           ? "Counting."
-          : `${formatBytes(used)} of ${formatBytes(budget)} used, ${sizes.snapshots.toLocaleString("en")} ${sizes.snapshots === 1 ? "place" : "places"} to go on from`}
+          : `${formatBytes(used)} of ${formatBytes(budget)} used, ${sizes.snapshots.toLocaleString("en")} ${sizes.snapshots === 1 ? "place" : "places"} to go on from${sizes.pinned === 0 ? "" : `, ${sizes.pinned.toLocaleString("en")} of them kept by you`}`}
       </p>
     </>
   );

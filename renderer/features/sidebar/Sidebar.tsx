@@ -1,9 +1,22 @@
-import { Cpu, Files, PanelLeft, Pin, Plus, Search, SlidersHorizontal, Trash2 } from "lucide-react";
+import { useRef } from "react";
+import {
+  Cpu,
+  Files,
+  FolderOpen,
+  PanelLeft,
+  Pin,
+  Plus,
+  Search,
+  SlidersHorizontal,
+  Trash2,
+  UserRound,
+} from "lucide-react";
 import type { ChatSummary } from "../../../main/contract/dto.ts";
+import { STATE_FILE_ENDING } from "../../client/state-files.ts";
 import { IconButton } from "../../ui/IconButton.tsx";
 import { Mark } from "../../ui/Mark.tsx";
 
-export type Place = "chat" | "documents" | "models" | "settings";
+export type Place = "chat" | "documents" | "personas" | "models" | "settings";
 
 interface SidebarProps {
   readonly chats: readonly ChatSummary[];
@@ -17,6 +30,8 @@ interface SidebarProps {
   onOpenChat(chatId: string): void;
   onPlace(place: Place): void;
   onDelete(chat: ChatSummary): void;
+  /** A file with a memory was chosen. */
+  onOpenMemory(file: File): void;
 }
 
 /** Where things are: new chat, search, places, chats. */
@@ -33,7 +48,9 @@ export function Sidebar(props: SidebarProps) {
     onOpenChat,
     onPlace,
     onDelete,
+    onOpenMemory,
   } = props;
+  const chooser = useRef<HTMLInputElement>(null);
   const groups = [
     { title: "Pinned", chats: chats.filter(({ pinned }) => pinned) },
     { title: "Recent", chats: chats.filter(({ pinned }) => !pinned) },
@@ -47,6 +64,23 @@ export function Sidebar(props: SidebarProps) {
           label="Hide sidebar"
           icon={<PanelLeft className="i s flip" />}
           onClick={onHide}
+        />
+        <IconButton
+          label="Open memory"
+          icon={<FolderOpen className="i s" />}
+          onClick={() => chooser.current?.click()}
+        />
+        <input
+          ref={chooser}
+          type="file"
+          hidden
+          accept={STATE_FILE_ENDING}
+          aria-label="Memory file"
+          onChange={({ target }) => {
+            const file = target.files?.[0];
+            target.value = "";
+            if (file !== undefined) onOpenMemory(file);
+          }}
         />
         <IconButton label="New chat" icon={<Plus className="i s" />} onClick={onNewChat} />
       </div>
@@ -72,6 +106,16 @@ export function Sidebar(props: SidebarProps) {
         >
           <Files className="i" />
           <span>Documents</span>
+        </button>
+        <button
+          type="button"
+          aria-label="Personas"
+          className={place === "personas" ? "on" : ""}
+          aria-current={place === "personas" ? "page" : undefined}
+          onClick={() => onPlace("personas")}
+        >
+          <UserRound className="i" />
+          <span>Personas</span>
         </button>
         <button
           type="button"

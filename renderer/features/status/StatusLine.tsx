@@ -1,12 +1,23 @@
 import { WifiOff } from "lucide-react";
-import type { EngineStatus } from "../../../main/contract/dto.ts";
-import { formatBytes, formatGrowth, formatRate } from "../../ui/format.ts";
+import type { ChatRebuild, EngineStatus } from "../../../main/contract/dto.ts";
+import {
+  formatBytes,
+  formatCount,
+  formatGrowth,
+  formatRate,
+  formatSeconds,
+  formatTokens,
+} from "../../ui/format.ts";
 
 export type Link = "connecting" | "open" | "lost" | "unauthorized";
 
 interface StatusLineProps {
   readonly status: EngineStatus | null;
   readonly link: Link;
+  /** Chats that are read again, or wait for it. */
+  readonly rebuilds: readonly ChatRebuild[];
+  onPauseRebuilds(): void;
+  onResumeRebuilds(): void;
 }
 
 const PHASE = {
@@ -34,7 +45,14 @@ const DOT = {
 const BACKEND = { webgpu: "WebGPU", wasm: "CPU", reference: "Reference" } as const;
 
 /** The engine in one line: condition, model, where it runs, how fast, and what it remembers with. */
-export function StatusLine({ status, link }: StatusLineProps) {
+export function StatusLine({
+  status,
+  link,
+  rebuilds,
+  onPauseRebuilds,
+  onResumeRebuilds,
+}: StatusLineProps) {
+  const isPaused = rebuilds.every((one) => one.status === "paused");
   return (
     <>
       <div className="status" role="status" aria-live="off" aria-label="Engine">
@@ -70,6 +88,19 @@ export function StatusLine({ status, link }: StatusLineProps) {
             <span>{formatRate(status.tokensPerSecond)}</span>
           </>
         )}
+        {rebuilds.length > 0 && (
+          <>
+            <span className="sep" />
+            <span>{progressOf(rebuilds)}</span>
+            <button
+              type="button"
+              className="status-act"
+              onClick={isPaused ? onResumeRebuilds : onPauseRebuilds}
+            >
+              {isPaused ? "Resume reading" : "Pause reading"}
+            </button>
+          </>
+        )}
         <span className="end row">
           {status !== null && status.stateBytes !== null && (
             <span>{`State ${formatBytes(status.stateBytes)}, ${formatGrowth(status.stateBytesPerToken ?? 0)}`}</span>
@@ -87,6 +118,19 @@ export function StatusLine({ status, link }: StatusLineProps) {
       </div>
     </>
   );
+}
+
+/** "Reads 3 chats again, 1,200 of 4,800 tokens, 12 s left" of the one that is being read. */
+function progressOf(rebuilds: readonly ChatRebuild[]): string {
+  const chats = rebuilds.length === 1 ? "a chat" : `${rebuilds.length} chats`;
+  const reading = rebuilds.find(({ status }) => status === "reading");
+  if (reading === undefined) {
+    const isPaused = rebuilds.every(({ status }) => status === "paused");
+    return isPaused ? `Reading ${chats} again is paused` : `Reads ${chats} again soon`;
+  }
+  const { done, total, secondsLeft } = reading;
+  const left = secondsLeft === null ? "" : `, ${formatSeconds(secondsLeft)} left`;
+  return `Reads ${chats} again, ${formatCount(done)} of ${formatTokens(total)}${left}`;
 }
 
 function conditionOf(status: EngineStatus | null, link: Link): string {
