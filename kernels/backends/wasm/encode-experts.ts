@@ -1,5 +1,6 @@
 import type { ExpertLinearOperands } from "../../ops/expert-linear/expert-linear.ts";
 import type { RouteOperands } from "../../ops/route/route.ts";
+import { WEIGHT_BLOCKS } from "../../spec/dtype.ts";
 import {
   DTYPES,
   float,
@@ -57,8 +58,7 @@ export function expertLinear(operands: ExpertLinearOperands): Part {
     ...tensorWords(residual),
     ...tensorWords(y),
   ];
-  // The sums of four rows, the four rows, a group of weights as f32.
-  const scratch = 4 * (4 * GROUP + 4 * K + GROUP * K);
+  const scratch = WEIGHT_BLOCKS[weight.dtype].values === 1 ? plainRoom(K) : roundedRoom(K);
   if (weights === null) return { instructions: [{ opcode: "expertLinear", words }], scratch };
   return {
     instructions: [
@@ -68,4 +68,17 @@ export function expertLinear(operands: ExpertLinearOperands): Part {
     scratch,
     scores: 4 * x.rows * topK * R,
   };
+}
+
+/** Bytes of the sums of four rows, the four rows, a group of weights as f32. */
+function plainRoom(cols: number): number {
+  return 4 * (4 * GROUP + 4 * cols + GROUP * cols);
+}
+
+/**
+ * Bytes of what expert-rounded.wasm.ts holds: addresses, 24 places and their sums, a group's 256 columns as bytes with their
+ * scales, a tile's rows, the rounded rows.
+ */
+function roundedRoom(cols: number): number {
+  return 64 + 24 * (4 + 4 * GROUP) + GROUP * 320 + 6 * 4 * cols + 24 * (cols / 32) * 96;
 }

@@ -1,61 +1,25 @@
 import { accumulate } from "../../wasm/product.wasm";
 import { madd } from "../../wasm/math.wasm";
 import { grainOf, isLeader, scratch, take } from "../../wasm/team.wasm";
+import { Q8_0 } from "../linear/bit-fields.wasm";
 import { expandGroup, F32, GROUP, groupBytes } from "../linear/packed.wasm";
-
-/** The words of both instructions, as encode-experts.ts writes them. Addresses in bytes, strides in values. */
-@unmanaged
-class ExpertLinear {
-  opcode: i32;
-  bytes: i32;
-  /** Rows of x and y. */
-  rows: i32;
-  /** K */
-  cols: i32;
-  /** R */
-  outputs: i32;
-  nExpert: i32;
-  topK: i32;
-  dtype: i32;
-  x: usize;
-  xStride: i32;
-  /** Columns of x from one expert's part to the next's: K, or 0 where all have the same. */
-  xStep: i32;
-  weight: usize;
-  /** 0: none. */
-  bias: usize;
-  experts: usize;
-  expertsStride: i32;
-  /** (rows, topK * R): y, or the workspace of a sum that follows. */
-  products: usize;
-  productsStride: i32;
-  /** 0: the products stay apart. */
-  weights: usize;
-  weightsStride: i32;
-  /** 0: none. */
-  residual: usize;
-  residualStride: i32;
-  y: usize;
-  yStride: i32;
-}
+import { expertRounded } from "./expert-rounded.wasm";
+import { ExpertLinear, expertOf } from "./operands.wasm";
 
 /** Bytes of the sums of four rows of x times a group of weights. */
 @inline const SUMS: usize = 4 * 32;
 
-/** The number of the expert in place j of a row, or −1 for no expert. */
-@inline
-function expertOf(op: ExpertLinear, row: i32, j: i32): i32 {
-  const expert = load<f32>(op.experts + (<usize>row * op.expertsStride + j << 2));
-  return expert >= 0 && expert < <f32>op.nExpert ? <i32>expert : -1;
-}
-
 /**
  * p_j = x_j W[e_j]ᵀ + bias[e_j]. Few tokens: each one's experts are looked up, and a piece of work is a group of weights
- * times one row of x. Many: a piece is a group of weights times all rows that go to its expert, so that it is read once.
+ * times one row of x. Many: a piece is a group of weights times all rows that go to its expert, so that it is read once. Weights of
+ * 4 to 8 bits: see expert-rounded.wasm.ts.
  */
 export function expertLinear(instruction: usize): void {
   const op = changetype<ExpertLinear>(instruction);
-  if (op.rows * op.topK < op.nExpert) byPlace(op);
+  if (op.dtype >= Q8_0) {
+    expertRounded(op);
+    if (isLeader()) clearWithoutExpert(op);
+  } else if (op.rows * op.topK < op.nExpert) byPlace(op);
   else byExpert(op);
 }
 

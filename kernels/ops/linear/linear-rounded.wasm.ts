@@ -13,6 +13,9 @@ import {
 } from "./rounded-tile.wasm";
 import { multiplyPanel, SUM_BYTES } from "./row-tile.wasm";
 
+/** Rows times groups of weights that a thread takes at once, at most. */
+@inline const ROWS_AT_ONCE: i32 = 16;
+
 export function linearRounded(op: Linear): void {
   let rounded = op.quantized;
   let room = scratch();
@@ -31,11 +34,11 @@ export function quantize(instruction: usize): void {
     if (take(1) == 0) roundRow(op.x, op.cols >> 5, roundedForm(1), op.quantized);
     return;
   }
-  const tiles = tilesOf(op);
-  const grain = grainOf(tiles, 4);
-  for (let first = take(grain); first < tiles; first = take(grain)) {
-    const end = min(first + grain, tiles);
-    for (let tile = first; tile < end; tile++) roundOne(op, tile, op.quantized, scratch());
+  // By columns: a block of all rows lies in one piece, and what a thread writes it does not share with another.
+  const blocks = op.cols >> 5;
+  const grain = grainOf(blocks, 4);
+  for (let first = take(grain); first < blocks; first = take(grain)) {
+    roundBlocks(op, first, min(grain, blocks - first), op.quantized, scratch());
   }
 }
 
@@ -48,28 +51,30 @@ function roundAll(op: Linear, to: usize): usize {
   }
   const panels = (op.rows - 1) / PANEL;
   const bytes = <usize>panels * panelBytes(op.cols, form) + <usize>(op.cols >> 5) * panelStep(op.rows - panels * PANEL, form);
-  const tiles = tilesOf(op);
-  for (let tile = 0; tile < tiles; tile++) roundOne(op, tile, to, to + bytes);
+  roundBlocks(op, 0, op.cols >> 5, to, to + bytes);
   return bytes;
 }
 
-function tilesOf(op: Linear): i32 {
+/** Rounds `count` blocks of 32 columns of all rows. */
+function roundBlocks(op: Linear, first: i32, count: i32, to: usize, staging: usize): void {
   const form = roundedForm(op.rows);
-  return wideTiles(op.rows, form) + narrowTiles(op.rows, form);
+  const tiles = wideTiles(op.rows, form) + narrowTiles(op.rows, form);
+  for (let tile = 0; tile < tiles; tile++) roundOne(op, tile, first, count, to, staging);
 }
 
-function roundOne(op: Linear, tile: i32, to: usize, staging: usize): void {
+function roundOne(op: Linear, tile: i32, first: i32, count: i32, to: usize, staging: usize): void {
   const form = roundedForm(op.rows), wide = wideTiles(op.rows, form), each = tileRows(form, wideLanes(form));
   // Only x of one panel ends in narrow tiles.
   const narrow = max(tile - wide, 0), lanes = tile < wide ? wideLanes(form) : NARROW;
   const row = (tile - narrow) * each + narrow * tileRows(form, NARROW);
   const panel = row / PANEL, place = tile - narrow - panel * (PANEL / each);
+  const step = panelStep(min(PANEL, op.rows - panel * PANEL), form);
   roundTile(
-    op.x + (<usize>row * op.xStride << 2), <usize>op.xStride << 2, min(tileRows(form, lanes), op.rows - row), op.cols, form, lanes,
-    op.dtype,
-    to + <usize>panel * panelBytes(op.cols, form) + <usize>place * tileBytes(form, wideLanes(form))
+    op.x + (<usize>(row * op.xStride + first * 32) << 2), <usize>op.xStride << 2, min(tileRows(form, lanes), op.rows - row),
+    count * 32, form, lanes, op.dtype,
+    to + <usize>panel * panelBytes(op.cols, form) + <usize>first * step + <usize>place * tileBytes(form, wideLanes(form))
       + <usize>narrow * tileBytes(form, NARROW),
-    panelStep(min(PANEL, op.rows - panel * PANEL), form), staging,
+    step, staging,
   );
 }
 
@@ -78,7 +83,8 @@ function manyRows(op: Linear, x: usize, sums: usize): void {
   const groups = (op.outputs + GROUP - 1) / GROUP;
   const panels = (op.rows + PANEL - 1) / PANEL;
   const total = groups * panels;
-  const grain = grainOf(total, 8);
+  // Some microseconds each, so that no thread waits long enough at the end to fall asleep.
+  const grain = min(grainOf(total, 8), (ROWS_AT_ONCE + op.rows - 1) / op.rows);
   const size = groupBytes(op.dtype, op.cols);
   const form = roundedForm(op.rows);
   const unpacked = sums + <usize>PANEL * SUM_BYTES;

@@ -10,7 +10,7 @@
 // Where a scale has 16 columns the first is that of the first 16. SPLIT has them in the lanes of l.
 //
 // Rows lie in panels of PANEL, a panel as [blocks of 32 columns][tiles]; rows that are missing in the last tile are zeros. Of SPLIT
-// none are missing: rows that do not fill a tile of six lanes make one or two of four.
+// none are missing unless there is but one: rows that do not fill a tile of six lanes make one or two of four.
 import { offsetOf, scaleColumns } from "./bit-fields.wasm";
 import { blockBytesOf, BYTES, roundRow, SPLIT, WORDS, X_HALF_SUM, X_NEGATIVE_SUM, X_SUM, X_VALUES } from "./rounded.wasm";
 
@@ -39,6 +39,7 @@ export function tileBytes(form: i32, lanes: i32): usize {
 /** Tiles of NARROW lanes for so many rows. */
 export function narrowTiles(rows: i32, form: i32): i32 {
   if (form != SPLIT) return 0;
+  if (rows == 1) return 1;
   const rest = rows % 3;
   return rest == 0 ? 0 : 3 - rest;
 }

@@ -9,7 +9,7 @@ import { expandTile } from "./expand-fields.wasm";
 import { paired } from "./one-row.wasm";
 import { groupBytes } from "./packed.wasm";
 import { BYTES, SPLIT, WORDS } from "./rounded.wasm";
-import { NARROW, panelStep, tileBytes, tileRows, wideLanes, wideTiles } from "./rounded-tile.wasm";
+import { NARROW, narrowTiles, panelStep, tileBytes, tileRows, wideLanes, wideTiles } from "./rounded-tile.wasm";
 
 /** Bytes of the sums of a row. */
 @inline export const SUM_BYTES: usize = 32;
@@ -23,7 +23,7 @@ import { NARROW, panelStep, tileBytes, tileRows, wideLanes, wideTiles } from "./
 @inline const HALVES: i32 = 2;
 
 /**
- * The sums of a group of weights times a panel of x: [row][8 outputs], into `sums`, which has room for PANEL rows.
+ * The sums of a group of weights times a panel of x: [row][8 outputs], into `sums`, which has room for whole tiles of rows.
  * @param unpacked room for UNPACKED columns of the group as expandTile makes them; not used for q8_0
  */
 export function multiplyPanel(
@@ -31,7 +31,8 @@ export function multiplyPanel(
 ): void {
   store<i32>(sums, fetch(group, groupBytes(dtype, cols)));
   const wide = wideTiles(rows, form), wideRows = min(rows, wide * tileRows(form, wideLanes(form)));
-  memory.fill(sums, 0, <usize>(wide * tileRows(form, wideLanes(form)) + rows - wideRows) * SUM_BYTES);
+  const narrowRows = narrowTiles(rows, form) * tileRows(form, NARROW);
+  memory.fill(sums, 0, <usize>(wide * tileRows(form, wideLanes(form)) + narrowRows) * SUM_BYTES);
   const step = panelStep(rows, form), narrow = <usize>wide * tileBytes(form, wideLanes(form));
   const narrowSums = sums + <usize>wideRows * SUM_BYTES;
   // Of q8_0 a group is one of bytes as it lies.

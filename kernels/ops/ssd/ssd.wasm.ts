@@ -53,12 +53,15 @@ export function groupOf(op: Ssd, head: i32): i32 {
   return head / (op.heads / op.nGroup);
 }
 
+/** Slices that a thread takes at once, at most: some microseconds, of a batch too. */
+@inline const STEPS_AT_ONCE: i32 = 8;
+
 /** h = exp(dt A) h + dt x ⊗ B and y = h C in one pass over the state. */
 export function ssdStep(instruction: usize): void {
   const op = changetype<Ssd>(instruction);
   const slices = (op.headDim + op.slice - 1) / op.slice;
   const total = op.batch * op.heads * slices;
-  const grain = grainOf(total, 4);
+  const grain = min(grainOf(total, 4), STEPS_AT_ONCE);
   for (let first = take(grain); first < total; first = take(grain)) {
     const end = min(first + grain, total);
     for (let item = first; item < end; item++) {
