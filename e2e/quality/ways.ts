@@ -11,7 +11,7 @@ import {
 } from "../../main/services/documents/chunk-answers.ts";
 import { cutPassages } from "../../main/services/documents/passages.ts";
 import { chunksOfPassages } from "../../main/services/documents/reading-plan.ts";
-import { isRefusal } from "../../main/services/documents/support.ts";
+import { isRefusal } from "../../main/services/documents/languages.ts";
 import type { LoadedModel } from "../../main/services/engine/engine-service.ts";
 import { followSessions } from "../../main/services/provenance/session-history.ts";
 import { commonLength, type Wording } from "../../main/services/engine/wording.ts";
@@ -365,7 +365,7 @@ function userMessage(documentId: string, text: string): MessageRecord {
     passages: [],
     grounds: null,
     persona: null,
-    documents: [{ id: documentId, name: documentId, until: null }],
+    documents: [{ id: documentId, name: documentId, until: null, asOf: null }],
     tokens: 0,
     prefilled: null,
     tokensPerSecond: null,

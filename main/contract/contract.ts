@@ -281,6 +281,15 @@ export const calls = {
       seconds: z.number().nullable(),
       /** Of the model's state behind it. */
       bytes: z.number(),
+      /** What asking all parts comes to, where the words of a question find nothing: for a usual question. */
+      parts: z.object({
+        /** That were read; 0 where none can be asked. */
+        count: z.number().int(),
+        tokens: z.number().int(),
+        seconds: z.number().nullable(),
+        /** Of their states in memory at once. */
+        bytes: z.number(),
+      }),
     }),
   },
 

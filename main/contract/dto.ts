@@ -96,6 +96,8 @@ export const messageSchema = z.object({
       name: z.string(),
       /** Read as of here: nothing behind this UTF-16 offset of its text. Null for all of it. */
       until: z.number().int().nullable(),
+      /** That place as it was chosen, "page 12"; null for all of it. */
+      asOf: z.string().nullable(),
     }),
   ),
   /** `queued`, `reading` (prefill) and `writing` are transient; the rest is final. */

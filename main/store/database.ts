@@ -11,6 +11,7 @@ import { listing } from "./migrations/0005-listing.ts";
 import { provenance } from "./migrations/0006-provenance.ts";
 import { personas } from "./migrations/0007-personas.ts";
 import { branches } from "./migrations/0008-branches.ts";
+import { asOf } from "./migrations/0009-as-of.ts";
 import type { Migration } from "./migrations/migration.ts";
 
 /** In order; append only. */
@@ -23,6 +24,7 @@ export const migrations: readonly Migration[] = [
   provenance,
   personas,
   branches,
+  asOf,
 ];
 
 /** Where the database is, and how large it may become. */

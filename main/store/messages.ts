@@ -95,10 +95,10 @@ function insertMessage(db: Database, message: MessageRecord): void {
     createdAt: message.createdAt,
   });
   const attach = db.prepare(
-    "INSERT INTO message_documents (message_id, ordinal, document_id, name, until) VALUES (?, ?, ?, ?, ?)",
+    "INSERT INTO message_documents (message_id, ordinal, document_id, name, until, as_of) VALUES (?, ?, ?, ?, ?, ?)",
   );
   for (const [ordinal, document] of message.documents.entries())
-    attach.run(message.id, ordinal, document.id, document.name, document.until);
+    attach.run(message.id, ordinal, document.id, document.name, document.until, document.asOf);
 }
 
 /** Changes what is given, and replaces the ids where given, in one transaction. False when the message is gone. */
@@ -227,7 +227,7 @@ function toMessage(db: Database, row: MessageRow): MessageRecord {
     persona: row.persona === null ? null : appliedPersonaSchema.parse(JSON.parse(row.persona)),
     documents: db
       .prepare<[string], AttachedDocument>(
-        "SELECT document_id AS id, name, until FROM message_documents WHERE message_id = ? ORDER BY ordinal",
+        "SELECT document_id AS id, name, until, as_of AS asOf FROM message_documents WHERE message_id = ? ORDER BY ordinal",
       )
       .all(row.id),
     tokens: row.tokens,

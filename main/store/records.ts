@@ -54,6 +54,8 @@ export interface AttachedDocument {
   readonly name: string;
   /** Read as of here: nothing behind this UTF-16 offset was looked at. Null for all of it. */
   readonly until: number | null;
+  /** That place as it was chosen, "page 12"; null for all of it. */
+  readonly asOf: string | null;
 }
 
 /** What may change on a message. */

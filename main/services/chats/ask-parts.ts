@@ -10,6 +10,7 @@ import {
   answersFrom,
   gainsOf,
   isSure,
+  TOGETHER,
   type ChunkAnswer,
 } from "../documents/chunk-answers.ts";
 import type { ReadChunk } from "../documents/document-readings.ts";
@@ -19,9 +20,6 @@ import { termsOf } from "../documents/terms.ts";
 import type { LoadedModel } from "../engine/engine-service.ts";
 import type { Grounding } from "./grounding.ts";
 import type { TurnContext } from "./turn-context.ts";
-
-/** Parts that are asked in one batch: so many states lie in memory. */
-const TOGETHER = 16;
 
 export interface PartsContext {
   readonly store: Pick<TurnContext["store"], "run">;

@@ -434,7 +434,7 @@ describe("documents in a chat", () => {
     await say(app, chatId, null, "What is the code?", [documentId]);
     await app.handlers["documents.remove"]({ documentId });
     expect((await app.handlers["chats.get"]({ chatId })).messages[0]?.documents).toEqual([
-      { id: documentId, name: "valley.txt", until: null },
+      { id: documentId, name: "valley.txt", until: null, asOf: null },
     ]);
     await expect(
       app.handlers["documents.search"]({ documentId, query: "code" }),

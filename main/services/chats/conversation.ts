@@ -3,7 +3,7 @@ import { randomInt, randomUUID } from "node:crypto";
 import type { Handlers } from "../../contract/contract.ts";
 import type { SamplerSettings } from "../../contract/dto.ts";
 import { TarnError } from "../../contract/errors.ts";
-import type { DocumentRecord, MessageRecord } from "../../store/records.ts";
+import type { AttachedDocument, DocumentRecord, MessageRecord } from "../../store/records.ts";
 import { toTarnError } from "../dispatch.ts";
 import type { Queue } from "../engine/queue.ts";
 import {
@@ -159,7 +159,7 @@ export function createConversation(context: TurnContext, queue: Queue): Conversa
           return {
             id: document.id,
             name: document.name,
-            until: asOf === undefined ? null : endOfPage(document, asOf),
+            ...placeIn(document, asOf),
           };
         }),
       );
@@ -287,9 +287,15 @@ function newMessage(
   };
 }
 
-/** Where the next page begins; null behind the last one. */
-function endOfPage({ pages }: DocumentRecord, page: number): number | null {
-  return pages?.find((one) => one.page > page)?.start ?? null;
+/** How far a document is looked at: to where the next page begins; all of it behind the last one. */
+function placeIn(
+  { pages, pageUnit }: DocumentRecord,
+  page: number | undefined,
+): Pick<AttachedDocument, "until" | "asOf"> {
+  const next = page === undefined ? undefined : pages?.find((one) => one.page > page);
+  return next === undefined
+    ? { until: null, asOf: null }
+    : { until: next.start, asOf: `${pageUnit ?? "page"} ${page}` };
 }
 
 /** A sampler that gives another answer. */

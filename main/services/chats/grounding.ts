@@ -13,7 +13,8 @@ import {
   type ReadingComfort,
 } from "../documents/search.ts";
 import { partOf } from "../documents/runs.ts";
-import { isRefusal, isSupported, supportOf } from "../documents/support.ts";
+import { isRefusal } from "../documents/languages.ts";
+import { isSupported, supportOf } from "../documents/support.ts";
 import { isFound, judgeAnswer, refuseBefore } from "../documents/verdict.ts";
 import type { LoadedModel } from "../engine/engine-service.ts";
 
@@ -80,7 +81,7 @@ export async function groundingOf(
     orBeginning: isBroughtAlong,
   });
   if (!isAsked && !isFound(finding)) return null;
-  const refusal = isAsked ? refuseBefore(finding, comfort) : null;
+  const refusal = isAsked ? refuseBefore(question, finding, comfort) : null;
   // What has been read for it was found in another way, or before the document was removed.
   if ((refusal !== null || finding.best === null) && message.passages.length > 0) {
     if (!(await isThere(store, searched))) return null;
@@ -109,7 +110,7 @@ async function readAgain(
     return { ...asked, finding, passages, refusal: null, way: "twice" };
   }
   // Other words may stand for what is asked; for a name nothing does.
-  const refusal = finding.missing.length > 0 ? refuseBefore(finding, comfort) : null;
+  const refusal = finding.missing.length > 0 ? refuseBefore(question, finding, comfort) : null;
   return refusal === null ? null : { ...asked, finding, passages: [], refusal, way: "twice" };
 }
 

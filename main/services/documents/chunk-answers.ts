@@ -6,7 +6,7 @@
 import type { SessionId } from "../../../models/engine/protocol.ts";
 import type { LoadedModel } from "../engine/engine-service.ts";
 import type { TurnMessage } from "../tokenizer/conversation.ts";
-import { isRefusal } from "./support.ts";
+import { isRefusal } from "./languages.ts";
 
 export interface ChunkAnswer {
   /** Which one, by its number among all. */
@@ -34,6 +34,10 @@ export const ANSWERING = 3;
 const UNKNOWING = 10;
 /** Answers are short: what takes longer is a model that goes on and on. */
 const MAX_TOKENS = 48;
+/** Chunks that are asked in one batch: so many states lie in memory. */
+export const TOGETHER = 16;
+/** Tokens of a usual question, with what stands around it, and of its answer. */
+const USUAL = { question: 24, answer: 16 } as const;
 const GREEDY = {
   temperature: 0,
   topK: 0,
@@ -44,6 +48,16 @@ const GREEDY = {
   seed: 1,
 } as const;
 const BLANK: TurnMessage = { role: "document", text: "-" };
+
+/** Tokens that are run for a usual question to so many chunks, and how many states lie in memory for it. */
+export function costOfChunks(count: number): { readonly tokens: number; readonly states: number } {
+  const answering = Math.min(count, ANSWERING);
+  const asked = count + Math.ceil(count / TOGETHER) + answering;
+  return {
+    tokens: USUAL.question * asked + USUAL.answer * answering,
+    states: Math.min(count, TOGETHER),
+  };
+}
 
 /** Whether the chunk is about what is asked. */
 export function isSure({ gain }: Pick<ChunkAnswer, "gain">): boolean {

@@ -5,6 +5,8 @@ import type { DocumentInfo, DocumentReading } from "../../contract/dto.ts";
 import { TarnError } from "../../contract/errors.ts";
 import type { DocumentRecord, PageStart, ReadingRecord } from "../../store/records.ts";
 import { toTarnError } from "../dispatch.ts";
+import type { LoadedModel } from "../engine/engine-service.ts";
+import { costOfChunks } from "./chunk-answers.ts";
 import type { DigestContext, Digester } from "./digest.ts";
 import type { ReadDocument } from "./extracted.ts";
 import { extractInThread } from "./extractor.ts";
@@ -118,6 +120,24 @@ export function documentHandlers(context: DigestContext, digester: Digester): Do
       seconds: record.ms / 1000,
       error: record.error,
     };
+  }
+
+  /** Chunks of the documents that were read and can be asked; 0 where one was not read to its end. */
+  async function readParts(model: LoadedModel, documentIds: readonly string[]): Promise<number> {
+    const { readings: records } = await facts();
+    let count = 0;
+    for (const documentId of documentIds) {
+      if (records.get(documentId)?.status !== "read") return 0;
+      const chunks = await readings.chunks(model, documentId);
+      count += chunks.filter(({ state }) => state !== null).length;
+    }
+    return count;
+  }
+
+  /** Null before any speed was measured. */
+  function secondsFor(tokens: number): number | null {
+    const speed = engine.readingSpeed();
+    return tokens === 0 ? 0 : speed === null ? null : tokens / speed;
   }
 
   async function requireDocument(documentId: string): Promise<DocumentRecord> {
@@ -303,11 +323,18 @@ export function documentHandlers(context: DigestContext, digester: Digester): Do
         tokens += count;
         again += documentIds.length === 1 ? await unread(documentId, count) : count;
       }
-      const speed = engine.readingSpeed();
+      const parts = await readParts(model, documentIds);
+      const { tokens: asked, states } = costOfChunks(parts);
       return {
         tokens: again,
-        seconds: again === 0 ? 0 : speed === null ? null : again / speed,
+        seconds: secondsFor(again),
         bytes: model.info.stateBytes + tokens * model.info.stateBytesPerToken,
+        parts: {
+          count: parts,
+          tokens: asked,
+          seconds: secondsFor(asked),
+          bytes: states * model.info.stateBytes,
+        },
       };
     },
   };

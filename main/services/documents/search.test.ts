@@ -7,7 +7,7 @@ import { openStore, type Store } from "../../store/store.ts";
 import { cutPassages } from "./passages.ts";
 import { comfortOf, findPassages, matchExpression, rank } from "./search.ts";
 import { sentencesIn } from "./sentences.ts";
-import { isRefusal, isSupported, supportOf } from "./support.ts";
+import { isSupported, supportOf } from "./support.ts";
 import { namesOf, termsOf } from "./terms.ts";
 import { judgeAnswer, refuseBefore } from "./verdict.ts";
 
@@ -111,8 +111,9 @@ describe("search", () => {
     for (const { sentence } of await rank(store, reach, "access code changed at night"))
       expect(sentence.end).toBeLessThanOrEqual(reach[0]?.until ?? 0);
     const before = [{ documentId: "d", until: starts[16]?.start ?? 0 }];
-    const finding = await find("What is the access code for the archive?", SMALL, true, before);
-    expect(refuseBefore(finding, SMALL)).not.toBeNull();
+    const asked = "What is the access code for the archive?";
+    const finding = await find(asked, SMALL, true, before);
+    expect(refuseBefore(asked, finding, SMALL)).not.toBeNull();
   });
 
   test("operators, quotes and brackets of a question are only words", async () => {
@@ -140,17 +141,18 @@ describe("what there is no answer to", () => {
       ["How many apples did Mia Lind bring?", "Mia Lind"],
       ["What happened in 1871?", "1871"],
     ] as const) {
-      expect(refuseBefore(await find(question), SMALL)).toBe(
+      expect(refuseBefore(question, await find(question), SMALL)).toBe(
         `The document does not mention ${said}.`,
       );
     }
   });
 
   test("words that stand nowhere are refused, but not to a large model, nor in a script without spaces", async () => {
-    const finding = await find("How deep do whales dive?");
-    expect(refuseBefore(finding, SMALL)).toBe("The document does not say.");
-    expect(refuseBefore(finding, LARGE)).toBeNull();
-    expect(refuseBefore(await find("密码是什么？"), SMALL)).toBeNull();
+    const asked = "How deep do whales dive?";
+    const finding = await find(asked);
+    expect(refuseBefore(asked, finding, SMALL)).toBe("The document does not say.");
+    expect(refuseBefore(asked, finding, LARGE)).toBeNull();
+    expect(refuseBefore("密码是什么？", await find("密码是什么？"), SMALL)).toBeNull();
   });
 });
 
@@ -221,17 +223,5 @@ describe("words", () => {
     expect(support("At mia.brand@example.org.")).toBe(false);
     expect(support("From 1,250 places.")).toBe(true);
     expect(support("From twelve places.")).toBe(false);
-  });
-
-  test("ways of saying that there is no answer", () => {
-    for (const said of [
-      "The document does not mention whales.",
-      "I could not find it in the document.",
-      "There is no information about that.",
-      "The text doesn't say.",
-    ])
-      expect(isRefusal(said)).toBe(true);
-    for (const said of ["He did not leave.", "No. The bridge is open.", "It is not in town."])
-      expect(isRefusal(said)).toBe(false);
   });
 });

@@ -65,21 +65,6 @@ export function isSupported({ share, invented, tells }: Support): boolean {
   return tells && invented.length === 0 && share >= ENOUGH;
 }
 
-/**
- * Whether an answer says that there is none. The forms are those that models are trained on ("The document does not mention …",
- * "There is no information about …"), at its beginning.
- */
-export function isRefusal(answer: string): boolean {
-  const first =
-    answer
-      .trim()
-      .slice(0, 200)
-      .split(/(?<=[.!?])\s/)[0] ?? "";
-  return /\b(?:(?:does|do|did|is|are|was|were) ?(?:not|n['’]t)(?: \w+){0,2} (?:mention|say|state|contain|provide|specif|include|found|give|stated)|(?:could|can|can) ?(?:not|n['’]t) (?:find|answer|determine)|there is (?:nothing|no (?:mention|information|document))|(?:no|not enough) information)\b/i.test(
-    first,
-  );
-}
-
 /** Telling words of the answer count double: the question's stand in many sentences. */
 function closestSentence(both: string, answer: string, text: string): Span | null {
   const [wide, narrow] = [termsOf(both), termsOf(answer)];

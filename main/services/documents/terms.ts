@@ -1,5 +1,5 @@
 /** What a question asks about, as words that can be looked for: without small words and endings. */
-import { STOP_WORDS } from "./stop-words.ts";
+import { isSmallWord, languageOf } from "./languages.ts";
 
 export interface Term {
   /** As it was asked. */
@@ -24,18 +24,24 @@ const WORD = /[\p{L}\p{N}]+/gu;
 /** The telling words of a question, each stem once, in their order. */
 export function termsOf(question: string): Term[] {
   const words = [...question.matchAll(WORD)];
+  const language = languageOf(question);
   // Where every word has a capital, a capital tells nothing.
   const titled = words.length > 3 && words.every(([word]) => /^[\p{Lu}\p{N}]/u.test(word));
   const terms = new Map<string, Term>();
   let [name, nameEnd] = [0, -1];
   for (const { 0: written, index } of words) {
     const word = plain(written);
-    if (STOP_WORDS.has(word) || (word.length < 2 && !/\p{N}/u.test(word))) continue;
+    if (isSmallWord(word, language) || (word.length < 2 && !/\p{N}/u.test(word))) continue;
     const before = question.slice(0, index);
     if (MEASURES.has(word) && MEASURED.test(before)) continue;
     const isName =
       /\p{N}/u.test(word) ||
-      (!titled && /^\p{Lu}/u.test(written) && /[\p{L}\p{N},;]["'“”‘’(]?\s*$/u.test(before));
+      (!titled &&
+        /^\p{Lu}/u.test(written) &&
+        (language === "de"
+          ? // Every noun has a capital: two side by side are a name.
+            isBesideCapital(question, index, index + written.length)
+          : /[\p{L}\p{N},;]["'“”‘’(]?\s*$/u.test(before)));
     if (isName && !/^[ \t\u00a0-]$/u.test(question.slice(nameEnd, index))) name++;
     if (isName) nameEnd = index + written.length;
     const stem = stemOf(word);
@@ -45,6 +51,13 @@ export function termsOf(question: string): Term[] {
     if (terms.size === MOST) break;
   }
   return [...terms.values()];
+}
+
+function isBesideCapital(text: string, start: number, end: number): boolean {
+  const before = /(\p{Lu}[\p{L}\p{N}]*) $/u.exec(text.slice(0, start))?.[1];
+  const isFirst =
+    before !== undefined && /^\P{L}*$/u.test(text.slice(0, start - before.length - 1));
+  return (before !== undefined && !isFirst) || /^ \p{Lu}/u.test(text.slice(end));
 }
 
 /** The names of a question, each with its words in order. */

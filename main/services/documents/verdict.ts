@@ -3,7 +3,8 @@ import type { PassageRecord } from "../../store/records.ts";
 import { joinPassages, partOf } from "./runs.ts";
 import type { Finding, ReadingComfort } from "./search.ts";
 import type { RankedSentence } from "./ranking.ts";
-import { isRefusal, isSupported, supportOf } from "./support.ts";
+import { isRefusal, refusalFor } from "./languages.ts";
+import { isSupported, supportOf } from "./support.ts";
 import { stemsOf, termsOf, type Term } from "./terms.ts";
 import { stemsOfValues } from "./values.ts";
 import { repeatedPart } from "./verbatim.ts";
@@ -33,12 +34,13 @@ export function isFound({ best }: Pick<Finding, "best">): boolean {
  * each other, or for words that are nowhere. Null where the model is to be asked.
  */
 export function refuseBefore(
+  question: string,
   { best, missing, searchable }: Finding,
   { unit }: ReadingComfort,
 ): string | null {
   // A large model may know that what is asked for has another name.
   if (unit === "passage" || !searchable) return null;
-  return isFound({ best }) ? null : refusal(missing);
+  return isFound({ best }) ? null : refusal(question, missing);
 }
 
 /** @param finding what the model read */
@@ -58,7 +60,7 @@ export function judgeAnswer(
   }
   const cited = citationFor(answer, question, passages);
   if (trusted) return { origin: "model", cited };
-  if (cited === null) return quote ?? { origin: "refusal", text: refusal([]) };
+  if (cited === null) return quote ?? { origin: "refusal", text: refusal(question, []) };
   const names = namesIn(question);
   // Something else is said where the names that are asked for stand in another sentence.
   if (quote !== null && !holds(`${answer} ${cited.text}`, names) && holds(quote.cited.text, names))
@@ -126,8 +128,6 @@ function citationFor(
 }
 
 /** Words that follow each other in the question are one name. */
-function refusal(missing: readonly Term[]): string {
-  return missing.length === 0
-    ? "The document does not say."
-    : `The document does not mention ${missing.map(({ written }) => written).join(" ")}.`;
+function refusal(question: string, missing: readonly Term[]): string {
+  return refusalFor(question, missing.map(({ written }) => written).join(" "));
 }

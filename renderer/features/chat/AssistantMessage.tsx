@@ -24,6 +24,8 @@ interface AssistantMessageProps {
   /** What this answers, and what was found for it. */
   readonly question: string;
   readonly passages: readonly Passage[];
+  /** "page 12" where no more of the document was looked at. */
+  readonly asOf: string | null;
   readonly progress: ReadingProgress | null;
   readonly last: boolean;
   readonly busy: boolean;
@@ -38,6 +40,7 @@ export const AssistantMessage = memo(function AssistantMessage({
   message,
   question,
   passages,
+  asOf,
   progress,
   last,
   busy,
@@ -47,6 +50,8 @@ export const AssistantMessage = memo(function AssistantMessage({
   const { siblings, status } = message;
   const writing = status === "writing";
   const [asked, setAsked] = useState(false);
+  // What the answer stands on is shown once, in its line.
+  const others = passages.filter((one) => !message.passages.some((cited) => meet(one, cited)));
   return (
     <article
       className={`msg-frame ${last ? "last" : ""}`}
@@ -62,6 +67,7 @@ export const AssistantMessage = memo(function AssistantMessage({
         {siblings.length > 1 && (
           <span className="small qq">{`answer ${siblings.indexOf(message.id) + 1} of ${siblings.length}`}</span>
         )}
+        {asOf !== null && <span className="small qq">{`as of ${asOf}`}</span>}
         {message.sampler !== null && message.sampler.temperature > 0 && (
           <span className="small qq">{`temperature ${message.sampler.temperature}`}</span>
         )}
@@ -79,9 +85,9 @@ export const AssistantMessage = memo(function AssistantMessage({
           }
         />
       )}
-      {passages.length > 0 && (
+      {others.length > 0 && (
         <Passages
-          passages={passages}
+          passages={others}
           question={question}
           onOpen={({ documentId, page, start, end }) =>
             actions.openDocument(documentId, { page, start, end })
@@ -131,6 +137,10 @@ export const AssistantMessage = memo(function AssistantMessage({
     </article>
   );
 });
+
+function meet(one: Passage, other: Passage): boolean {
+  return one.documentId === other.documentId && one.start < other.end && other.start < one.end;
+}
 
 function State({
   message,

@@ -297,6 +297,7 @@ export function ChatView({
                 chatId={chatId}
                 message={message}
                 question={messages.find(({ id }) => id === message.parentId)?.text ?? ""}
+                asOf={asOfFor(message, messages)}
                 passages={passagesFor(message, messages)}
                 progress={progress?.messageId === message.id ? progress : null}
                 last={message.id === tip?.id}
@@ -366,6 +367,15 @@ function passagesFor(answer: Message, messages: readonly Message[]): Message["pa
 }
 
 /** The page up to which a document is looked at, where it is the only one. */
+/** How far the document was looked at that an answer is about: the last such choice before it holds on. */
+function asOfFor({ id }: Message, messages: readonly Message[]): string | null {
+  const before = messages.slice(
+    0,
+    messages.findIndex((message) => message.id === id),
+  );
+  return before.flatMap(({ documents }) => documents).at(-1)?.asOf ?? null;
+}
+
 function asOfPage(documents: readonly AttachedDocument[]): { readonly asOf?: number } {
   const [first, ...others] = documents;
   return first === undefined || first.asOf === null || others.length > 0

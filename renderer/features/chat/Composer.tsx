@@ -4,7 +4,7 @@ import type { CallOutput } from "../../../main/contract/contract.ts";
 import type { DocumentInfo } from "../../../main/contract/dto.ts";
 import { useApi } from "../../client/context.tsx";
 import { ACCEPTED_DOCUMENTS } from "../../client/import-document.ts";
-import { formatBytes, formatSeconds, formatTokens } from "../../ui/format.ts";
+import { formatBytes, formatCount, formatSeconds, formatTokens } from "../../ui/format.ts";
 import { IconButton } from "../../ui/IconButton.tsx";
 import { useFileDrop } from "../../ui/use-file-drop.ts";
 import { useAttachments, type AttachedDocument, type Attachment } from "./use-attachments.ts";
@@ -244,16 +244,13 @@ function ReadingChoice({ documents, reading, onChange }: ReadingChoiceProps) {
       current = false;
     };
   }, [api, ids]);
-  const price =
-    cost === null
+  const price = cost === null ? "" : ` ${priceOf(cost)}`;
+  const parts =
+    cost === null || cost.parts.count === 0
       ? ""
-      : ` ${[
-          formatTokens(cost.tokens),
-          ...(cost.seconds === null ? [] : [`about ${formatSeconds(cost.seconds)}`]),
-          `${formatBytes(cost.bytes)} of memory`,
-        ].join(", ")}`;
+      : `; where its words find nothing, asks ${formatCount(cost.parts.count)} parts: ${priceOf(cost.parts)}`;
   const choices = [
-    { value: "search", label: "Search it", detail: " finds passages for each question" },
+    { value: "search", label: "Search it", detail: ` finds passages for each question${parts}` },
     { value: "whole", label: "Read all of it", detail: price },
   ] as const;
   return (
@@ -276,4 +273,12 @@ function ReadingChoice({ documents, reading, onChange }: ReadingChoiceProps) {
       ))}
     </fieldset>
   );
+}
+
+function priceOf({ tokens, seconds, bytes }: Omit<CallOutput<"documents.cost">, "parts">): string {
+  return [
+    formatTokens(tokens),
+    ...(seconds === null ? [] : [`about ${formatSeconds(seconds)}`]),
+    `${formatBytes(bytes)} of memory`,
+  ].join(", ");
 }

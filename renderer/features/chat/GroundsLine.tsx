@@ -12,27 +12,36 @@ interface GroundsLineProps {
 /** How an answer about documents came about, in one quiet line, and the places that it stands on. */
 export function GroundsLine({ grounds, cited, onOpen }: GroundsLineProps) {
   return (
-    <p
-      className="small q row"
-      style={{ gap: 6 }}
-      data-way={grounds.way}
-      data-origin={grounds.origin}
-    >
-      <Quote className="i s" />
-      <span>{wordsFor(grounds)}</span>
-      {cited.map((passage) => (
-        <button
-          key={`${passage.documentId}:${passage.start}`}
-          type="button"
-          className="cite"
-          title={passage.text}
-          aria-label={`Open the sentence in ${passage.file}, ${placeOf(passage)}`}
-          onClick={() => onOpen(passage)}
-        >
-          {placeOf(passage)}
-        </button>
-      ))}
-    </p>
+    <div className="grounds">
+      <p
+        className="small q row"
+        style={{ gap: 6, flexWrap: "wrap" }}
+        data-way={grounds.way}
+        data-origin={grounds.origin}
+      >
+        <Quote className="i s" />
+        <span>{wordsFor(grounds)}</span>
+        {cited.map((passage) => (
+          <button
+            key={`${passage.documentId}:${passage.start}`}
+            type="button"
+            className="cite"
+            title={passage.text}
+            aria-label={`Open the sentence in ${passage.file}, ${placeOf(passage)}`}
+            onClick={() => onOpen(passage)}
+          >
+            {placeOf(passage)}
+          </button>
+        ))}
+      </p>
+      {/* A quoted sentence is the answer itself. */}
+      {grounds.origin === "model" &&
+        cited.map(({ start, text }) => (
+          <q key={start} className="small q" dir="auto">
+            {text.replaceAll(/\s+/g, " ")}
+          </q>
+        ))}
+    </div>
   );
 }
 

@@ -45,7 +45,7 @@ export const UserMessage = memo(function UserMessage({
         <div className="msg you" dir="auto">
           {message.documents.length > 0 && (
             <div className="row mb-1" style={{ flexWrap: "wrap" }}>
-              {message.documents.map(({ id, name }) => (
+              {message.documents.map(({ id, name, asOf }) => (
                 <button
                   key={id}
                   type="button"
@@ -53,7 +53,10 @@ export const UserMessage = memo(function UserMessage({
                   onClick={() => actions.openDocument(id, null)}
                 >
                   <FileText className="i s" />
-                  <b className="cut">{name}</b>
+                  <span className="cut">
+                    <b>{name}</b>
+                    {asOf !== null && `, as of ${asOf}`}
+                  </span>
                 </button>
               ))}
             </div>
