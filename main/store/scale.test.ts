@@ -13,6 +13,13 @@ import {
 import { createChat, getChat, listChats, updateChat } from "./chats.ts";
 import { listDocuments } from "./documents.ts";
 import { migrate, migrations } from "./database.ts";
+import {
+  adoptDerivations,
+  checkState,
+  derivationOf,
+  provenanceOf,
+  stateByHash,
+} from "./provenance.ts";
 import { generateScale, SCALE } from "./scale.testing.ts";
 import {
   dropState,
@@ -96,6 +103,11 @@ test.each<readonly [what: string, work: () => unknown]>([
   ],
   ["a state", () => loadState(db, { stateId: 77, now: 6 })],
   ["a saved state", () => saveState(db, state)],
+  ["how an answer came about", () => provenanceOf(db, { messageId })],
+  ["how a state was computed", () => derivationOf(db, { stateHash: "state 77" })],
+  ["a state by its hash", () => stateByHash(db, { stateHash: "state 77" })],
+  ["the soundness of a state", () => checkState(db, { stateHash: "state 77" })],
+  ["the way to a state", () => adoptDerivations(db, { stateHash: "state 77", messageId })],
   ["a dropped state", () => dropState(db, { stateId: 78, damaged: true })],
   ["the size of all states", () => stateSizes(db, {})],
   [

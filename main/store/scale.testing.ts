@@ -18,8 +18,9 @@ export function generateScale(db: Database): void {
   );
   const snapshot = db.prepare(
     `INSERT INTO snapshots (owner_kind, owner_id, series, model_hash, tokenizer_hash, numeric_version, position, prefix_hash,
-       raw_bytes, stored_bytes, used_at) VALUES ('message', ?, '', 'model', 'tokenizer', 1, ?, 'p', 500, 500, ?)`,
+       raw_bytes, stored_bytes, used_at, state_hash) VALUES ('message', ?, '', 'model', 'tokenizer', 1, ?, 'p', 500, 500, ?, ?)`,
   );
+  const derivation = db.prepare("INSERT INTO derivations VALUES ('message', ?, ?, ?, ?, ?, ?, ?)");
   const head = db.prepare("INSERT INTO snapshot_heads (snapshot_id, zstd) VALUES (?, ?)");
   const document = db.prepare(
     "INSERT INTO documents (id, name, media_type, bytes, sha256, text, created_at) VALUES (?, ?, 'text/plain', ?, ?, ?, ?)",
@@ -38,7 +39,22 @@ export function generateScale(db: Database): void {
         const role = m % 2 === 0 ? "user" : "assistant";
         message.run(`message ${m}`, `chat ${c}`, parent, role, words, m);
         ids.run(`message ${m}`, Buffer.alloc(80));
-        const { lastInsertRowid } = snapshot.run(`message ${m}`, 20 * (m - first + 1), m);
+        const { lastInsertRowid } = snapshot.run(
+          `message ${m}`,
+          20 * (m - first + 1),
+          m,
+          `state ${m}`,
+        );
+        const from = m === first ? null : `state ${m - 1}`;
+        derivation.run(
+          `message ${m}`,
+          `state ${m}`,
+          from,
+          20 * (m - first),
+          20 * (m - first + 1),
+          "[]",
+          "d",
+        );
         head.run(lastInsertRowid, randomBytes(500));
       }
       tip.run(`message ${first + SCALE.messagesOfChat - 1}`, `chat ${c}`);
