@@ -5,7 +5,12 @@ export type Step =
   | { readonly kind: "read"; readonly ids: readonly number[] }
   | {
       readonly kind: "write";
-      readonly sampler: SamplerOptions;
+      /** Of all answers of the batch: in one, numbers add up in another order than alone. */
+      readonly samplers: readonly SamplerOptions[];
+      /** Which of them this is. */
+      readonly branch: number;
+      /** Tokens of the longest of them. */
+      readonly most: number;
       readonly ids: readonly number[];
       /** SHA-256 (hex) of the logits after each token; null where the engine does not give them. */
       readonly logits: string | null;

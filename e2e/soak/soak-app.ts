@@ -84,7 +84,9 @@ const recording: Handlers = {
     const result = await ask({ ...input, stopIds: [], keepLogits: true });
     goOn(input.session, {
       kind: "write",
-      sampler: input.sampler,
+      samplers: [input.sampler],
+      branch: 0,
+      most: result.ids.length,
       ids: [...result.ids],
       logits: hashOf(result.logits ?? new Float32Array()),
     });
@@ -101,10 +103,13 @@ const recording: Handlers = {
   },
   async generateMany(input, ask) {
     const result = await ask({ ...input, stopIds: [] });
-    for (const [index, session] of input.sessions.entries()) {
-      const [sampler, branch] = [input.samplers[index], result.branches[index]];
-      if (sampler === undefined || branch === undefined) throw new Error("a branch is missing");
-      goOn(session, { kind: "write", sampler, ids: [...branch.ids], logits: null });
+    const { samplers } = input;
+    const before = new Set(input.sessions.map((one) => JSON.stringify(derivationOf(one))));
+    if (before.size > 1) throw new Error("a batch of answers to different questions");
+    const most = Math.max(...result.branches.map(({ ids }) => ids.length));
+    for (const [branch, session] of input.sessions.entries()) {
+      const ids = [...(result.branches[branch]?.ids ?? [])];
+      goOn(session, { kind: "write", samplers, branch, most, ids, logits: null });
     }
     return result;
   },
@@ -150,7 +155,9 @@ async function continueFork(client: EngineClient, from: number): Promise<void> {
   await client.call("free", { session });
   const step: Step = {
     kind: "write",
-    sampler,
+    samplers: [sampler],
+    branch: 0,
+    most: ids.length,
     ids: [...ids],
     logits: hashOf(logits ?? new Float32Array()),
   };
