@@ -28,7 +28,7 @@ import { OutOfTime, Unfinished } from "./unfinished.ts";
 const docs = fileURLToPath(new URL("../../docs", import.meta.url));
 const USUAL_FORMAT: Readonly<Record<Place, Format>> = { cpu: "q8_0", chromium: "q8_0", gpu: "f16" };
 /** Seconds of work after which a GPU's clock has risen. */
-const GPU_WARM_UP = 1;
+const GPU_WARM_UP = 1.5;
 /** Status of a call that time ended. */
 const UNFINISHED = 2;
 
@@ -110,7 +110,6 @@ async function measureAt(place: Place, engine: string, unfinished: Unfinished): 
     if (place === "cpu") await onCpu(about);
     else if (place === "chromium") await inChromium(about);
     else await onGpu(about, pytorch);
-    await keep();
   }
 }
 
@@ -255,6 +254,7 @@ async function comparePeer(
   }));
   fresh.rows.push(...said);
   console.error(table(said));
+  await keep();
 }
 
 async function alone(
@@ -266,9 +266,10 @@ async function alone(
   const at = { place, machine: where, model, format } as const;
   for (const found of await measureAlone(engine, options))
     keepFigure({ ...at, tarnDevice: engine.device }, found);
-  if (!options.profile) return;
-  for (const profile of await profileAlone(engine, options))
-    fresh.profiles.push({ ...at, ...profile, ...seen() });
+  if (options.profile)
+    for (const profile of await profileAlone(engine, options))
+      fresh.profiles.push({ ...at, ...profile, ...seen() });
+  await keep();
 }
 
 async function start(): Promise<void> {

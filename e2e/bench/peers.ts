@@ -27,6 +27,14 @@ export async function gpuPeers(
   missing: (what: string) => void,
 ): Promise<LlamaOptions[]> {
   const found: LlamaOptions[] = [];
+  if (options.peers.includes("cuda"))
+    try {
+      const libraries = options.cudaLibraries ?? (await builtCuda(options));
+      found.push({ ...plan, name: `${LLAMA_CPP} CUDA`, libraries, gpu: "CUDA" });
+    } catch (error) {
+      // Without it, what the others say still counts.
+      missing(`${LLAMA_CPP} CUDA: ${error instanceof Error ? error.message : String(error)}`);
+    }
   if (options.peers.includes("vulkan"))
     found.push({
       ...plan,
@@ -34,14 +42,6 @@ export async function gpuPeers(
       libraries: LIBRARIES.vulkan,
       gpu: "Vulkan",
     });
-  if (!options.peers.includes("cuda")) return found;
-  try {
-    const libraries = options.cudaLibraries ?? (await builtCuda(options));
-    found.push({ ...plan, name: `${LLAMA_CPP} CUDA`, libraries, gpu: "CUDA" });
-  } catch (error) {
-    // Without it, what the others say still counts.
-    missing(`${LLAMA_CPP} CUDA: ${error instanceof Error ? error.message : String(error)}`);
-  }
   return found;
 }
 
