@@ -49,7 +49,7 @@ export async function prepareGreedy(plan: Plan, resources: Resources): Promise<G
     choice = greedy.choice;
     return greedy.dispatches;
   });
-  const pace = createPace();
+  const pace = createPace(batch);
   const held = new Map<string, Allocation>();
   /** Bytes of a run's (B) i32 choices and (B) f32 logarithms. */
   const rowBytes = 2 * batch * 4;

@@ -1,5 +1,8 @@
-/** How long one stretch of runs may take, in ms: its ids arrive together, and a reader should see words, not lines. */
-const STRETCH_MS = 30;
+/**
+ * How long one stretch of runs may take, in ms: its ids arrive together, and a reader should see words, not lines. Of
+ * several sequences nobody reads each word, and their states take long to copy aside.
+ */
+const STRETCH_MS = { one: 30, several: 90 };
 /** Runs of a stretch at most: beyond these the way through host memory costs nothing any more. */
 const MOST_RUNS = 64;
 
@@ -15,8 +18,9 @@ export interface Pace {
   took(runs: number, ms: number): void;
 }
 
-/** A pace that knows nothing yet. */
-export function createPace(): Pace {
+/** A pace that knows nothing yet, for so many sequences. */
+export function createPace(sequences: number): Pace {
+  const stretchMs = sequences === 1 ? STRETCH_MS.one : STRETCH_MS.several;
   let fitting = 1;
   let last = 0;
   return {
@@ -31,9 +35,10 @@ export function createPace(): Pace {
       return fitting > 0;
     },
     took(runs, ms) {
-      const fit = Math.floor((STRETCH_MS * runs) / Math.max(ms, Number.MIN_VALUE));
-      // The first runs, slow or quick, say little.
-      fitting = Math.min(MOST_RUNS, Math.max(2 * fitting, 1), fit);
+      const fit = Math.floor((stretchMs * runs) / Math.max(ms, Number.MIN_VALUE));
+      // One stretch, slow or quick, says little: the first ones, or one that something else held up.
+      const most = Math.min(MOST_RUNS, Math.max(2 * fitting, 1));
+      fitting = Math.max(Math.floor(fitting / 2), Math.min(most, fit));
     },
   };
 }

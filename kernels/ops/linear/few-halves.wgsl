@@ -34,30 +34,46 @@ const GROUPS = THREADS / SUBGROUP;
 var<workgroup> most_of: array<u32, GROUPS>;
 var<workgroup> squares_of: array<f32, GROUPS>;
 
-fn x_at(row: u32, k: u32) -> f32 {
-  return bitcast<f32>(arena[params.x_offset + row * params.x_stride + k]);
+var<private> squares_of_thread: f32 = 0.0;
+
+// f of a column, and 0 beyond the last. Without a branch around the loads, so that those of several columns are under way
+// together.
+fn factor_at(row: u32, column: u32) -> f32 {
+  let k = min(column, params.k - 1u);
+  let x = bitcast<f32>(arena[params.x_offset + row * params.x_stride + k]);
+  var g = x;
+  if (GATED == 1u) {
+    g *= activate(GATE_ACT, bitcast<f32>(arena[params.z_offset + row * params.z_stride + k]));
+  }
+  let square = select(x * x, g * g, NORM == OF_GATED);
+  squares_of_thread += select(0.0, square, column < params.k);
+  if (HAS_NORM_WEIGHT == 1u) {
+    g *= norm_weight[k];
+  }
+  return select(0.0, g, column < params.k);
 }
 
-fn gated(x: f32, row: u32, k: u32) -> f32 {
-  if (GATED == 0u) {
-    return x;
-  }
-  return x * activate(GATE_ACT, bitcast<f32>(arena[params.z_offset + row * params.z_stride + k]));
+// f of the four columns of two words, THREADS words apart.
+fn factors_at(row: u32, word: u32) -> vec4<f32> {
+  let other = word + THREADS;
+  return vec4<f32>(
+    factor_at(row, 2u * word),
+    factor_at(row, 2u * word + 1u),
+    factor_at(row, 2u * other),
+    factor_at(row, 2u * other + 1u),
+  );
 }
 
-// f of what `gated` gave.
-fn weighted(g: f32, k: u32) -> f32 {
-  if (HAS_NORM_WEIGHT == 0u) {
-    return g;
+fn keep(row: u32, word: u32, values: vec2<f32>) {
+  if (word >= params.row_words) {
+    return;
   }
-  return g * norm_weight[k];
-}
-
-fn factor_at(row: u32, k: u32) -> f32 {
-  if (k >= params.k) {
-    return 0.0;
+  // Cut off by its bits: a compiler may take unpacking what was packed for nothing at all.
+  let high = select(values, bitcast<vec2<f32>>(bitcast<vec2<u32>>(values) & vec2<u32>(0xffffe000u)), PARTS == 2u);
+  arena[params.halves + row * params.row_words + word] = pack2x16float(high);
+  if (PARTS == 2u) {
+    arena[params.halves + (params.rows + row) * params.row_words + word] = pack2x16float(values - high);
   }
-  return weighted(gated(x_at(row, k), row, k), k);
 }
 
 // The power of two that brings `largest` to 2^14 … 2^15; 1 for what has none.
@@ -74,20 +90,12 @@ fn few_halves(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invoca
   let row = workgroup.x;
   // As bits: of numbers without a sign the larger has the larger bits, and infinities and NaNs come last.
   var most = 0u;
-  var squares = 0.0;
-  for (var k = thread; k < params.k; k += THREADS) {
-    let x = x_at(row, k);
-    let g = gated(x, row, k);
-    if (NORM == OF_X) {
-      squares += x * x;
-    }
-    if (NORM == OF_GATED) {
-      squares += g * g;
-    }
-    most = max(most, bitcast<u32>(weighted(g, k)) & 0x7fffffffu);
+  for (var word = thread; word < params.row_words; word += 2u * THREADS) {
+    let bits = bitcast<vec4<u32>>(factors_at(row, word)) & vec4<u32>(0x7fffffffu);
+    most = max(most, max(max(bits.x, bits.y), max(bits.z, bits.w)));
   }
   most = subgroupMax(most);
-  squares = subgroupAdd(squares);
+  var squares = subgroupAdd(squares_of_thread);
   if (thread % SUBGROUP == 0u) {
     most_of[thread / SUBGROUP] = most;
     squares_of[thread / SUBGROUP] = squares;
@@ -106,13 +114,9 @@ fn few_halves(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invoca
     }
     arena[params.scales_of_x + row] = bitcast<u32>(factor);
   }
-  for (var word = thread; word < params.row_words; word += THREADS) {
-    let values = scale * vec2<f32>(factor_at(row, 2u * word), factor_at(row, 2u * word + 1u));
-    // Cut off by its bits: a compiler may take unpacking what was packed for nothing at all.
-    let high = select(values, bitcast<vec2<f32>>(bitcast<vec2<u32>>(values) & vec2<u32>(0xffffe000u)), PARTS == 2u);
-    arena[params.halves + row * params.row_words + word] = pack2x16float(high);
-    if (PARTS == 2u) {
-      arena[params.halves + (params.rows + row) * params.row_words + word] = pack2x16float(values - high);
-    }
+  for (var word = thread; word < params.row_words; word += 2u * THREADS) {
+    let values = scale * factors_at(row, word);
+    keep(row, word, values.xy);
+    keep(row, word + THREADS, values.zw);
   }
 }
