@@ -63,7 +63,7 @@ test("files of every kind are dropped on the window and listed with their sizes"
   expect(await app.inBothThemes("documents")).toEqual([]);
 });
 
-test("a document is read in the background, paused and resumed; then a chat begins behind it and reads its own words alone", async () => {
+test("a document is read in the background, paused and resumed; then a chat begins behind it and reads its own words and one sentence again", async () => {
   await app.button("Read minutes.pdf").click();
   const bar = app.page.getByRole("progressbar", { name: "Reading minutes.pdf" });
   await bar.waitFor();
@@ -79,9 +79,16 @@ test("a document is read in the background, paused and resumed; then a chat begi
   expect(await app.inBothThemes("documents-read")).toEqual([]);
   await app.button("Ask minutes.pdf").click();
   await app.page.getByRole("radio", { name: /Read all of it/ }).check();
-  await app.page.getByText("0 tokens").first().waitFor();
+  await app.page.getByText("Read all of it 0 tokens").waitFor();
+  await app.page.getByText(/where its words find nothing, asks \d+ parts: [\d,]+ tokens/).waitFor();
+  await app.screenshot("document-costs.light");
   const answer = await app.ask("What is the access code?");
-  expect(await app.prefilled(answer)).toBeLessThan(30);
+  expect(await answer.innerText()).toContain("4821");
+  // The document has some thousands.
+  expect(await app.prefilled(answer)).toBeLessThan(100);
+  // What the answer stands on has one place to open, and no list of passages that says it again.
+  expect(await answer.getByRole("button", { name: /^Open .*minutes\.pdf, p\. 9$/ }).count()).toBe(1);
+  expect(await app.inBothThemes("document-answer")).toEqual([]);
 });
 
 test("as of a page: the slider stands on checkpoints for nothing, by keyboard, and the chat has read no further", async () => {
@@ -100,6 +107,13 @@ test("as of a page: the slider stands on checkpoints for nothing, by keyboard, a
   await app.page.getByText("as of page 6").waitFor();
   const answer = await app.ask("What is the access code?");
   expect(await answer.innerText()).not.toContain("4821");
+  const asOf = app.conversation.getByText("as of page 6");
+  // Beside the question and its answer, now and after a reload.
+  expect(await asOf.count()).toBe(2);
+  await app.page.reload();
+  await app.chats.getByRole("button", { name: /What is the access code/ }).first().click();
+  await asOf.nth(1).waitFor();
+  expect(await app.inBothThemes("answer-as-of")).toEqual([]);
   expect(app.outside).toEqual([]);
   expect(app.complaints).toEqual([]);
 });

@@ -159,8 +159,9 @@ function report(judged: readonly Judged[], model: string): string {
 
 Written by \`npm run eval:documents -- --write --seeds ${seeds} --read ${readable} --read-last ${readableLast} --facts ${facts}\`; how it is done is told in
 [e2e/quality](../e2e/quality/README.md). Model: ${model}, wasm backend, greedy; ${seeds} documents, the shorter ones the beginnings of
-the longer ones. Chats look up; where that finds nothing and the parts of the document were read, they ask those, and read what the surest
-one points at ("chunk states, then read").
+the longer ones. Chats look up. Where that finds nothing and the parts of the document were read, they ask those, and read what the surest
+one points at ("chunk states, then read"). Behind a document that was read as a whole they read the sentences that have the question's words
+again ("whole, then read"). What was looked up is not read twice in chats: it is no better.
 
 ## Ways and lengths
 

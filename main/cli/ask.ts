@@ -6,7 +6,7 @@ import { writeJson, writeResult } from "./output.ts";
 export const usage = `Usage: tarn ask --doc FILE… "question"
 
 One answer about the documents, with the sentences that say so: file, page, start, end (UTF-16 offsets into the extracted
-text) and text. With --json also its grounds: way (look-up, chunks, whole), origin (model; quote, where a sentence of the
+text) and text. With --json also its grounds: way (look-up, chunks, whole, twice), origin (model; quote, where a sentence of the
 document stands in place of the model's words; refusal) and isFound. Nothing is kept.`;
 
 export async function run(args: readonly string[]): Promise<void> {
