@@ -87,14 +87,12 @@ test("without its words the chat goes on all the same; what is cut off is refuse
   await download.saveAs(file);
   const bytes = await readFile(file);
   expect(bytes.includes("Italy")).toBe(false);
-  await app.page.evaluate(
-    (content) => {
-      const transfer = new DataTransfer();
-      transfer.items.add(new File([new Uint8Array(content)], "wordless.tarn"));
-      window.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, cancelable: true }));
-    },
-    [...bytes],
-  );
+  await app.page.evaluate((content) => {
+    const whole = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
+    const transfer = new DataTransfer();
+    transfer.items.add(new File([whole], "wordless.tarn"));
+    window.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, cancelable: true }));
+  }, bytes.toString("base64"));
   await app.page.getByText("that was opened from a file").waitFor();
   const answer = await app.ask("What did I ask you about?");
   expect(await app.prefilled(answer)).toBeLessThan(24);
