@@ -79,8 +79,8 @@ export async function requestGpuDevice(
       : null;
   const f16 = device.features.has("shader-f16");
   const subgroupMatrix =
-    f16 && oneSubgroupSize !== null && (await speaksMatrices(device))
-      ? subgroupMatrixOf(device, adapter.info)
+    f16 && oneSubgroupSize !== null
+      ? await usableMatrix(device, adapter.info, oneSubgroupSize)
       : null;
   return watch(device, {
     gpu,
@@ -124,6 +124,16 @@ declare global {
   }
 }
 
+/** The matrices that products are made of; null where the adapter has none, or the WGSL compiler does not take our words. */
+async function usableMatrix(
+  device: GPUDevice,
+  info: GPUAdapterInfo,
+  subgroupSize: number,
+): Promise<SubgroupMatrixShape | null> {
+  const shape = subgroupMatrixOf(device, info);
+  return shape !== null && (await speaksMatrices(device, shape, subgroupSize)) ? shape : null;
+}
+
 /** The largest of the adapter's f16 products with f32 sums whose sides divide the kernels' tiles. */
 function subgroupMatrixOf(device: GPUDevice, info: GPUAdapterInfo): SubgroupMatrixShape | null {
   // What the largest tile of linear-matrix.wgsl takes.
@@ -141,29 +151,45 @@ function subgroupMatrixOf(device: GPUDevice, info: GPUAdapterInfo): SubgroupMatr
   return shapes.toSorted((a, b) => b.m * b.n * b.k - a.m * a.n * a.k)[0] ?? null;
 }
 
-/** The extension is no standard yet, and its words have changed before: whether this WGSL compiler knows ours. */
-async function speaksMatrices(device: GPUDevice): Promise<boolean> {
+/**
+ * The extension is no standard yet, and its words have changed before: whether this WGSL compiler knows ours, and what
+ * stands below it what that becomes. Matrices that begin at any vector of an array are no part of its draft.
+ */
+async function speaksMatrices(
+  device: GPUDevice,
+  { m, n, k }: SubgroupMatrixShape,
+  subgroupSize: number,
+): Promise<boolean> {
   if (!device.features.has("chromium-experimental-subgroup-matrix")) return false;
   device.pushErrorScope("validation");
-  device.createShaderModule({
+  const module = device.createShaderModule({
     label: "subgroup matrices",
     code: `
       enable subgroups;
       enable f16;
       enable chromium_experimental_subgroup_matrix;
-      alias Left = subgroup_matrix_left<f16, 16, 16>;
-      alias Right = subgroup_matrix_right<f16, 16, 16>;
-      alias Sums = subgroup_matrix_result<f32, 16, 16>;
-      var<workgroup> factors: array<f16, 256>;
-      var<workgroup> sums: array<f32, 256>;
-      @compute @workgroup_size(32)
-      fn main(@builtin(subgroup_id) subgroup: u32) {
-        let left = subgroupMatrixLoad<Left, row_major>(&factors, subgroup, 16u);
-        let right = subgroupMatrixLoad<Right, col_major>(&factors, 0u, 16u);
-        subgroupMatrixStore<row_major>(&sums, 0u, subgroupMatrixMultiplyAccumulate(left, right, Sums()), 16u);
+      alias Left = subgroup_matrix_left<f16, ${k}, ${m}>;
+      alias Right = subgroup_matrix_right<f16, ${n}, ${k}>;
+      alias Sums = subgroup_matrix_result<f32, ${n}, ${m}>;
+      var<workgroup> factors: array<array<vec4<u32>, 288>, 2>;
+      var<workgroup> sums: array<vec4<u32>, 288>;
+      @group(0) @binding(0) var<storage, read_write> result: array<vec4<u32>>;
+      @compute @workgroup_size(${subgroupSize})
+      fn main(@builtin(subgroup_id) subgroup: u32, @builtin(local_invocation_index) thread: u32) {
+        let left = subgroupMatrixLoad<Left, row_major>(&factors[subgroup], 2u, 17u);
+        let right = subgroupMatrixLoad<Right, col_major>(&factors[1], 0u, 17u);
+        subgroupMatrixStore<row_major>(&sums, 4u, subgroupMatrixMultiplyAccumulate(left, right, Sums()), 17u);
+        workgroupBarrier();
+        result[thread] = sums[thread];
       }`,
   });
-  return (await device.popErrorScope()) === null;
+  if ((await device.popErrorScope()) !== null) return false;
+  return await device
+    .createComputePipelineAsync({ layout: "auto", compute: { module, entryPoint: "main" } })
+    .then(
+      () => true,
+      () => false,
+    );
 }
 
 function nameOf(info: GPUAdapterInfo): string {
