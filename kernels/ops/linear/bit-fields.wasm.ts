@@ -4,9 +4,10 @@
 //   8 bits   8 vectors of int8, or of int8 + 128 (weightFlip in wasm/dot.wasm.ts)
 //   4 bits   4 vectors, each with quad 2 i in the lower and 2 i + 1 in the upper nibbles
 //   5 bits   the same, and a vector with the highest bit of quad j as bit j
-//   6 bits   the same, and two vectors with the upper two bits of quads 0 … 3 and of 4 … 7, the first lowest
+//   6 bits   the same, and four vectors, the i-th with the upper two bits of quads 2 i and 2 i + 1 of rows 0…3, then of rows 4…7,
+//            the first lowest
 //
-// each vector for rows 0…3, then for rows 4…7. A group is
+// each vector but those last for rows 0…3, then for rows 4…7. A group is
 //
 //   q8_0   blocks of 32 columns: 8 scales as f32, then the vectors
 //   q4_0   blocks of 32: d as 8 f16, then the vectors
@@ -26,6 +27,9 @@ export const Q6_K: i32 = 7;
 
 /** Bytes of a vector of four rows and its like of the other four. */
 @inline export const VECTORS: usize = 32;
+
+/** Where the upper bits of q6_k are in a block of 32 columns. */
+@inline export const UPPER_BITS: usize = 16 + 4 * VECTORS;
 
 /** Columns that share a header. */
 @inline
@@ -96,23 +100,27 @@ export function prepareFields(): void {
   f16Power = i32x4.splat(0x77800000);
 }
 
-/** Quad j of 32 columns of four rows, one byte a field; `at` is the block, + 16 for rows 4…7. */
+/** Quad j of 32 columns of four rows, one byte a field; `at` is the block, `rows` 0, or 1 for rows 4…7. */
 @inline
-export function quadOf(dtype: i32, j: i32, at: usize): v128 {
-  at += fieldsAt(dtype);
-  if (dtype == Q8_0) return v128.load(at + <usize>j * VECTORS);
-  const nibbles = v128.load(at + <usize>(j >> 1) * VECTORS);
-  const low = v128.and((j & 1) == 0 ? nibbles : i16x8.shr_u(nibbles, 4), fourBits);
+export function quadOf(dtype: i32, j: i32, at: usize, rows: usize): v128 {
+  const fields = at + fieldsAt(dtype) + rows * 16;
+  if (dtype == Q8_0) return v128.load(fields + <usize>j * VECTORS);
+  const nibbles = fields + <usize>(j >> 1) * VECTORS;
+  const low = (j & 1) == 0 ? lowerFields(nibbles) : upperFields(nibbles);
   // Shifts of 16-bit lanes: what comes from the neighbouring byte is masked away.
   if (dtype == Q5_K) {
-    const bits = v128.load(at + 4 * VECTORS);
+    const bits = v128.load(fields + 4 * VECTORS);
     return v128.or(low, v128.and(j < 4 ? i16x8.shl(bits, 4 - j) : i16x8.shr_u(bits, j - 4), fifthBit));
   }
-  if (dtype == Q6_K) {
-    const bits = v128.load(at + <usize>(4 + (j >> 2)) * VECTORS), k = j & 3;
-    return v128.or(low, v128.and(k < 2 ? i16x8.shl(bits, 4 - 2 * k) : i16x8.shr_u(bits, 2 * k - 4), upperTwo));
-  }
+  if (dtype == Q6_K) return v128.or(low, upperTwoBits(v128.load(at + UPPER_BITS + <usize>(j >> 1) * 16), j & 1, <i32>rows));
   return low;
+}
+
+/** Bits 4 and 5 of a quad of q6_k from the vector of its and its neighbour's: `odd` and `rows` are 0 or 1. */
+@inline
+export function upperTwoBits(bits: v128, odd: i32, rows: i32): v128 {
+  const shift = 4 - 2 * odd - 4 * rows;
+  return v128.and(shift > 0 ? i16x8.shl(bits, shift) : shift < 0 ? i16x8.shr_u(bits, -shift) : bits, upperTwo);
 }
 
 /** A quad from the lower nibbles of the vector at `at`. */

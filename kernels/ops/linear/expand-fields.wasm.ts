@@ -73,8 +73,8 @@ function tileOf(dtype: i32, group: usize, cols: i32, to: usize): void {
 
 @inline
 function storeQuad(dtype: i32, j: i32, at: usize, to: usize): void {
-  v128.store(to, quadOf(dtype, j, at));
-  v128.store(to, quadOf(dtype, j, at + 16), 16);
+  v128.store(to, quadOf(dtype, j, at, 0));
+  v128.store(to, quadOf(dtype, j, at, 1), 16);
 }
 
 /** A group as [column][8] f32. */
@@ -119,17 +119,17 @@ function floatsOf(dtype: i32, group: usize, cols: i32, to: usize): void {
       for (let rows: usize = 0; rows < 2; rows++) {
         const d = factorsOf(dtype, header, rows);
         const min = hasMin(dtype) ? minOf(minFactorsOf(dtype, header, rows), group, rows) : f32x4.splat(0);
-        const at = group + rows * 16, into = to + rows * 16;
+        const into = to + rows * 16;
         let scale = scaleOf(dtype, d, group, rows, 0);
-        expandQuad(dtype, quadOf(dtype, 0, at), scale, min, into);
-        expandQuad(dtype, quadOf(dtype, 1, at), scale, min, into + 128);
-        expandQuad(dtype, quadOf(dtype, 2, at), scale, min, into + 256);
-        expandQuad(dtype, quadOf(dtype, 3, at), scale, min, into + 384);
+        expandQuad(dtype, quadOf(dtype, 0, group, rows), scale, min, into);
+        expandQuad(dtype, quadOf(dtype, 1, group, rows), scale, min, into + 128);
+        expandQuad(dtype, quadOf(dtype, 2, group, rows), scale, min, into + 256);
+        expandQuad(dtype, quadOf(dtype, 3, group, rows), scale, min, into + 384);
         if (scaleColumns(dtype) == 16) scale = scaleOf(dtype, d, group, rows, 1);
-        expandQuad(dtype, quadOf(dtype, 4, at), scale, min, into + 512);
-        expandQuad(dtype, quadOf(dtype, 5, at), scale, min, into + 640);
-        expandQuad(dtype, quadOf(dtype, 6, at), scale, min, into + 768);
-        expandQuad(dtype, quadOf(dtype, 7, at), scale, min, into + 896);
+        expandQuad(dtype, quadOf(dtype, 4, group, rows), scale, min, into + 512);
+        expandQuad(dtype, quadOf(dtype, 5, group, rows), scale, min, into + 640);
+        expandQuad(dtype, quadOf(dtype, 6, group, rows), scale, min, into + 768);
+        expandQuad(dtype, quadOf(dtype, 7, group, rows), scale, min, into + 896);
       }
       to += 1024;
       group += blockBytes(dtype);
@@ -158,8 +158,6 @@ function valuesOf(dtype: i32, lanes: v128, scale: v128, min: v128): v128 {
 
 /** One row as f32, in the steps of dequantise.ts; `lane` is its row of the group. */
 export function expandFieldRow(group: usize, lane: usize, dtype: i32, cols: i32, to: usize): void {
-  // Where the row's lane is in the first vector.
-  const place = (lane >> 2) * 16 + (lane & 3) * 4;
   for (let col = 0; col < cols; col += headerColumns(dtype)) {
     const d = dtype == Q8_0 ? load<f32>(group + lane * 4) : oneF16(group + lane * 2);
     const dMin: f32 = hasMin(dtype) ? oneF16(group + lane * 2 + 16) : 0;
@@ -170,7 +168,7 @@ export function expandFieldRow(group: usize, lane: usize, dtype: i32, cols: i32,
         let scale = d;
         if (hasMin(dtype)) scale *= <f32>load<u8>(group + lane);
         else if (dtype == Q6_K) scale *= <f32>load<i8>(group + lane + (k >> 4) * 8);
-        store<f32>(to, scale * <f32>integerOf(group + fieldsAt(dtype) + place, dtype, k) - min);
+        store<f32>(to, scale * <f32>integerOf(group + fieldsAt(dtype), lane, dtype, k) - min);
         to += 4;
       }
       group += blockBytes(dtype);
@@ -178,14 +176,19 @@ export function expandFieldRow(group: usize, lane: usize, dtype: i32, cols: i32,
   }
 }
 
-/** The integer in column k of 32; `at` is the row's lane in the block's first vector. */
-function integerOf(at: usize, dtype: i32, k: i32): i32 {
+/** The integer in column k of 32 of row `lane`; `from` is the block's first vector. */
+function integerOf(from: usize, lane: usize, dtype: i32, k: i32): i32 {
   const j = k >> 2;
-  at += k & 3;
+  // Where the row's lane is in a vector.
+  const place = (lane & 3) * 4 + <usize>(k & 3);
+  const at = from + (lane >> 2) * 16 + place;
   if (dtype == Q8_0) return <i32><i8>(load<u8>(at + <usize>j * VECTORS) ^ <u8>weightFlip());
   const low = (<i32>load<u8>(at + <usize>(j >> 1) * VECTORS) >> 4 * (j & 1)) & 15;
   if (dtype == Q5_K) return low | (((<i32>load<u8>(at + 4 * VECTORS) >> j) & 1) << 4);
-  if (dtype == Q6_K) return (low | (((<i32>load<u8>(at + <usize>(4 + (j >> 2)) * VECTORS) >> 2 * (j & 3)) & 3) << 4)) - 32;
+  if (dtype == Q6_K) {
+    const bits = <i32>load<u8>(from + 4 * VECTORS + <usize>(j >> 1) * 16 + place);
+    return (low | (((bits >> (4 * <i32>(lane >> 2) + 2 * (j & 1))) & 3) << 4)) - 32;
+  }
   return dtype == Q4_0 ? low - 8 : low;
 }
 

@@ -8,12 +8,13 @@ import { madd } from "../../wasm/math.wasm";
 import { grainOf, take } from "../../wasm/team.wasm";
 import {
   blockBytes, correction, factorsOf, fieldGroupBytes, fieldsAt, hasMin, headerBytes, headerColumns, lowerFields, minFactorsOf, minOf,
-  Q4_0, Q4_K, Q5_K, Q6_K, Q8_0, quadOf, scaleColumns, scaleOf, upperFields, VECTORS,
+  Q4_0, Q4_K, Q5_K, Q6_K, Q8_0, quadOf, scaleColumns, scaleOf, UPPER_BITS, upperFields,
+  upperTwoBits, VECTORS,
 } from "./bit-fields.wasm";
 import { finish, Linear } from "./operands.wasm";
 import { GROUP } from "./packed.wasm";
 import { blockBytesOf, SPLIT, WORDS, X_NEGATIVE_SUM } from "./rounded.wasm";
-import { joined, twoGroupsQ5K, twoGroupsQ6K } from "./two-groups.wasm";
+import { joined, twoGroupsQ5K } from "./two-groups.wasm";
 
 /** Most groups that are read at once: each is a stream for the CPU's prefetcher, and eight get half as much again as two. */
 @inline export const STREAMS: i32 = 8;
@@ -52,8 +53,8 @@ function severalGroups(op: Linear, first: i32, step: i32, count: i32, x: usize, 
     case Q8_0: severalQ8(op, first, step, count, x, sums); break;
     case Q4_0: severalQ4(op, first, step, count, x, sums); break;
     case Q4_K: severalQ4K(op, first, step, count, x, sums); break;
-    case Q5_K:
-    case Q6_K: pairs(op, first, step, count, x); break;
+    case Q5_K: pairs(op, first, step, count, x); break;
+    case Q6_K: severalQ6K(op, first, step, count, x, sums); break;
     default: unreachable();
   }
 }
@@ -70,6 +71,10 @@ export function severalQ4(op: Linear, first: i32, step: i32, count: i32, x: usiz
 
 export function severalQ4K(op: Linear, first: i32, step: i32, count: i32, x: usize, sums: usize): void {
   severalOf(Q4_K, op, first, step, count, x, sums);
+}
+
+export function severalQ6K(op: Linear, first: i32, step: i32, count: i32, x: usize, sums: usize): void {
+  severalOf(Q6_K, op, first, step, count, x, sums);
 }
 
 @inline
@@ -96,84 +101,90 @@ function severalOf(dtype: i32, op: Linear, first: i32, step: i32, count: i32, x:
 
 /** Adds the columns of one header of two groups, at w and v, to their sums at y. */
 @inline
-function addHeader(dtype: i32, w: usize, v: usize, p: usize, y: usize): void {
-  const zero = i32x4.splat(0);
+function addHeader(dtype: i32, w: usize, v: usize, x: usize, y: usize): void {
   const d0 = factorsOf(dtype, w, 0), d1 = factorsOf(dtype, w, 1), d2 = factorsOf(dtype, v, 0), d3 = factorsOf(dtype, v, 1);
   const e0 = minFactorsOf(dtype, w, 0), e1 = minFactorsOf(dtype, w, 1);
   const e2 = minFactorsOf(dtype, v, 0), e3 = minFactorsOf(dtype, v, 1);
   w += headerBytes(dtype);
   v += headerBytes(dtype);
-  let y0 = v128.load(y), y1 = v128.load(y, 16), y2 = v128.load(y, 32), y3 = v128.load(y, 48);
-  for (const end = w + <usize>(headerColumns(dtype) >> 5) * blockBytes(dtype); w < end;) {
-    const x = p, scales = w, others = v;
-    let h0 = zero, h1 = zero, h2 = zero, h3 = zero;
-    let l0 = correction(dtype, x, 0);
-    let l1 = l0, l2 = l0, l3 = l0;
-    w += fieldsAt(dtype);
-    v += fieldsAt(dtype);
-    // All quads of 8 bits, or the even ones of 4.
-    const quadStep: usize = dtype == Q8_0 ? 4 : 8;
-    for (const last = x + 32; p < last; p += quadStep) {
-      const h = v128.load32_splat(p, 16), l = v128.load32_splat(p, 48);
-      let q = firstQuad(dtype, w);
-      h0 = dot(h, q, h0);
-      l0 = dot(l, q, l0);
-      q = firstQuad(dtype, w + 16);
-      h1 = dot(h, q, h1);
-      l1 = dot(l, q, l1);
-      q = firstQuad(dtype, v);
-      h2 = dot(h, q, h2);
-      l2 = dot(l, q, l2);
-      q = firstQuad(dtype, v + 16);
-      h3 = dot(h, q, h3);
-      l3 = dot(l, q, l3);
-      w += VECTORS;
-      v += VECTORS;
-    }
-    if (dtype != Q8_0) {
-      w -= 4 * VECTORS;
-      v -= 4 * VECTORS;
-      for (p = x; p < x + 32; p += 8) {
-        const h = v128.load32_splat(p, 20), l = v128.load32_splat(p, 52);
-        let q = upperFields(w);
-        h0 = dot(h, q, h0);
-        l0 = dot(l, q, l0);
-        q = upperFields(w + 16);
-        h1 = dot(h, q, h1);
-        l1 = dot(l, q, l1);
-        q = upperFields(v);
-        h2 = dot(h, q, h2);
-        l2 = dot(l, q, l2);
-        q = upperFields(v + 16);
-        h3 = dot(h, q, h3);
-        l3 = dot(l, q, l3);
-        w += VECTORS;
-        v += VECTORS;
-      }
-    }
-    const s = v128.load32_splat(x);
-    y0 = madd(joined(h0, l0), f32x4.mul(scaleOf(dtype, d0, scales, 0, 0), s), y0);
-    y1 = madd(joined(h1, l1), f32x4.mul(scaleOf(dtype, d1, scales, 1, 0), s), y1);
-    y2 = madd(joined(h2, l2), f32x4.mul(scaleOf(dtype, d2, others, 0, 0), s), y2);
-    y3 = madd(joined(h3, l3), f32x4.mul(scaleOf(dtype, d3, others, 1, 0), s), y3);
+  for (const end = w + <usize>(headerColumns(dtype) >> 5) * blockBytes(dtype); w < end; w += blockBytes(dtype)) {
+    addColumns(dtype, 0, w, v, x, d0, d1, d2, d3, y);
+    if (scaleColumns(dtype) == 16) addColumns(dtype, 1, w, v, x, d0, d1, d2, d3, y);
     if (hasMin(dtype)) {
       const sum = v128.load32_splat(x, X_NEGATIVE_SUM);
-      y0 = madd(minOf(e0, scales, 0), sum, y0);
-      y1 = madd(minOf(e1, scales, 1), sum, y1);
-      y2 = madd(minOf(e2, others, 0), sum, y2);
-      y3 = madd(minOf(e3, others, 1), sum, y3);
+      v128.store(y, madd(minOf(e0, w, 0), sum, v128.load(y)));
+      v128.store(y, madd(minOf(e1, w, 1), sum, v128.load(y, 16)), 16);
+      v128.store(y, madd(minOf(e2, v, 0), sum, v128.load(y, 32)), 32);
+      v128.store(y, madd(minOf(e3, v, 1), sum, v128.load(y, 48)), 48);
     }
-    p = x + blockBytesOf(SPLIT);
+    v += blockBytes(dtype);
+    x += blockBytesOf(SPLIT);
   }
-  v128.store(y, y0);
-  v128.store(y, y1, 16);
-  v128.store(y, y2, 32);
-  v128.store(y, y3, 48);
 }
 
+/** Adds the columns that share a scale: a block of 32 of each group, at w and v, or its half 0 or 1. */
 @inline
-function firstQuad(dtype: i32, at: usize): v128 {
-  return dtype == Q8_0 ? v128.load(at) : lowerFields(at);
+function addColumns(
+  dtype: i32, half: i32, w: usize, v: usize, x: usize, d0: v128, d1: v128, d2: v128, d3: v128, y: usize,
+): void {
+  const zero = i32x4.splat(0);
+  let h0 = zero, h1 = zero, h2 = zero, h3 = zero;
+  let l0 = correction(dtype, x, half);
+  let l1 = l0, l2 = l0, l3 = l0;
+  const from = x + 16 * half, end = from + scaleColumns(dtype);
+  let a = w + fieldsAt(dtype) + half * 2 * VECTORS, b = v + fieldsAt(dtype) + half * 2 * VECTORS;
+  // All quads of 8 bits, or the even ones.
+  for (let p = from; p < end; p += dtype == Q8_0 ? 4 : 8) {
+    const h = v128.load32_splat(p, 16), l = v128.load32_splat(p, 48);
+    let q = dtype == Q8_0 ? v128.load(a) : lowerFields(a);
+    if (dtype == Q6_K) q = v128.or(q, upperTwoBits(v128.load(w + ((p - x) << 1), UPPER_BITS), 0, 0));
+    h0 = dot(h, q, h0);
+    l0 = dot(l, q, l0);
+    q = dtype == Q8_0 ? v128.load(a, 16) : lowerFields(a + 16);
+    if (dtype == Q6_K) q = v128.or(q, upperTwoBits(v128.load(w + ((p - x) << 1), UPPER_BITS), 0, 1));
+    h1 = dot(h, q, h1);
+    l1 = dot(l, q, l1);
+    q = dtype == Q8_0 ? v128.load(b) : lowerFields(b);
+    if (dtype == Q6_K) q = v128.or(q, upperTwoBits(v128.load(v + ((p - x) << 1), UPPER_BITS), 0, 0));
+    h2 = dot(h, q, h2);
+    l2 = dot(l, q, l2);
+    q = dtype == Q8_0 ? v128.load(b, 16) : lowerFields(b + 16);
+    if (dtype == Q6_K) q = v128.or(q, upperTwoBits(v128.load(v + ((p - x) << 1), UPPER_BITS), 0, 1));
+    h3 = dot(h, q, h3);
+    l3 = dot(l, q, l3);
+    a += VECTORS;
+    b += VECTORS;
+  }
+  if (dtype != Q8_0) {
+    a -= scaleColumns(dtype) * 4;
+    b -= scaleColumns(dtype) * 4;
+    for (let p = from; p < end; p += 8) {
+      const h = v128.load32_splat(p, 20), l = v128.load32_splat(p, 52);
+      let q = upperFields(a);
+      if (dtype == Q6_K) q = v128.or(q, upperTwoBits(v128.load(w + ((p - x) << 1), UPPER_BITS), 1, 0));
+      h0 = dot(h, q, h0);
+      l0 = dot(l, q, l0);
+      q = upperFields(a + 16);
+      if (dtype == Q6_K) q = v128.or(q, upperTwoBits(v128.load(w + ((p - x) << 1), UPPER_BITS), 1, 1));
+      h1 = dot(h, q, h1);
+      l1 = dot(l, q, l1);
+      q = upperFields(b);
+      if (dtype == Q6_K) q = v128.or(q, upperTwoBits(v128.load(v + ((p - x) << 1), UPPER_BITS), 1, 0));
+      h2 = dot(h, q, h2);
+      l2 = dot(l, q, l2);
+      q = upperFields(b + 16);
+      if (dtype == Q6_K) q = v128.or(q, upperTwoBits(v128.load(v + ((p - x) << 1), UPPER_BITS), 1, 1));
+      h3 = dot(h, q, h3);
+      l3 = dot(l, q, l3);
+      a += VECTORS;
+      b += VECTORS;
+    }
+  }
+  const s = v128.load32_splat(x);
+  v128.store(y, madd(joined(h0, l0), f32x4.mul(scaleOf(dtype, d0, w, 0, half), s), v128.load(y)));
+  v128.store(y, madd(joined(h1, l1), f32x4.mul(scaleOf(dtype, d1, w, 1, half), s), v128.load(y, 16)), 16);
+  v128.store(y, madd(joined(h2, l2), f32x4.mul(scaleOf(dtype, d2, v, 0, half), s), v128.load(y, 32)), 32);
+  v128.store(y, madd(joined(h3, l3), f32x4.mul(scaleOf(dtype, d3, v, 1, half), s), v128.load(y, 48)), 48);
 }
 
 function pairs(op: Linear, first: i32, step: i32, count: i32, x: usize): void {
@@ -181,8 +192,7 @@ function pairs(op: Linear, first: i32, step: i32, count: i32, x: usize): void {
   for (; count > 0; count -= 2) {
     const second = first + step;
     const w = op.weight + <usize>first * size, v = op.weight + <usize>second * size;
-    if (op.dtype == Q5_K) twoGroupsQ5K(op, w, v, x, first * GROUP, second * GROUP);
-    else twoGroupsQ6K(op, w, v, x, first * GROUP, second * GROUP);
+    twoGroupsQ5K(op, w, v, x, first * GROUP, second * GROUP);
     first = second + step;
   }
 }
@@ -234,29 +244,29 @@ function oneGroupOf(dtype: i32, op: Linear, w: usize, p: usize, output: i32): vo
       let r0 = zero, r2 = zero, r4 = zero, r6 = zero;
       let c = correction(dtype, p, 0);
       let a: v128, b: v128, u: v128;
-      a = quadOf(dtype, 0, w);
-      b = quadOf(dtype, 0, w + 16);
+      a = quadOf(dtype, 0, w, 0);
+      b = quadOf(dtype, 0, w, 1);
       u = v128.load64_splat(p, 16);
       r0 = i32x4.add(r0, i32x4.dot_i16x8_s(i16x8.extend_low_i8x16_s(a), u));
       r2 = i32x4.add(r2, i32x4.dot_i16x8_s(i16x8.extend_high_i8x16_s(a), u));
       r4 = i32x4.add(r4, i32x4.dot_i16x8_s(i16x8.extend_low_i8x16_s(b), u));
       r6 = i32x4.add(r6, i32x4.dot_i16x8_s(i16x8.extend_high_i8x16_s(b), u));
-      a = quadOf(dtype, 1, w);
-      b = quadOf(dtype, 1, w + 16);
+      a = quadOf(dtype, 1, w, 0);
+      b = quadOf(dtype, 1, w, 1);
       u = v128.load64_splat(p, 24);
       r0 = i32x4.add(r0, i32x4.dot_i16x8_s(i16x8.extend_low_i8x16_s(a), u));
       r2 = i32x4.add(r2, i32x4.dot_i16x8_s(i16x8.extend_high_i8x16_s(a), u));
       r4 = i32x4.add(r4, i32x4.dot_i16x8_s(i16x8.extend_low_i8x16_s(b), u));
       r6 = i32x4.add(r6, i32x4.dot_i16x8_s(i16x8.extend_high_i8x16_s(b), u));
-      a = quadOf(dtype, 2, w);
-      b = quadOf(dtype, 2, w + 16);
+      a = quadOf(dtype, 2, w, 0);
+      b = quadOf(dtype, 2, w, 1);
       u = v128.load64_splat(p, 32);
       r0 = i32x4.add(r0, i32x4.dot_i16x8_s(i16x8.extend_low_i8x16_s(a), u));
       r2 = i32x4.add(r2, i32x4.dot_i16x8_s(i16x8.extend_high_i8x16_s(a), u));
       r4 = i32x4.add(r4, i32x4.dot_i16x8_s(i16x8.extend_low_i8x16_s(b), u));
       r6 = i32x4.add(r6, i32x4.dot_i16x8_s(i16x8.extend_high_i8x16_s(b), u));
-      a = quadOf(dtype, 3, w);
-      b = quadOf(dtype, 3, w + 16);
+      a = quadOf(dtype, 3, w, 0);
+      b = quadOf(dtype, 3, w, 1);
       u = v128.load64_splat(p, 40);
       r0 = i32x4.add(r0, i32x4.dot_i16x8_s(i16x8.extend_low_i8x16_s(a), u));
       r2 = i32x4.add(r2, i32x4.dot_i16x8_s(i16x8.extend_high_i8x16_s(a), u));
@@ -268,29 +278,29 @@ function oneGroupOf(dtype: i32, op: Linear, w: usize, p: usize, output: i32): vo
         r0 = r2 = r4 = r6 = zero;
         c = correction(dtype, p, 1);
       }
-      a = quadOf(dtype, 4, w);
-      b = quadOf(dtype, 4, w + 16);
+      a = quadOf(dtype, 4, w, 0);
+      b = quadOf(dtype, 4, w, 1);
       u = v128.load64_splat(p, 48);
       r0 = i32x4.add(r0, i32x4.dot_i16x8_s(i16x8.extend_low_i8x16_s(a), u));
       r2 = i32x4.add(r2, i32x4.dot_i16x8_s(i16x8.extend_high_i8x16_s(a), u));
       r4 = i32x4.add(r4, i32x4.dot_i16x8_s(i16x8.extend_low_i8x16_s(b), u));
       r6 = i32x4.add(r6, i32x4.dot_i16x8_s(i16x8.extend_high_i8x16_s(b), u));
-      a = quadOf(dtype, 5, w);
-      b = quadOf(dtype, 5, w + 16);
+      a = quadOf(dtype, 5, w, 0);
+      b = quadOf(dtype, 5, w, 1);
       u = v128.load64_splat(p, 56);
       r0 = i32x4.add(r0, i32x4.dot_i16x8_s(i16x8.extend_low_i8x16_s(a), u));
       r2 = i32x4.add(r2, i32x4.dot_i16x8_s(i16x8.extend_high_i8x16_s(a), u));
       r4 = i32x4.add(r4, i32x4.dot_i16x8_s(i16x8.extend_low_i8x16_s(b), u));
       r6 = i32x4.add(r6, i32x4.dot_i16x8_s(i16x8.extend_high_i8x16_s(b), u));
-      a = quadOf(dtype, 6, w);
-      b = quadOf(dtype, 6, w + 16);
+      a = quadOf(dtype, 6, w, 0);
+      b = quadOf(dtype, 6, w, 1);
       u = v128.load64_splat(p, 64);
       r0 = i32x4.add(r0, i32x4.dot_i16x8_s(i16x8.extend_low_i8x16_s(a), u));
       r2 = i32x4.add(r2, i32x4.dot_i16x8_s(i16x8.extend_high_i8x16_s(a), u));
       r4 = i32x4.add(r4, i32x4.dot_i16x8_s(i16x8.extend_low_i8x16_s(b), u));
       r6 = i32x4.add(r6, i32x4.dot_i16x8_s(i16x8.extend_high_i8x16_s(b), u));
-      a = quadOf(dtype, 7, w);
-      b = quadOf(dtype, 7, w + 16);
+      a = quadOf(dtype, 7, w, 0);
+      b = quadOf(dtype, 7, w, 1);
       u = v128.load64_splat(p, 72);
       r0 = i32x4.add(r0, i32x4.dot_i16x8_s(i16x8.extend_low_i8x16_s(a), u));
       r2 = i32x4.add(r2, i32x4.dot_i16x8_s(i16x8.extend_high_i8x16_s(a), u));

@@ -1,7 +1,7 @@
 // From ggml's blocks to the fields of bit-fields.wasm.ts.
 import { weightFlip } from "../../wasm/dot.wasm";
 import {
-  blockBytes, fieldsAt, fourF16, hasMin, headerBytes, headerColumns, Q4_0, Q4_K, Q5_K, Q6_K, Q8_0, VECTORS,
+  blockBytes, fieldsAt, fourF16, hasMin, headerBytes, headerColumns, Q4_0, Q4_K, Q5_K, Q6_K, Q8_0, UPPER_BITS, VECTORS,
 } from "./bit-fields.wasm";
 
 /** Bytes of a row of ggml's blocks. */
@@ -33,8 +33,13 @@ export function packFieldRow(from: usize, group: usize, lane: usize, dtype: i32,
     for (let block = 0; block < blocks; block++) {
       packScales(from, group + lane, dtype, block);
       const at = group + fieldsAt(dtype) + (lane >> 2) * 16 + (lane & 3) * 4;
+      const bitsAt = group + UPPER_BITS + (lane & 3) * 4;
       if (dtype == Q8_0) packBytes(from + 2, at);
-      else for (let octet = 0; octet < 4; octet++) packOctet(dtype, storedOctet(from, dtype, block, octet), octet, at);
+      else for (let octet = 0; octet < 4; octet++) {
+        const values = storedOctet(from, dtype, block, octet);
+        packOctet(dtype, values, octet, at);
+        if (dtype == Q6_K) packUpperTwo(values, <i32>(lane >> 2), bitsAt + <usize>octet * 16);
+      }
       group += blockBytes(dtype);
     }
     from += storedBytes(dtype);
@@ -97,9 +102,12 @@ function packOctet(dtype: i32, values: u64, octet: i32, to: usize): void {
   if (dtype == Q5_K) {
     const bits = ((even >> 4) & 0x01010101) | (((odd >> 4) & 0x01010101) << 1);
     store<u32>(to, load<u32>(to, 4 * VECTORS) | (bits << (2 * octet)), 4 * VECTORS);
-  } else if (dtype == Q6_K) {
-    const at = to + <usize>(4 + (octet >> 1)) * VECTORS;
-    const bits = ((even >> 4) & 0x03030303) | (((odd >> 4) & 0x03030303) << 2);
-    store<u32>(at, load<u32>(at) | (bits << (4 * (octet & 1))));
   }
+}
+
+/** Bits 4 and 5 of two quads of a row, among those of rows 0…3 or, `rows` 1, of rows 4…7. */
+function packUpperTwo(values: u64, rows: i32, to: usize): void {
+  const even = <u32>values, odd = <u32>(values >> 32);
+  const bits = ((even >> 4) & 0x03030303) | (((odd >> 4) & 0x03030303) << 2);
+  store<u32>(to, load<u32>(to) | (bits << (4 * rows)));
 }
