@@ -193,6 +193,7 @@ export function DocumentsView({ documents, onAdd, onOpen, onAsk, onRemove }: Doc
               <>
                 {document.reading === null && (
                   <Button
+                    className="icon-narrow"
                     icon={<BookOpen className="i s" />}
                     aria-label={`Read ${document.name}`}
                     aria-description={
@@ -218,6 +219,8 @@ export function DocumentsView({ documents, onAdd, onOpen, onAsk, onRemove }: Doc
                   Append
                 </Button>
                 <Button
+                  className="icon-narrow"
+                  title={`Ask about ${document.name} in a new chat`}
                   icon={<MessageSquare className="i s" />}
                   aria-label={`Ask ${document.name}`}
                   onClick={() => onAsk(document)}
