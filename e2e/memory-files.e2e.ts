@@ -91,7 +91,8 @@ test("without its words the chat goes on all the same; what is cut off is refuse
     const whole = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
     const transfer = new DataTransfer();
     transfer.items.add(new File([whole], "wordless.tarn"));
-    window.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, cancelable: true }));
+    const drop = { dataTransfer: transfer, cancelable: true, bubbles: true };
+    document.body.dispatchEvent(new DragEvent("drop", drop));
   }, bytes.toString("base64"));
   await app.page.getByText("that was opened from a file").waitFor();
   const answer = await app.ask("What did I ask you about?");
