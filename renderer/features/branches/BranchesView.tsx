@@ -177,7 +177,7 @@ export function BranchesView({ chatId, onOpen }: BranchesViewProps) {
             </svg>
             Assistant
           </span>
-          <span className="end">Enter goes on from a message, Delete takes it out</span>
+          <span className="end">Enter goes on, Delete takes out</span>
         </div>
       </section>
       {group === null ? (
