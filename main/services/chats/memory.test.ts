@@ -96,7 +96,12 @@ test("where every state is stored, going on anywhere costs nothing", async () =>
   const costs = await app.handlers["chats.cost"]({ chatId });
   const nothing = { tokens: 0, seconds: 0 };
   expect(costs).toEqual({
-    messages: messages.map(({ id }) => ({ messageId: id, before: nothing, behind: nothing })),
+    messages: messages.map(({ id }) => ({
+      messageId: id,
+      before: nothing,
+      behind: nothing,
+      isPinned: false,
+    })),
     reason: null,
   });
 });

@@ -227,7 +227,12 @@ function Findings({ audit, messageId }: { readonly audit: Audit; readonly messag
   const before = audit.messages.filter((one) => one.messageId !== messageId);
   const others = before.filter(({ finding }) => finding !== "holds");
   return (
-    <div role="status" ref={(found) => found?.scrollIntoView({ block: "nearest" })}>
+    <div
+      role="status"
+      // With room for the button that follows.
+      style={{ scrollMarginBlockEnd: 64 }}
+      ref={(found) => found?.scrollIntoView({ block: "nearest" })}
+    >
       <p className="row med" style={{ gap: 6 }} data-finding={own?.finding}>
         <Sign finding={own?.finding ?? "unknown"} />
         {SUMMARY[own?.finding ?? "unknown"]}
