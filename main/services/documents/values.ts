@@ -19,6 +19,7 @@ const KINDS: readonly ValueKind[] = [
     /(?<![\p{L}\p{N}])\+?\(?\d[\d ()/.-]{4,}\d(?![\p{L}\p{N}])/u,
     "phone telephone call dial mobile number telefon telefonnummer rufnummer nummer téléphone numéro teléfono número",
   ),
+  kind(/\b(?:work(?:s|ed|ing)?|employed) as\b/iu, "job profession occupation career living work"),
   kind(/\bhttps?:\/\/|\bwww\./u, "website site web link url homepage address internet"),
 ];
 
