@@ -21,6 +21,9 @@ export function describeMachine(): string {
 
 /** The commit that is checked out, and whether files differ from it. */
 export async function describeCommit(): Promise<string> {
+  // A copy or a bundle says from what it was made: the history around it may be of something else.
+  const made = process.env["TARN_COMMIT"];
+  if (made !== undefined) return made;
   const git = async (...args: readonly string[]): Promise<string> =>
     (await run("git", ["-C", root, ...args])).stdout.trim();
   try {
@@ -28,8 +31,7 @@ export async function describeCommit(): Promise<string> {
     const changed = await git("status", "--porcelain", "--", "kernels", "models", "main");
     return changed === "" ? commit : `${commit} with changes`;
   } catch {
-    // A copy without its history says from what it was made.
-    return process.env["TARN_COMMIT"] ?? "unknown";
+    return "unknown";
   }
 }
 
