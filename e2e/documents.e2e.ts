@@ -87,7 +87,9 @@ test("a document is read in the background, paused and resumed; then a chat begi
   // The document has some thousands.
   expect(await app.prefilled(answer)).toBeLessThan(100);
   // What the answer stands on has one place to open, and no list of passages that says it again.
-  expect(await answer.getByRole("button", { name: /^Open .*minutes\.pdf, p\. 9$/ }).count()).toBe(1);
+  expect(await answer.getByRole("button", { name: /^Open .*minutes\.pdf, p\. 9$/ }).count()).toBe(
+    1,
+  );
   expect(await app.inBothThemes("document-answer")).toEqual([]);
 });
 
@@ -111,7 +113,10 @@ test("as of a page: the slider stands on checkpoints for nothing, by keyboard, a
   // Beside the question and its answer, now and after a reload.
   expect(await asOf.count()).toBe(2);
   await app.page.reload();
-  await app.chats.getByRole("button", { name: /What is the access code/ }).first().click();
+  await app.chats
+    .getByRole("button", { name: /What is the access code/ })
+    .first()
+    .click();
   await asOf.nth(1).waitFor();
   expect(await app.inBothThemes("answer-as-of")).toEqual([]);
   expect(app.outside).toEqual([]);
