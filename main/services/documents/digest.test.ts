@@ -13,6 +13,8 @@ import { writeZip } from "./formats/zip.testing.ts";
 
 const resourcesFolder = fileURLToPath(new URL("../../../resources", import.meta.url));
 const END = 5;
+/** No word of it stands in the texts, so no sentence of them is read again behind it. */
+const QUESTION = "What is it about?";
 
 let folder: string;
 let engine: FakeEngine;
@@ -89,7 +91,7 @@ async function ask(
   const { assistantMessageId } = await app.handlers["messages.send"]({
     chatId,
     parentId: null,
-    text: "Who wrote letters?",
+    text: QUESTION,
     documentIds,
     reading: "whole",
     ...more,
@@ -124,7 +126,7 @@ test("a document is read once; every chat begins behind it and reads its own wor
     [],
     [
       { role: "document", text },
-      { role: "user", text: "Who wrote letters?" },
+      { role: "user", text: QUESTION },
     ],
   );
   expect(whole).toBe(ids.length);
@@ -214,7 +216,7 @@ test("stopping a chat that reads a document keeps what it has read", async () =>
     [],
     [
       { role: "document", text: book(20) },
-      { role: "user", text: "Who wrote letters?" },
+      { role: "user", text: QUESTION },
     ],
   );
   expect(answer.prefilled).toBe(ids.length - sofar);
@@ -282,7 +284,7 @@ test("as of a page: what is read is the text up to there, from the nearest check
     [],
     [
       { role: "document", text: whole.text.slice(0, next.start).trimEnd() },
-      { role: "user", text: "Who wrote letters?" },
+      { role: "user", text: QUESTION },
     ],
   );
   const last = engine.prefills.slice(-2).flatMap((piece) => [...piece]);
