@@ -26,12 +26,11 @@ export async function openData(options: CommonOptions): Promise<OpenData> {
     startEngine: () => withOptions(startNodeEngine(), options),
     openFile: openNodeFile,
     openLink: async () => undefined,
+    ...(options.model !== null && { modelPath: await modelPath(options) }),
   });
   try {
-    if (options.model !== null) {
-      const { id } = await services.handlers["models.add"]({ path: await modelPath(options) });
-      await services.handlers["models.use"]({ modelId: id });
-    }
+    // One that was asked for and cannot be had is an error, also where no model is needed.
+    if (options.model !== null) await services.engine.model();
   } catch (error) {
     await services.close();
     throw error;

@@ -40,6 +40,8 @@ export interface ServicesOptions {
   readonly openFile: OpenFile;
   /** Opens a link that passed the gate. */
   readonly openLink: (url: string) => Promise<void>;
+  /** The full path of the model of this run, whatever the user has chosen; the choice stays as it is. */
+  readonly modelPath?: string;
   /** See StoreOptions. */
   readonly maxDatabasePages?: number;
 }
@@ -80,6 +82,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
     store,
     { bundled: join(options.resourcesFolder, "models"), own: join(options.dataFolder, "models") },
     options.openFile,
+    options.modelPath ?? null,
   );
   const engine = createEngineService(
     { first, next: options.startEngine },

@@ -87,6 +87,8 @@ export function createEngineService(
   }
 
   async function chooseModel(): Promise<ModelEntry> {
+    const given = await library.given();
+    if (given !== null) return given;
     const models = await library.list();
     const wanted = settings.get().modelId;
     const chosen =

@@ -52,6 +52,19 @@ test("a model of the data folder and one that was pointed at are listed, the lat
   ]);
 });
 
+test("a model that a run was started with is neither listed nor remembered, and refused like any other", async () => {
+  const path = join(folder, "given.gguf");
+  copyFileSync(join(bundled, "tarn-default-25m-Q8_0.gguf"), path);
+  const folders = { bundled, own: join(folder, "models") };
+  const started = createModelLibrary(store, folders, openNodeFile, path);
+  expect(await started.given()).toMatchObject({ id: path, supported: true });
+  expect(await started.list()).toHaveLength(1);
+  expect(await library.list()).toHaveLength(1);
+  expect(await library.given()).toBeNull();
+  const absent = createModelLibrary(store, folders, openNodeFile, join(folder, "none.gguf"));
+  await expect(absent.given()).rejects.toMatchObject({ code: "not-found" });
+});
+
 test("a broken file is listed with its reason, and refused", async () => {
   const path = join(folder, "models/broken.gguf");
   writeFileSync(path, "GGUF");

@@ -18,6 +18,8 @@ export interface ModelLibrary {
   get(modelId: string): Promise<ModelEntry>;
   /** Remembers a GGUF file or a model folder. @throws TarnError `not-found`, `weights`, `unknown-architecture` */
   add(path: string): Promise<ModelEntry>;
+  /** What this run was started with, in place of the chosen model; null where nothing was said. @throws as `add` */
+  given(): Promise<ModelEntry | null>;
   /** What the engine is asked to load. */
   files(entry: ModelEntry): Promise<ModelFile[]>;
 }
@@ -25,11 +27,15 @@ export interface ModelLibrary {
 /** How a file is opened for reads of ranges. */
 export type OpenFile = (path: string) => Promise<RandomAccessFile>;
 
-/** @param folders where the bundled models and the user's own lie */
+/**
+ * @param folders where the bundled models and the user's own lie
+ * @param given a full path for this run alone: it is neither listed nor remembered
+ */
 export function createModelLibrary(
   store: Store,
   folders: { readonly bundled: string; readonly own: string },
   openFile: OpenFile,
+  given: string | null = null,
 ): ModelLibrary {
   const inspected = new Map<string, { readonly stamp: string; readonly entry: ModelEntry }>();
 
@@ -62,6 +68,24 @@ export function createModelLibrary(
     return entries;
   }
 
+  /** @throws TarnError for a path that is not full, is not there, or holds no model that runs */
+  async function supported(path: string): Promise<ModelEntry> {
+    if (!isAbsolute(path))
+      throw new TarnError(
+        "bad-request",
+        `"${path}" is not a full path. Give the path of a GGUF file or a model folder from the root.`,
+        { path },
+      );
+    const entry = await inspect(resolve(path), false);
+    if (!entry.supported)
+      throw new TarnError(
+        entry.modelType === "" ? "weights" : "unknown-architecture",
+        entry.reason ?? "This model cannot be used.",
+        { path },
+      );
+    return entry;
+  }
+
   return {
     list,
     async get(modelId) {
@@ -74,20 +98,9 @@ export function createModelLibrary(
         );
       return entry;
     },
+    given: async () => (given === null ? null : supported(given)),
     async add(path) {
-      if (!isAbsolute(path))
-        throw new TarnError(
-          "bad-request",
-          `"${path}" is not a full path. Give the path of a GGUF file or a model folder from the root.`,
-          { path },
-        );
-      const entry = await inspect(resolve(path), false);
-      if (!entry.supported)
-        throw new TarnError(
-          entry.modelType === "" ? "weights" : "unknown-architecture",
-          entry.reason ?? "This model cannot be used.",
-          { path },
-        );
+      const entry = await supported(path);
       const paths = await added();
       if (!paths.includes(entry.path))
         await store.run("writeSettings", { values: { addedModels: [...paths, entry.path] } });
