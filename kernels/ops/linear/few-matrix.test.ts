@@ -1,25 +1,11 @@
 import { expect, test } from "vitest";
-import { create } from "webgpu";
 import type { Tensor, Weight } from "../../spec/tensor.ts";
-import type { Dispatch, DispatchContext } from "../../wgsl/dispatch.ts";
+import { nullContext, nullDevice, problemOf } from "../../wgsl/null-gpu.testing.ts";
 import { describeFewRowsOnMatrices, goesToMatrices } from "./few-matrix.webgpu.ts";
 import { asFused } from "./fused-linear.ts";
 
-// Adapters without matrix units never see these shaders; Dawn's null backend still checks them. What they compute was
-// compared with the reference on a GPU, by the tests of linear and of fused ops (docs/decisions/0021).
-const gpu = create(["backend=null", "enable-dawn-features=allow_unsafe_apis"]);
-
-const context: DispatchContext = {
-  subgroupSize: 32,
-  f16: true,
-  subgroupMatrix: { m: 16, n: 16, k: 16 },
-  software: false,
-  place: () => 0,
-  target: () => 0,
-  slot: () => ({ name: "none", shape: [1] }),
-  scratch: () => 0,
-  parts: ({ rows }) => [{ firstRow: 0, rows }],
-};
+// What these compute was compared with the reference on a GPU, by the tests of linear and of fused ops (docs/decisions/0021).
+const context = nullContext({ m: 16, n: 16, k: 16 });
 
 function tensor(rows: number, cols: number, kind: "temporary" | "state" = "temporary"): Tensor {
   return { buffer: { kind, index: 0 }, offset: 0, rows, cols, stride: cols };
@@ -71,30 +57,3 @@ test("is for 5 to 16 rows of weights that are not f32, on devices with 16 × 16 
   const small = { m: 8, n: 8, k: 8 };
   expect(goesToMatrices(16, weight, { ...context, subgroupMatrix: small })).toBe(false);
 });
-
-async function nullDevice(): Promise<GPUDevice> {
-  const adapter = await gpu.requestAdapter();
-  if (adapter === null) throw new Error("Dawn has no null backend here.");
-  const features = ["shader-f16", "subgroups", "chromium-experimental-subgroup-matrix"];
-  return adapter.requestDevice({
-    requiredFeatures: features.filter((name): name is GPUFeatureName => adapter.features.has(name)),
-  });
-}
-
-async function problemOf(device: GPUDevice, { shader }: Dispatch): Promise<string | null> {
-  const extensions = [
-    "f16",
-    "subgroups",
-    ...(shader.subgroupMatrix === true ? ["chromium_experimental_subgroup_matrix"] : []),
-  ];
-  const code = [
-    ...extensions.map((name) => `enable ${name};`),
-    ...Object.entries(shader.consts ?? {}).map(
-      ([name, value]) => `const ${name}: u32 = ${value}u;`,
-    ),
-    ...shader.parts,
-  ].join("\n");
-  device.pushErrorScope("validation");
-  device.createShaderModule({ code });
-  return (await device.popErrorScope())?.message ?? null;
-}
