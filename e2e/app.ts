@@ -67,6 +67,29 @@ export async function launchBrowser(): Promise<Browser> {
   return chromium.launch({ executablePath: CHROMIUM, args: CHROMIUM_ARGS });
 }
 
+/** A server over a folder of its own, and its page in a browser. */
+export interface Opened {
+  readonly app: TarnApp;
+  close(): Promise<void>;
+}
+
+export async function openApp(): Promise<Opened> {
+  const data = await dataFolder();
+  const server = await startServer(data.path);
+  const browser = await launchBrowser();
+  const close = async (): Promise<void> => {
+    await browser.close();
+    await server.kill();
+    await data.release();
+  };
+  try {
+    return { app: await TarnApp.open(browser, server.address), close };
+  } catch (cause) {
+    await close();
+    throw cause;
+  }
+}
+
 /** The open application. */
 export class TarnApp {
   readonly page: Page;

@@ -1,25 +1,16 @@
 /** A chat's branches and the memory map of a document, as a user meets them; seen in light and dark. */
-import type { Browser } from "playwright";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { dataFolder, launchBrowser, type Server, startServer, TarnApp } from "./app.ts";
+import { openApp, type Opened, type TarnApp } from "./app.ts";
 import { minutes } from "./document.ts";
 
-let data: Awaited<ReturnType<typeof dataFolder>>;
-let server: Server;
-let browser: Browser;
+let opened: Opened;
 let app: TarnApp;
 
 beforeAll(async () => {
-  data = await dataFolder();
-  server = await startServer(data.path);
-  browser = await launchBrowser();
-  app = await TarnApp.open(browser, server.address);
+  opened = await openApp();
+  ({ app } = opened);
 });
-afterAll(async () => {
-  await browser?.close();
-  await server?.kill();
-  await data?.release();
-});
+afterAll(() => opened?.close());
 
 const view = (name: string) =>
   app.page.getByRole("radiogroup", { name: "View" }).getByText(name, { exact: true });

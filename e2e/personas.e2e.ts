@@ -1,24 +1,15 @@
 /** Personas, and how answers came to be, as a user meets them; seen in light and dark. */
-import type { Browser } from "playwright";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { dataFolder, launchBrowser, type Server, startServer, TarnApp } from "./app.ts";
+import { openApp, type Opened, type TarnApp } from "./app.ts";
 
-let data: Awaited<ReturnType<typeof dataFolder>>;
-let server: Server;
-let browser: Browser;
+let opened: Opened;
 let app: TarnApp;
 
 beforeAll(async () => {
-  data = await dataFolder();
-  server = await startServer(data.path);
-  browser = await launchBrowser();
-  app = await TarnApp.open(browser, server.address);
+  opened = await openApp();
+  ({ app } = opened);
 });
-afterAll(async () => {
-  await browser?.close();
-  await server?.kill();
-  await data?.release();
-});
+afterAll(() => opened?.close());
 
 const entries = () => app.page.getByRole("list", { name: "Personas" }).getByRole("listitem");
 const panel = () => app.page.getByRole("region", { name: "How this answer came to be" });
