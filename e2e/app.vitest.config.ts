@@ -11,5 +11,7 @@ export default defineConfig({
     fileParallelism: false,
     testTimeout: 300_000,
     hookTimeout: 300_000,
+    // A slow machine is no fault of the program.
+    expect: { poll: { timeout: 60_000 } },
   },
 });

@@ -69,6 +69,7 @@ test("a chat that another model has read says so and what it costs, and is read 
   await app.screenshot("memory-other-model");
   expect(await app.accessibilityFaults()).toEqual([]);
   await read.click();
+  // What stands there now is how far reading has come.
   await note.waitFor({ state: "detached" });
   await expect.poll(() => costOf("Fork from here")).toBe("0 tokens");
   expect(await app.prefilled(await app.ask("And when is the bread baked?"))).toBeLessThan(100);
