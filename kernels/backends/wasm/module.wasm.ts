@@ -34,9 +34,8 @@ import { barrier, call, commandedPlan, isLeader, joinTeam, nextCommand, teamSize
 export { multipliesBytes, packRows };
 // Only to keep them functions of their own, see there.
 export {
-  oneGroupQ4, oneGroupQ4K, oneGroupQ5K, oneGroupQ6K, oneGroupQ8, severalQ4, severalQ4K, severalQ6K, severalQ8,
+  oneGroupQ4, oneGroupQ4K, oneGroupQ5K, oneGroupQ6K, oneGroupQ8, severalQ4, severalQ4K, severalQ5K, severalQ6K, severalQ8,
 } from "../../ops/linear/one-row.wasm";
-export { twoGroupsQ5K } from "../../ops/linear/two-groups.wasm";
 export {
   halvesBytes, halvesNarrow, halvesSplit, halvesWords, minBytes, minNarrow, minSplit, minWords, plainBytes, plainNarrow, plainSplit,
   plainWords,

@@ -108,12 +108,16 @@ export function quadOf(dtype: i32, j: i32, at: usize, rows: usize): v128 {
   const nibbles = fields + <usize>(j >> 1) * VECTORS;
   const low = (j & 1) == 0 ? lowerFields(nibbles) : upperFields(nibbles);
   // Shifts of 16-bit lanes: what comes from the neighbouring byte is masked away.
-  if (dtype == Q5_K) {
-    const bits = v128.load(fields + 4 * VECTORS);
-    return v128.or(low, v128.and(j < 4 ? i16x8.shl(bits, 4 - j) : i16x8.shr_u(bits, j - 4), fifthBit));
-  }
+  if (dtype == Q5_K) return v128.or(low, fifthBits(at, j, <i32>rows));
   if (dtype == Q6_K) return v128.or(low, upperTwoBits(v128.load(at + UPPER_BITS + <usize>(j >> 1) * 16), j & 1, <i32>rows));
   return low;
+}
+
+/** Bit 4 of quad j of q5_k, of the block of 32 columns at `at`: `rows` is 0 or 1. */
+@inline
+export function fifthBits(at: usize, j: i32, rows: i32): v128 {
+  const bits = v128.load(at + fieldsAt(Q5_K) + 4 * VECTORS + <usize>rows * 16);
+  return v128.and(i16x8.shl(i16x8.shr_u(bits, j), 4), fifthBit);
 }
 
 /** Bits 4 and 5 of a quad of q6_k from the vector of its and its neighbour's: `odd` and `rows` are 0 or 1. */

@@ -7,14 +7,13 @@ import { dot, multipliesBytes } from "../../wasm/dot.wasm";
 import { madd } from "../../wasm/math.wasm";
 import { grainOf, take } from "../../wasm/team.wasm";
 import {
-  blockBytes, correction, factorsOf, fieldGroupBytes, fieldsAt, hasMin, headerBytes, headerColumns, lowerFields, minFactorsOf, minOf,
+  blockBytes, correction, factorsOf, fieldGroupBytes, fieldsAt, fifthBits, hasMin, headerBytes, headerColumns, lowerFields, minFactorsOf, minOf,
   Q4_0, Q4_K, Q5_K, Q6_K, Q8_0, quadOf, scaleColumns, scaleOf, UPPER_BITS, upperFields,
   upperTwoBits, VECTORS,
 } from "./bit-fields.wasm";
 import { finish, Linear } from "./operands.wasm";
 import { GROUP } from "./packed.wasm";
-import { blockBytesOf, SPLIT, WORDS, X_NEGATIVE_SUM } from "./rounded.wasm";
-import { joined, twoGroupsQ5K } from "./two-groups.wasm";
+import { blockBytesOf, joined, SPLIT, WORDS, X_NEGATIVE_SUM } from "./rounded.wasm";
 
 /** Most groups that are read at once: each is a stream for the CPU's prefetcher, and eight get half as much again as two. */
 @inline export const STREAMS: i32 = 8;
@@ -53,7 +52,7 @@ function severalGroups(op: Linear, first: i32, step: i32, count: i32, x: usize, 
     case Q8_0: severalQ8(op, first, step, count, x, sums); break;
     case Q4_0: severalQ4(op, first, step, count, x, sums); break;
     case Q4_K: severalQ4K(op, first, step, count, x, sums); break;
-    case Q5_K: pairs(op, first, step, count, x); break;
+    case Q5_K: severalQ5K(op, first, step, count, x, sums); break;
     case Q6_K: severalQ6K(op, first, step, count, x, sums); break;
     default: unreachable();
   }
@@ -71,6 +70,10 @@ export function severalQ4(op: Linear, first: i32, step: i32, count: i32, x: usiz
 
 export function severalQ4K(op: Linear, first: i32, step: i32, count: i32, x: usize, sums: usize): void {
   severalOf(Q4_K, op, first, step, count, x, sums);
+}
+
+export function severalQ5K(op: Linear, first: i32, step: i32, count: i32, x: usize, sums: usize): void {
+  severalOf(Q5_K, op, first, step, count, x, sums);
 }
 
 export function severalQ6K(op: Linear, first: i32, step: i32, count: i32, x: usize, sums: usize): void {
@@ -137,18 +140,22 @@ function addColumns(
   for (let p = from; p < end; p += dtype == Q8_0 ? 4 : 8) {
     const h = v128.load32_splat(p, 16), l = v128.load32_splat(p, 48);
     let q = dtype == Q8_0 ? v128.load(a) : lowerFields(a);
+    if (dtype == Q5_K) q = v128.or(q, fifthBits(w, <i32>((p - x) >> 2), 0));
     if (dtype == Q6_K) q = v128.or(q, upperTwoBits(v128.load(w + ((p - x) << 1), UPPER_BITS), 0, 0));
     h0 = dot(h, q, h0);
     l0 = dot(l, q, l0);
     q = dtype == Q8_0 ? v128.load(a, 16) : lowerFields(a + 16);
+    if (dtype == Q5_K) q = v128.or(q, fifthBits(w, <i32>((p - x) >> 2), 1));
     if (dtype == Q6_K) q = v128.or(q, upperTwoBits(v128.load(w + ((p - x) << 1), UPPER_BITS), 0, 1));
     h1 = dot(h, q, h1);
     l1 = dot(l, q, l1);
     q = dtype == Q8_0 ? v128.load(b) : lowerFields(b);
+    if (dtype == Q5_K) q = v128.or(q, fifthBits(v, <i32>((p - x) >> 2), 0));
     if (dtype == Q6_K) q = v128.or(q, upperTwoBits(v128.load(v + ((p - x) << 1), UPPER_BITS), 0, 0));
     h2 = dot(h, q, h2);
     l2 = dot(l, q, l2);
     q = dtype == Q8_0 ? v128.load(b, 16) : lowerFields(b + 16);
+    if (dtype == Q5_K) q = v128.or(q, fifthBits(v, <i32>((p - x) >> 2), 1));
     if (dtype == Q6_K) q = v128.or(q, upperTwoBits(v128.load(v + ((p - x) << 1), UPPER_BITS), 0, 1));
     h3 = dot(h, q, h3);
     l3 = dot(l, q, l3);
@@ -161,18 +168,22 @@ function addColumns(
     for (let p = from; p < end; p += 8) {
       const h = v128.load32_splat(p, 20), l = v128.load32_splat(p, 52);
       let q = upperFields(a);
+      if (dtype == Q5_K) q = v128.or(q, fifthBits(w, <i32>(((p - x) >> 2) + 1), 0));
       if (dtype == Q6_K) q = v128.or(q, upperTwoBits(v128.load(w + ((p - x) << 1), UPPER_BITS), 1, 0));
       h0 = dot(h, q, h0);
       l0 = dot(l, q, l0);
       q = upperFields(a + 16);
+      if (dtype == Q5_K) q = v128.or(q, fifthBits(w, <i32>(((p - x) >> 2) + 1), 1));
       if (dtype == Q6_K) q = v128.or(q, upperTwoBits(v128.load(w + ((p - x) << 1), UPPER_BITS), 1, 1));
       h1 = dot(h, q, h1);
       l1 = dot(l, q, l1);
       q = upperFields(b);
+      if (dtype == Q5_K) q = v128.or(q, fifthBits(v, <i32>(((p - x) >> 2) + 1), 0));
       if (dtype == Q6_K) q = v128.or(q, upperTwoBits(v128.load(v + ((p - x) << 1), UPPER_BITS), 1, 0));
       h2 = dot(h, q, h2);
       l2 = dot(l, q, l2);
       q = upperFields(b + 16);
+      if (dtype == Q5_K) q = v128.or(q, fifthBits(v, <i32>(((p - x) >> 2) + 1), 1));
       if (dtype == Q6_K) q = v128.or(q, upperTwoBits(v128.load(v + ((p - x) << 1), UPPER_BITS), 1, 1));
       h3 = dot(h, q, h3);
       l3 = dot(l, q, l3);
@@ -185,16 +196,6 @@ function addColumns(
   v128.store(y, madd(joined(h1, l1), f32x4.mul(scaleOf(dtype, d1, w, 1, half), s), v128.load(y, 16)), 16);
   v128.store(y, madd(joined(h2, l2), f32x4.mul(scaleOf(dtype, d2, v, 0, half), s), v128.load(y, 32)), 32);
   v128.store(y, madd(joined(h3, l3), f32x4.mul(scaleOf(dtype, d3, v, 1, half), s), v128.load(y, 48)), 48);
-}
-
-function pairs(op: Linear, first: i32, step: i32, count: i32, x: usize): void {
-  const size = fieldGroupBytes(op.dtype, op.cols);
-  for (; count > 0; count -= 2) {
-    const second = first + step;
-    const w = op.weight + <usize>first * size, v = op.weight + <usize>second * size;
-    twoGroupsQ5K(op, w, v, x, first * GROUP, second * GROUP);
-    first = second + step;
-  }
 }
 
 /** The 8 outputs of a group; x is WORDS. */

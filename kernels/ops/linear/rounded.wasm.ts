@@ -90,3 +90,9 @@ function roundHalf(x: usize, inverse: v128, form: i32, to: usize): i32 {
   sum = i32x4.add(sum, v128.shuffle<i32>(sum, sum, 2, 3, 0, 1));
   return i32x4.extract_lane(sum, 0) + i32x4.extract_lane(sum, 1);
 }
+
+/** The sums of both bytes of a SPLIT x, 256 h + l, as f32. */
+@inline
+export function joined(h: v128, l: v128): v128 {
+  return f32x4.convert_i32x4_s(i32x4.add(i32x4.shl(h, 8), l));
+}

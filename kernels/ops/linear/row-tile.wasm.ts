@@ -8,7 +8,7 @@ import { hasMin, Q4_0, Q8_0 } from "./bit-fields.wasm";
 import { expandTile } from "./expand-fields.wasm";
 import { paired } from "./one-row.wasm";
 import { groupBytes } from "./packed.wasm";
-import { BYTES, SPLIT, WORDS } from "./rounded.wasm";
+import { BYTES, joined, SPLIT, WORDS } from "./rounded.wasm";
 import { NARROW, narrowTiles, panelStep, tileBytes, tileRows, wideLanes, wideTiles } from "./rounded-tile.wasm";
 
 /** Bytes of the sums of a row. */
@@ -228,12 +228,6 @@ function addMins(block: usize, negativeSums: usize, rows: i32, sums: usize): voi
     negativeSums += 4;
     sums += SUM_BYTES;
   }
-}
-
-/** 256 h + l as f32. */
-@inline
-function joined(h: v128, l: v128): v128 {
-  return f32x4.convert_i32x4_s(i32x4.add(i32x4.shl(h, 8), l));
 }
 
 /** The same where x is WORDS: two rows a tile, as sums of pairs of columns need twice the registers. */
