@@ -1,9 +1,7 @@
 /** A program that reads one document with the fake engine until it is killed or done: `node digest.testing.ts FOLDER`. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
-import { openNodeFile } from "../engine/node-file.ts";
-import { createServices } from "../services/app.ts";
+import { startServices } from "../services/services.testing.ts";
 import { createFakeEngine } from "../services/fake-engine.ts";
 
 const [, , dataFolder = ""] = process.argv;
@@ -11,15 +9,7 @@ const engine = createFakeEngine();
 // A millisecond for so many tokens: slow enough to be killed in the middle.
 engine.chunk = 64;
 engine.pace = 1;
-const services = await createServices({
-  dataFolder,
-  resourcesFolder: fileURLToPath(new URL("../../resources", import.meta.url)),
-  version: "0",
-  shell: "browser",
-  startEngine: () => engine.client,
-  openFile: openNodeFile,
-  openLink: async () => undefined,
-});
+const services = await startServices(dataFolder, engine);
 await services.engine.model();
 const { id } = await services.handlers["documents.import"]({
   name: "book.txt",

@@ -6,8 +6,8 @@ import { fileURLToPath } from "node:url";
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { EventData, EventName } from "../../contract/contract.ts";
 import type { Message } from "../../contract/dto.ts";
-import { openNodeFile } from "../../engine/node-file.ts";
-import { createServices, type Services } from "../app.ts";
+import type { Services } from "../app.ts";
+import { startServices } from "../services.testing.ts";
 import { createFakeEngine, type FakeEngine } from "../fake-engine.ts";
 import { loadTokenizer, type LoadedTokenizer } from "../tokenizer/load-tokenizer.ts";
 import { titleFrom } from "./chat-view.ts";
@@ -41,15 +41,7 @@ async function answer(words: string): Promise<number[]> {
 
 async function start(): Promise<Services> {
   heard = [];
-  services = await createServices({
-    dataFolder: folder,
-    resourcesFolder,
-    version: "0",
-    shell: "browser",
-    startEngine: () => engine.client,
-    openFile: openNodeFile,
-    openLink: async () => undefined,
-  });
+  services = await startServices(folder, engine);
   services.events.subscribe((name, data) => heard.push({ name, data }));
   return services;
 }
@@ -447,16 +439,7 @@ test("a full disk is told before inference starts, and what was said before is k
   const chatId = await newChat(app);
   const first = await say(app, chatId, null, "One");
   await app.close();
-  services = await createServices({
-    dataFolder: folder,
-    resourcesFolder,
-    version: "0",
-    shell: "browser",
-    startEngine: () => engine.client,
-    openFile: openNodeFile,
-    openLink: async () => undefined,
-    maxDatabasePages: 1,
-  });
+  services = await startServices(folder, engine, { maxDatabasePages: 1 });
   app = services;
   const before = engine.prefills.length;
   const send = app.handlers["messages.send"]({

@@ -5,8 +5,8 @@ import { fileURLToPath } from "node:url";
 import { afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import type { EventData } from "../../contract/contract.ts";
 import type { Message } from "../../contract/dto.ts";
-import { openNodeFile } from "../../engine/node-file.ts";
-import { createServices, type Services } from "../app.ts";
+import type { Services } from "../app.ts";
+import { startServices } from "../services.testing.ts";
 import { createFakeEngine, type FakeEngine } from "../fake-engine.ts";
 import { loadTokenizer, type LoadedTokenizer } from "../tokenizer/load-tokenizer.ts";
 
@@ -29,15 +29,7 @@ beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), "tarn-grounds-"));
   engine = createFakeEngine();
   deltas = [];
-  app = await createServices({
-    dataFolder: folder,
-    resourcesFolder,
-    version: "0",
-    shell: "browser",
-    startEngine: () => engine.client,
-    openFile: openNodeFile,
-    openLink: async () => undefined,
-  });
+  app = await startServices(folder, engine);
   app.events.subscribe((name, data) => {
     if (name === "message.delta") deltas.push(data as EventData<"message.delta">);
   });

@@ -3,14 +3,12 @@ import BetterSqlite3 from "better-sqlite3";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type { Chat, Message } from "../../contract/dto.ts";
-import { openNodeFile } from "../../engine/node-file.ts";
-import { createServices, type Services } from "../app.ts";
+import type { Services } from "../app.ts";
+import { startServices } from "../services.testing.ts";
 import { createFakeEngine, type FakeEngine } from "../fake-engine.ts";
 
-const resourcesFolder = fileURLToPath(new URL("../../../resources", import.meta.url));
 const END = 5;
 
 let folder: string;
@@ -31,15 +29,7 @@ async function start(next: FakeEngine): Promise<void> {
   engine = next;
   engine.answers = [[300, 301, 302, END]];
   notices = [];
-  app = await createServices({
-    dataFolder: folder,
-    resourcesFolder,
-    version: "0",
-    shell: "browser",
-    startEngine: () => engine.client,
-    openFile: openNodeFile,
-    openLink: async () => undefined,
-  });
+  app = await startServices(folder, engine);
   app.events.subscribe((name, data) => {
     if (name === "notice" && "text" in data) notices.push(data.text);
   });

@@ -3,11 +3,10 @@ import BetterSqlite3 from "better-sqlite3";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { chatRebuildSchema, type ChatRebuild, type Message } from "../../contract/dto.ts";
-import { openNodeFile } from "../../engine/node-file.ts";
-import { createServices, type Services } from "../app.ts";
+import type { Services } from "../app.ts";
+import { startServices } from "../services.testing.ts";
 import { createFakeEngine, type FakeEngine } from "../fake-engine.ts";
 
 let folder: string;
@@ -28,15 +27,7 @@ async function start(): Promise<void> {
   engine = createFakeEngine();
   engine.answers = [[300, 301, 302, 5]];
   engine.chunk = 128;
-  app = await createServices({
-    dataFolder: folder,
-    resourcesFolder: fileURLToPath(new URL("../../../resources", import.meta.url)),
-    version: "0",
-    shell: "browser",
-    startEngine: () => engine.client,
-    openFile: openNodeFile,
-    openLink: async () => undefined,
-  });
+  app = await startServices(folder, engine);
   progress = [];
   app.events.subscribe((name, data) => {
     if (name === "rebuild.progress") progress.push(chatRebuildSchema.parse(data));

@@ -1,11 +1,10 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type { Message } from "../../contract/dto.ts";
-import { openNodeFile } from "../../engine/node-file.ts";
-import { createServices, type Services } from "../app.ts";
+import type { Services } from "../app.ts";
+import { startServices } from "../services.testing.ts";
 import { createFakeEngine, type FakeEngine } from "../fake-engine.ts";
 
 let folder: string;
@@ -16,15 +15,7 @@ beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), "tarn-undo-"));
   engine = createFakeEngine();
   engine.answers = [[300, 301, 5]];
-  app = await createServices({
-    dataFolder: folder,
-    resourcesFolder: fileURLToPath(new URL("../../../resources", import.meta.url)),
-    version: "0",
-    shell: "browser",
-    startEngine: () => engine.client,
-    openFile: openNodeFile,
-    openLink: async () => undefined,
-  });
+  app = await startServices(folder, engine);
 });
 afterEach(async () => {
   await app.close();

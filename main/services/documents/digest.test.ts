@@ -6,12 +6,11 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type { DocumentInfo, Message } from "../../contract/dto.ts";
-import { openNodeFile } from "../../engine/node-file.ts";
-import { createServices, type Services } from "../app.ts";
+import type { Services } from "../app.ts";
+import { startServices } from "../services.testing.ts";
 import { createFakeEngine, type FakeEngine } from "../fake-engine.ts";
 import { writeZip } from "./formats/zip.testing.ts";
 
-const resourcesFolder = fileURLToPath(new URL("../../../resources", import.meta.url));
 const END = 5;
 /** No word of it stands in the texts, so no sentence of them is read again behind it. */
 const QUESTION = "What is it about?";
@@ -33,15 +32,7 @@ afterEach(async () => {
 });
 
 async function start(): Promise<Services> {
-  services = await createServices({
-    dataFolder: folder,
-    resourcesFolder,
-    version: "0",
-    shell: "browser",
-    startEngine: () => engine.client,
-    openFile: openNodeFile,
-    openLink: async () => undefined,
-  });
+  services = await startServices(folder, engine);
   await services.engine.model();
   return services;
 }

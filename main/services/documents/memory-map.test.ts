@@ -1,13 +1,11 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { openNodeFile } from "../../engine/node-file.ts";
-import { createServices, type Services } from "../app.ts";
+import type { Services } from "../app.ts";
+import { startServices } from "../services.testing.ts";
 import { createFakeEngine, type FakeEngine } from "../fake-engine.ts";
 
-const resourcesFolder = fileURLToPath(new URL("../../../resources", import.meta.url));
 const TEXT =
   "The quick brown fox jumps over the lazy dog. Kettles boil, and über all things is peace.";
 
@@ -20,15 +18,7 @@ let isOpen = false;
 beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), "tarn-map-"));
   engine = createFakeEngine();
-  app = await createServices({
-    dataFolder: folder,
-    resourcesFolder,
-    version: "0",
-    shell: "browser",
-    startEngine: () => engine.client,
-    openFile: openNodeFile,
-    openLink: async () => undefined,
-  });
+  app = await startServices(folder, engine);
   isOpen = true;
   const bytes = new TextEncoder().encode(TEXT);
   ({ id: documentId } = await app.handlers["documents.import"]({

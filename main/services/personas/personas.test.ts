@@ -2,14 +2,12 @@ import BetterSqlite3 from "better-sqlite3";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type { Message, Persona, PersonaText } from "../../contract/dto.ts";
-import { openNodeFile } from "../../engine/node-file.ts";
-import { createServices, type Services } from "../app.ts";
+import type { Services } from "../app.ts";
+import { startServices } from "../services.testing.ts";
 import { createFakeEngine, type FakeEngine } from "../fake-engine.ts";
 
-const resourcesFolder = fileURLToPath(new URL("../../../resources", import.meta.url));
 const END = 5;
 const POET: PersonaText = {
   name: "Poet",
@@ -39,15 +37,7 @@ afterEach(async () => {
 async function start(next: FakeEngine): Promise<void> {
   engine = next;
   engine.answers = [[300, 301, END]];
-  app = await createServices({
-    dataFolder: folder,
-    resourcesFolder,
-    version: "0",
-    shell: "browser",
-    startEngine: () => engine.client,
-    openFile: openNodeFile,
-    openLink: async () => undefined,
-  });
+  app = await startServices(folder, engine);
   isOpen = true;
   await app.engine.model();
 }

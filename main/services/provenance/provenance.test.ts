@@ -4,14 +4,12 @@ import { createHash } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { provenanceSchema, type Provenance } from "../../contract/provenance.ts";
-import { openNodeFile } from "../../engine/node-file.ts";
-import { createServices, type Services } from "../app.ts";
+import type { Services } from "../app.ts";
+import { startServices } from "../services.testing.ts";
 import { createFakeEngine, type FakeEngine } from "../fake-engine.ts";
 
-const resourcesFolder = fileURLToPath(new URL("../../../resources", import.meta.url));
 const END = 5;
 
 let folder: string;
@@ -23,15 +21,7 @@ beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), "tarn-provenance-"));
   engine = createFakeEngine();
   engine.answers = [[300, 301, 302, END]];
-  app = await createServices({
-    dataFolder: folder,
-    resourcesFolder,
-    version: "0",
-    shell: "browser",
-    startEngine: () => engine.client,
-    openFile: openNodeFile,
-    openLink: async () => undefined,
-  });
+  app = await startServices(folder, engine);
   await app.engine.model();
   isOpen = true;
 });

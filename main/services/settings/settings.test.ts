@@ -1,14 +1,12 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { openNodeFile } from "../../engine/node-file.ts";
-import { createServices, type Services } from "../app.ts";
+import type { Services } from "../app.ts";
+import { startServices } from "../services.testing.ts";
 import { createFakeEngine, type FakeEngine } from "../fake-engine.ts";
 import { DEFAULT_SETTINGS } from "./settings.ts";
 
-const resourcesFolder = fileURLToPath(new URL("../../../resources", import.meta.url));
 const HINTS = { temperature: 0.6, topK: 20 };
 
 let folder: string;
@@ -27,15 +25,7 @@ afterEach(async () => {
 
 async function start(): Promise<Services> {
   await services?.close();
-  services = await createServices({
-    dataFolder: folder,
-    resourcesFolder,
-    version: "0",
-    shell: "browser",
-    startEngine: () => engine.client,
-    openFile: openNodeFile,
-    openLink: async () => undefined,
-  });
+  services = await startServices(folder, engine);
   await services.engine.model();
   return services;
 }

@@ -2,12 +2,11 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { FILE_PART_BYTES } from "../../contract/dto.ts";
 import type { Message } from "../../contract/dto.ts";
-import { openNodeFile } from "../../engine/node-file.ts";
-import { createServices, type Services } from "../app.ts";
+import type { Services } from "../app.ts";
+import { startServices } from "../services.testing.ts";
 import { createFakeEngine, type FakeEngine } from "../fake-engine.ts";
 import { readStateFile, writeStateFile, type StateFile } from "./state-file.ts";
 
@@ -32,15 +31,7 @@ async function start(model: string): Promise<void> {
   folders.push(folder);
   engine = createFakeEngine(model);
   engine.answers = [[300, 301, 5]];
-  app = await createServices({
-    dataFolder: folder,
-    resourcesFolder: fileURLToPath(new URL("../../../resources", import.meta.url)),
-    version: "0",
-    shell: "browser",
-    startEngine: () => engine.client,
-    openFile: openNodeFile,
-    openLink: async () => undefined,
-  });
+  app = await startServices(folder, engine);
   await app.engine.model();
 }
 async function another(model: string): Promise<void> {
