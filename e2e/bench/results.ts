@@ -3,6 +3,16 @@ import { z } from "zod";
 
 const rate = z.object({ median: z.number(), min: z.number(), max: z.number(), runs: z.number() });
 
+/** Whether two engines compute the same: differences of logits, and the token after which choices part. */
+export const verdictSchema = z.object({
+  peerGap: z.number().nullable(),
+  allowed: z.number().nullable(),
+  off: z.number().nullable(),
+  parting: z.number().nullable(),
+  partingMargin: z.number().nullable(),
+  same: z.boolean(),
+});
+
 const row = z.object({
   place: z.enum(["cpu", "chromium", "gpu"]),
   machine: z.string(),
@@ -15,14 +25,7 @@ const row = z.object({
   ours: rate,
   theirs: rate,
   ratio: z.number().nullable(),
-  gate: z.object({
-    peerGap: z.number().nullable(),
-    allowed: z.number().nullable(),
-    off: z.number().nullable(),
-    parting: z.number().nullable(),
-    partingMargin: z.number().nullable(),
-    same: z.boolean(),
-  }),
+  gate: verdictSchema,
   busy: z.number().nullable(),
   weightBytes: z.number(),
   commit: z.string(),

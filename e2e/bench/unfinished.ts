@@ -3,17 +3,9 @@ import { createHash } from "node:crypto";
 import { readFile, rename, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { z } from "zod";
+import { verdictSchema } from "./results.ts";
 
 const pair = z.object({ ours: z.number(), theirs: z.number(), busy: z.number().nullable() });
-
-const verdict = z.object({
-  peerGap: z.number().nullable(),
-  allowed: z.number().nullable(),
-  off: z.number().nullable(),
-  parting: z.number().nullable(),
-  partingMargin: z.number().nullable(),
-  same: z.boolean(),
-});
 
 const about = z.object({
   peer: z.string(),
@@ -24,7 +16,7 @@ const about = z.object({
 
 const comparison = z.object({
   about: about.optional(),
-  verdict: verdict.optional(),
+  verdict: verdictSchema.optional(),
   pairs: z.record(z.string(), z.array(pair)),
 });
 
