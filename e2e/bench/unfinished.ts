@@ -23,7 +23,7 @@ const comparison = z.object({
 /** One timed run of both engines, in seconds, and the share of the machine that was busy before it. */
 export type Pair = z.infer<typeof pair>;
 /** What the gate said; numbers that are none are null. */
-export type KeptVerdict = z.infer<typeof verdict>;
+export type KeptVerdict = z.infer<typeof verdictSchema>;
 /** Of two engines on one file: what is known so far, by measure. */
 export type KeptComparison = z.infer<typeof comparison>;
 
