@@ -55,18 +55,25 @@ export function createAudits(
     return records;
   }
 
-  /** As its tokenizer read it; null where ids are missing. */
-  async function stepsOf({ record, path }: Recorded): Promise<Step[] | null> {
-    const messageId = path.at(-1)?.id ?? "";
-    const tokenizerHash = record.tokenizer;
-    const rows = await store.run("idsOnPath", { messageId, tokenizerHash });
-    const steps: Step[] = [];
-    for (const [index, message] of path.entries()) {
-      const ids = rows[index]?.ids ?? null;
-      if (ids === null) return null;
-      steps.push({ message, ids });
-    }
-    return steps;
+  /** Reads the ids of a path once for each tokenizer, and gives the steps of its records; null where ids are missing. */
+  function readSteps(
+    whole: readonly MessageRecord[],
+  ): (recorded: Recorded) => Promise<Step[] | null> {
+    const messageId = whole.at(-1)?.id ?? "";
+    const read = new Map<string, Promise<readonly { readonly ids: Int32Array | null }[]>>();
+    return async ({ record, path }) => {
+      const tokenizerHash = record.tokenizer;
+      const rows = read.get(tokenizerHash) ?? store.run("idsOnPath", { messageId, tokenizerHash });
+      read.set(tokenizerHash, rows);
+      const known = await rows;
+      const steps: Step[] = [];
+      for (const [index, message] of path.entries()) {
+        const ids = known[index]?.ids ?? null;
+        if (ids === null) return null;
+        steps.push({ message, ids });
+      }
+      return steps;
+    };
   }
 
   /** The ways to the states of all answers, one behind the other. */
@@ -93,6 +100,7 @@ export function createAudits(
   ): Promise<Audit> {
     const path = await pathOf(chatId, messageId);
     const records = await recordsOf(path);
+    const stepsOf = readSteps(path);
     const prints = [...records.values()].flatMap(({ record }) => [...record.turn, record.answer]);
     const model = await engine.model().catch(() => null);
     let done = 0;
