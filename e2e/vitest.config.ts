@@ -29,6 +29,7 @@ export default defineConfig({
           environment: "node",
           include: ["{kernels,models,main,renderer,e2e}/**/*.test.ts"],
           exclude: ["**/*.browser.test.ts", "**/node_modules/**"],
+          setupFiles: ["e2e/properties.setup.ts"],
           env: { VK_ICD_FILENAMES: SWIFTSHADER, VK_DRIVER_FILES: SWIFTSHADER },
         },
       },

@@ -50,12 +50,21 @@ test.for(KINDS)(
           expect(text.slice(0, offset).trimStart()).toBe(before.trimStart());
         }
       }),
-      { numRuns: 30 },
+      { numRuns: 100 },
     );
     // Unigram folds characters into others, and then has none.
     if (kind !== "unigram_metaspace") expect(found).toBeGreaterThan(50);
   },
 );
+
+test("white space that a tokenizer folds behind the last word holds no mark", async () => {
+  const ids = Int32Array.from("one two \n", (letter) => letter.charCodeAt(0));
+  const decode = async (part: Int32Array) => String.fromCharCode(...part);
+  expect(await findMarks(decode, ids, "one two   \n", [3, 8, 9, 11])).toEqual([
+    { tokens: 3, offset: 3 },
+    { tokens: 8, offset: 8 },
+  ]);
+});
 
 test("a tokenizer that does not give its text back has no marks", async () => {
   const lower = async (ids: Int32Array) => String.fromCharCode(...ids).toLowerCase();

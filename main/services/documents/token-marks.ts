@@ -38,7 +38,7 @@ export async function findMarks(
     if (decoded.slice(units, units + length) !== window.text) return [];
     const isLast = tokens + window.size >= ids.length;
     for (; next < offsets.length; next++) {
-      const wanted = (offsets[next] ?? 0) - shift - units;
+      const wanted = Math.min(offsets[next] ?? 0, begin.end) - shift - units;
       if (wanted >= length && !isLast) break;
       const place = await lastPlace(window, wanted);
       const mark = { tokens: tokens + place.tokens, offset: units + place.units + shift };
@@ -50,16 +50,22 @@ export async function findMarks(
   return marks;
 }
 
-/** Where the document's words begin in what is decoded, and in the text; null where they are not there as they are. */
+/**
+ * Where the document's words begin in what is decoded, and in the text, and the end of what is the same in both; null where a word
+ * differs. White space behind the last word may differ (some tokenizers fold it), and is then no place for a mark.
+ */
 function beginningOf(
   decoded: string,
   text: string,
-): { readonly at: number; readonly offset: number } | null {
+): { readonly at: number; readonly offset: number; readonly end: number } | null {
   const offset = text.length - text.trimStart().length;
   const words = text.trim();
   const at = decoded.indexOf(words.slice(0, 200));
   if (words === "" || at < 0) return null;
-  return words.startsWith(decoded.slice(at, at + words.length)) ? { at, offset } : null;
+  const most = Math.min(text.length - offset, decoded.length - at);
+  let same = 0;
+  while (same < most && text.charCodeAt(offset + same) === decoded.charCodeAt(at + same)) same++;
+  return same < Math.min(words.length, most) ? null : { at, offset, end: offset + same };
 }
 
 interface Window {
