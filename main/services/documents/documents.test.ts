@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { PDFDocument, PDFHexString, PDFName, StandardFonts } from "pdf-lib";
 import { describe, expect, test } from "vitest";
 import { decodeText } from "./decode-text.ts";
@@ -104,6 +105,24 @@ describe("extraction", () => {
     expect(await code("a.txt", utf8(" \n "))).toBe("document-no-text");
     expect(await code("a.exe", Uint8Array.of(0x4d, 0x5a, 0, 0, 1))).toBe("document-unsupported");
     expect(await code("a.txt", new Uint8Array(200 * 2 ** 20))).toBe("document-too-large");
+  });
+
+  test("a PDF whose pages lie elsewhere than its table says is read; one without a catalogue is refused", async () => {
+    const url = new URL("../../../e2e/fixtures/documents/hut.libreoffice.pdf", import.meta.url);
+    const whole = readFileSync(url, "latin1");
+    const table = whole.lastIndexOf("0000000000 65535 f");
+    let astray = whole;
+    // The objects of its two pages.
+    for (const number of [1, 4]) {
+      const at = table + 20 * number;
+      const offset = Number(whole.slice(at, at + 10)) + 3;
+      astray = `${astray.slice(0, at)}${String(offset).padStart(10, "0")}${astray.slice(at + 10)}`;
+    }
+    const read = (file: string) => extractInThread("a.pdf", "", Buffer.from(file, "latin1"));
+    expect(await read(astray)).toEqual(await read(whole));
+    await expect(read(astray.replace("\n33 0 obj", "\n33 0 xxx"))).rejects.toMatchObject({
+      code: "document-broken",
+    });
   });
 
   test("a file that takes too long is given up", async () => {
