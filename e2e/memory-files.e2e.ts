@@ -150,7 +150,7 @@ test("a branch is deleted by the Delete key in the tree and from a message's men
   await expect.poll(() => app.answers.count()).toBe(1);
 });
 
-test("a chat whose memory is gone is read again with its progress, is paused, goes on, and is free then", async () => {
+test("a chat whose memory is gone is read again with its progress, is paused, stands so after a restart, goes on, and is free then", async () => {
   await app.button("New chat").click();
   await app.ask(`Remember this. ${"The hut stands on the hill above the lake. ".repeat(400)}`);
   await app.page.context().close();
@@ -160,15 +160,28 @@ test("a chat whose memory is gone is read again with its progress, is paused, go
   db.prepare("DELETE FROM snapshots").run();
   db.close();
   await start();
-  await app.chats
-    .getByRole("button", { name: /^Remember this/ })
-    .first()
-    .click();
+  const remembered = () =>
+    app.chats
+      .getByRole("button", { name: /^Remember this/ })
+      .first()
+      .click();
+  await remembered();
   await app.button("Read it now").click();
-  await app.page.getByRole("region", { name: "Reading this chat again" }).waitFor();
+  await app.page.getByText(/^Read [1-9][\d,]* of [\d,]+ tokens again/).waitFor();
   await app.button("Pause").click();
-  await app.page.getByText(/what was read is kept|Paused before/).waitFor();
+  const kept = () =>
+    app.page.getByText(/^Paused at [\d,]+ of [\d,]+ tokens; what was read is kept/);
+  await kept().waitFor();
+  await app.page.getByText("Ready", { exact: true }).first().waitFor();
   expect(await app.inBothThemes("read-again-paused")).toEqual([]);
+  const place = await kept().textContent();
+  await app.page.context().close();
+  await server.kill();
+  await start();
+  await remembered();
+  await kept().waitFor();
+  expect(await kept().textContent()).toBe(place);
+  expect(await app.inBothThemes("read-again-paused-restarted")).toEqual([]);
   await app.button("Resume").click();
   await app.page.getByText(/^Read [\d,]+ of [\d,]+ tokens again/).waitFor();
   await app.screenshot("read-again.light");

@@ -75,6 +75,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
   });
   await store.run("stopInterrupted", {});
   await store.run("interruptReadings", {});
+  await store.run("interruptRebuilds", {});
   await store.run("purgeDeletedChats", { now: Date.now() });
   const events = createEvents();
   const settings = await openSettings(store, events);
@@ -129,7 +130,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
     if (isClosing) return;
     personas.start();
     digester.start();
-    await rebuilder.rebuildOutdated();
+    await rebuilder.start();
   }
 
   const handlers: Handlers = {

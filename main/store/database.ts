@@ -12,6 +12,7 @@ import { provenance } from "./migrations/0006-provenance.ts";
 import { personas } from "./migrations/0007-personas.ts";
 import { branches } from "./migrations/0008-branches.ts";
 import { asOf } from "./migrations/0009-as-of.ts";
+import { rebuilds } from "./migrations/0010-rebuilds.ts";
 import type { Migration } from "./migrations/migration.ts";
 
 /** In order; append only. */
@@ -25,6 +26,7 @@ export const migrations: readonly Migration[] = [
   personas,
   branches,
   asOf,
+  rebuilds,
 ];
 
 /** Where the database is, and how large it may become. */

@@ -60,8 +60,8 @@ export function evictionOrder(candidates: readonly Candidate[], forest: Forest):
   const rankOf = (candidate: Candidate): number => {
     if (candidate.pinned !== 0) return PINNED;
     if (candidate.kind === "message") return ranks.get(candidate.ownerId) ?? ORDINARY;
-    // One a persona, asked for with every chat that begins with it.
-    if (candidate.kind === "persona") return NEWEST;
+    // One a persona, asked for with every chat that begins with it; one a chat that is read again, with which that goes on.
+    if (candidate.kind === "persona" || candidate.kind === "rebuild") return NEWEST;
     // Of chunks there are many, each read again in a moment.
     if (candidate.series.startsWith("chunk/")) return ORDINARY;
     const place = places.get(candidate.id) ?? 0;

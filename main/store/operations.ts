@@ -8,6 +8,7 @@ import * as messages from "./messages.ts";
 import * as personas from "./personas.ts";
 import * as provenance from "./provenance.ts";
 import * as readings from "./readings.ts";
+import * as rebuilds from "./rebuilds.ts";
 import * as settings from "./settings.ts";
 import * as states from "./states.ts";
 
@@ -75,6 +76,10 @@ export const operations = {
   saveReading: readings.saveReading,
   listReadings: readings.listReadings,
   interruptReadings: readings.interruptReadings,
+  saveRebuild: rebuilds.saveRebuild,
+  removeRebuild: rebuilds.removeRebuild,
+  listRebuilds: rebuilds.listRebuilds,
+  interruptRebuilds: rebuilds.interruptRebuilds,
   searchPassages: documents.searchPassages,
   countPassages: documents.countPassages,
   passagesAt: documents.passagesAt,

@@ -80,8 +80,26 @@ export interface MessageIds {
   readonly ids: Int32Array;
 }
 
+/** A chat that is read again for one model, or waits for it. */
+export interface RebuildRecord {
+  readonly id: string;
+  readonly chatId: string;
+  /** In which the state stands that it has reached; null where none is kept. */
+  readonly messageId: string | null;
+  readonly modelHash: string;
+  readonly tokenizerHash: string;
+  /** Whether someone wants it now, or it is done behind everything else. */
+  readonly rank: "asked" | "background";
+  readonly status: "waiting" | "reading" | "paused";
+  /** Tokens; the total is 0 until it is known. */
+  readonly done: number;
+  readonly total: number;
+  /** ms since 1970. */
+  readonly addedAt: number;
+}
+
 /** The tables whose rows own snapshots. */
-export type OwnerKind = "message" | "document" | "persona";
+export type OwnerKind = "message" | "document" | "persona" | "rebuild";
 
 /** What a snapshot belongs to, and goes with. */
 export interface StateOwner {

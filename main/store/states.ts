@@ -16,6 +16,7 @@ const OWNERS: Readonly<Record<OwnerKind, string>> = {
   message: "messages",
   document: "documents",
   persona: "personas",
+  rebuild: "rebuilds",
 };
 
 interface StateRow {

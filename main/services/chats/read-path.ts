@@ -150,7 +150,7 @@ async function startInFirst(
 const RECENT_IDS = 8192;
 
 /** The last ids of a path, oldest first. */
-function lastIds(steps: readonly Step[]): Int32Array {
+export function lastIds(steps: readonly Step[]): Int32Array {
   const last: number[] = [];
   for (const { ids } of steps.toReversed()) {
     last.unshift(...knownOnly(ids.subarray(-(RECENT_IDS - last.length))));

@@ -62,14 +62,28 @@ async function talk(): Promise<{ chatId: string; tokens: number }> {
   return { chatId, tokens };
 }
 
-/** The program starts again with the states gone. */
-async function forget(): Promise<void> {
+/** The program starts again, and finds its file changed by this. @returns what the last statement gives */
+async function restart(...statements: readonly string[]): Promise<readonly unknown[]> {
   await app.close();
   const db = new BetterSqlite3(join(folder, "tarn.sqlite"));
   db.pragma("foreign_keys = ON");
-  db.prepare("DELETE FROM snapshots").run();
+  let rows: readonly unknown[] = [];
+  for (const statement of statements) {
+    const prepared = db.prepare(statement);
+    rows = prepared.reader ? prepared.all() : (prepared.run(), []);
+  }
   db.close();
   await start();
+  return rows;
+}
+const forget = (): Promise<unknown> => restart("DELETE FROM snapshots");
+const KEPT = "SELECT owner_id FROM snapshots WHERE owner_kind = 'rebuild'";
+
+/** Reads it again slowly, until something of it is read. */
+async function begin(chatId: string): Promise<void> {
+  engine.pace = 30;
+  await app.handlers["chats.rebuild"]({ chatId });
+  await until(() => progress.length > 0);
 }
 
 test("tells how far it is, pauses between chunks, and goes on without reading anything twice", async () => {
@@ -164,5 +178,87 @@ test("what a turn has read meanwhile is not read again", async () => {
   await app.handlers["chats.rebuild"]({ chatId });
   await until(async () => (await rebuilds()).length === 0);
   expect(tokensRead()).toBeLessThan(3 * tokens);
+  expect(await isFree(chatId)).toBe(true);
+});
+
+test("what was paused stands so after the next start, and goes on from the token that it had reached", async () => {
+  const { chatId, tokens } = await talk();
+  await forget();
+  await begin(chatId);
+  await app.handlers["chats.pauseRebuild"]({ chatId });
+  await until(() => app.engine.status().phase === "ready");
+  const before = tokensRead();
+  const [paused] = await rebuilds();
+  expect(paused).toMatchObject({ status: "paused", done: before, total: tokens });
+  expect(await restart(KEPT)).toHaveLength(1);
+  await until(async () => (await rebuilds()).length > 0);
+  expect(await rebuilds()).toEqual([{ ...paused, tokensPerSecond: null, secondsLeft: null }]);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  expect(tokensRead()).toBe(0);
+  await app.handlers["chats.rebuild"]({ chatId });
+  await until(async () => (await rebuilds()).length === 0);
+  expect(before + tokensRead()).toBe(tokens);
+  expect(progress.at(-1)).toMatchObject({ done: tokens, total: tokens });
+  expect(await isFree(chatId)).toBe(true);
+  // Nothing of the place between is left.
+  expect(await restart(KEPT)).toEqual([]);
+});
+
+test("what was being read, or waited, goes on by itself after the next start", async () => {
+  const [one, other] = [await talk(), await talk()];
+  await forget();
+  await begin(one.chatId);
+  await app.handlers["chats.rebuild"]({ chatId: other.chatId });
+  const reading = engine;
+  await restart();
+  const before = reading.prefills.reduce((sum, ids) => sum + ids.length, 0);
+  expect(before).toBeLessThan(one.tokens);
+  await until(async () => (await isFree(one.chatId)) && (await isFree(other.chatId)));
+  expect(before + tokensRead()).toBe(one.tokens + other.tokens);
+  await until(async () => (await rebuilds()).length === 0);
+});
+
+test("what was being read in a crash waits for somebody who says to go on", async () => {
+  const { chatId, tokens } = await talk();
+  await forget();
+  await begin(chatId);
+  await app.handlers["chats.pauseRebuild"]({ chatId });
+  const before = tokensRead();
+  await restart("UPDATE rebuilds SET status = 'reading'");
+  await until(async () => (await rebuilds()).length > 0);
+  expect(await rebuilds()).toMatchObject([{ chatId, status: "paused", done: before }]);
+  await app.handlers["chats.rebuild"]({ chatId });
+  await until(async () => (await rebuilds()).length === 0);
+  expect(before + tokensRead()).toBe(tokens);
+});
+
+test("the place that a reading has reached goes with its chat, and where the reading is given up", async () => {
+  const [one, other] = [await talk(), await talk()];
+  await forget();
+  for (const { chatId } of [one, other]) {
+    progress = [];
+    await begin(chatId);
+    await app.handlers["chats.pauseRebuild"]({ chatId });
+    await until(() => app.engine.status().phase === "ready");
+  }
+  expect(await restart(KEPT)).toHaveLength(2);
+  await until(async () => (await rebuilds()).length === 2);
+  await app.handlers["chats.delete"]({ chatId: one.chatId });
+  await app.handlers["chats.stopRebuild"]({ chatId: other.chatId });
+  expect(await restart(KEPT, "SELECT id FROM rebuilds")).toEqual([]);
+  expect(await restart(KEPT)).toEqual([]);
+  expect(await restart("SELECT 1 FROM derivations WHERE owner_kind = 'rebuild'")).toEqual([]);
+});
+
+test("a place that does not fit the chat any more is not gone on from", async () => {
+  const { chatId, tokens } = await talk();
+  await forget();
+  await begin(chatId);
+  await app.handlers["chats.pauseRebuild"]({ chatId });
+  await restart("UPDATE snapshots SET prefix_hash = 'another' WHERE owner_kind = 'rebuild'");
+  await until(async () => (await rebuilds()).length > 0);
+  await app.handlers["chats.rebuild"]({ chatId });
+  await until(async () => (await rebuilds()).length === 0);
+  expect(tokensRead()).toBe(tokens);
   expect(await isFree(chatId)).toBe(true);
 });

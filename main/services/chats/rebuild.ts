@@ -1,14 +1,17 @@
 /** Reading chats again behind everything else, one at a time, where their states are of no use to the loaded model. */
+import { randomUUID } from "node:crypto";
 import type { SessionId } from "../../../models/engine/protocol.ts";
 import type { Handlers } from "../../contract/contract.ts";
 import type { ChatRebuild } from "../../contract/dto.ts";
+import type { RebuildRecord } from "../../store/records.ts";
 import { toTarnError } from "../dispatch.ts";
 import { fromEngine, isEngineError } from "../engine/engine-errors.ts";
 import type { LoadedModel } from "../engine/engine-service.ts";
-import type { Queue, Rank } from "../engine/queue.ts";
+import type { Queue } from "../engine/queue.ts";
 import { belongsTo, fits } from "../states/state-service.ts";
 import { requireChat } from "./chat-view.ts";
-import { findStart, keepState, placeOf, type Step } from "./read-path.ts";
+import { keepState, placeOf, type Step } from "./read-path.ts";
+import { keepReached, reachedAt, startOfRebuild } from "./rebuild-place.ts";
 import type { TurnContext } from "./turn-context.ts";
 import { idsOfMessages } from "./turn-ids.ts";
 
@@ -16,6 +19,8 @@ import { idsOfMessages } from "./turn-ids.ts";
 const PIECE = 128;
 /** Work that stopping, or a power cut, may cost where a message ends now and then, in ms. */
 const KEEP_EVERY = 2000;
+/** The same amid a long message, in ms: that state is of no use to anyone else, and the next one replaces it. */
+const KEEP_WITHIN = 10_000;
 /** Progress is told at most so often, in ms. */
 const TELL_EVERY = 200;
 
@@ -27,10 +32,13 @@ export type RebuildHandlers = Pick<
 export interface Rebuilder {
   readonly handlers: RebuildHandlers;
   /** Reads this chat again up to its end. What goes wrong is told as a notice. */
-  rebuild(chatId: string): void;
-  /** Reads every chat again whose end was computed by an older version of the arithmetic, the last used first. Call it when a model is ready. */
-  rebuildOutdated(): Promise<void>;
-  /** Gives up all that is under way or waits; what was kept of it is not read again another time. */
+  rebuild(chatId: string): Promise<void>;
+  /**
+   * Goes on with what the model that is ready had begun, or was to begin; what was paused stays so. Then every chat is read again whose
+   * end was computed by an older version of the arithmetic, the last used first.
+   */
+  start(): Promise<void>;
+  /** Keeps what was read, and where each reading stands; `start` goes on from there. */
   stop(): Promise<void>;
 }
 
@@ -47,15 +55,21 @@ interface Place {
 }
 
 interface Job {
+  readonly id: string;
   readonly chatId: string;
-  rank: Exclude<Rank, "turn">;
+  /** In which its kept state stands. */
+  messageId: string | null;
+  /** ms since 1970. */
+  readonly addedAt: number;
+  rank: RebuildRecord["rank"];
   /** What is to become of it; `abort` tells whoever reads it that this changed. */
   wish: "read" | "pause" | "drop";
   abort: AbortController;
   place: Place | null;
   done: number;
   total: number;
-  /** Spent reading, in ms. */
+  /** Tokens that this program has read of it, and the ms that it spent on them. */
+  read: number;
   ms: number;
   keptAt: number;
   told: number;
@@ -69,27 +83,60 @@ export function createRebuilder(context: TurnContext, queue: Queue): Rebuilder {
   /** That is being read. */
   let current: Job | null = null;
   let isDraining = false;
+  let isStopped = false;
   let work: Promise<void> = Promise.resolve();
 
   const changed = (): void => events.emit("rebuilds.changed", {});
 
-  function add(chatId: string, rank: Job["rank"]): void {
+  async function add(chatId: string, rank: Job["rank"]): Promise<void> {
     const before = jobs.get(chatId);
     if (before !== undefined) {
       if (rank === "asked") before.rank = rank;
       before.wish = "read";
-    } else {
-      const abort = new AbortController();
-      const nothing = { place: null, done: 0, total: 0, ms: 0, keptAt: 0, told: 0 };
-      jobs.set(chatId, { chatId, rank, wish: "read", abort, ...nothing });
     }
+    const fresh = { id: randomUUID(), chatId, messageId: null, rank, done: 0, total: 0 };
+    const job = before ?? jobOf({ ...fresh, addedAt: Date.now() }, "read");
+    jobs.set(chatId, job);
+    if (job !== current) await note(job, "waiting");
     changed();
+    goOn();
+  }
+
+  function jobOf(
+    known: Pick<Job, "id" | "chatId" | "messageId" | "rank" | "done" | "total" | "addedAt">,
+    wish: Job["wish"],
+  ): Job {
+    const abort = new AbortController();
+    return { ...known, wish, abort, place: null, read: 0, ms: 0, keptAt: 0, told: 0 };
+  }
+
+  function goOn(): void {
+    isStopped = false;
     if (!isDraining) work = drain();
+  }
+
+  /** Writes down how far it is, where a model is there that it is read for. */
+  async function note(job: Job, status: RebuildRecord["status"]): Promise<void> {
+    const model = engine.ready();
+    if (model === null) return;
+    const { id, chatId, messageId, rank, done, total, addedAt } = job;
+    await store.run("saveRebuild", {
+      id,
+      chatId,
+      messageId,
+      rank,
+      status,
+      done,
+      total,
+      addedAt,
+      modelHash: model.info.modelHash,
+      tokenizerHash: model.wording.tokenizerHash,
+    });
   }
 
   async function drain(): Promise<void> {
     isDraining = true;
-    for (;;) {
+    while (!isStopped) {
       const waiting = [...jobs.values()].filter(({ wish }) => wish === "read");
       const job = waiting.find(({ rank }) => rank === "asked") ?? waiting[0];
       if (job === undefined) break;
@@ -109,6 +156,7 @@ export function createRebuilder(context: TurnContext, queue: Queue): Rebuilder {
     } catch (cause) {
       tellFailure(job, cause);
     }
+    if (!isOver && job.wish !== "drop") await leave(job);
     current = null;
     engine.activity(null);
     if (isOver || job.wish === "drop") await end(job);
@@ -126,6 +174,23 @@ export function createRebuilder(context: TurnContext, queue: Queue): Rebuilder {
 
   async function end(job: Job): Promise<void> {
     jobs.delete(job.chatId);
+    await free(job);
+    await store.run("removeRebuild", { id: job.id });
+  }
+
+  /** Keeps the place that it has reached, so that the engine need not hold it, and the next start finds it. */
+  async function leave(job: Job): Promise<void> {
+    try {
+      // Of a model that went away nothing can be kept any more.
+      if (job.place !== null && engine.ready() === job.place.model) await keepPlace(job, job.place);
+      await note(job, job.wish === "pause" ? "paused" : "waiting");
+    } catch (cause) {
+      events.emit("notice", { kind: "error", text: toTarnError(fromEngine(cause)).message });
+    }
+    await free(job);
+  }
+
+  async function free(job: Job): Promise<void> {
     const { place } = job;
     job.place = null;
     // The engine may be gone, and its sessions with it.
@@ -133,12 +198,22 @@ export function createRebuilder(context: TurnContext, queue: Queue): Rebuilder {
       await place.model.engine.call("free", { session: place.session }).catch(() => undefined);
   }
 
+  async function keepPlace(job: Job, place: Place): Promise<void> {
+    const { model, session, steps, index, at } = place;
+    job.messageId = steps[index]?.message.id ?? null;
+    await note(job, "reading");
+    const reached = { index: index - 1, ahead: at };
+    await queue.run(job.rank, () => keepReached(context, model, job.id, session, steps, reached));
+    job.keptAt = performance.now();
+  }
+
   /** @returns whether the chat's end is stored now */
   async function read(job: Job): Promise<boolean> {
     const model = await engine.model();
-    job.place = job.place?.model === model ? job.place : await begin(job, model);
-    const { place } = job;
+    const place = await begin(job, model);
     if (place === null) return true;
+    job.place = place;
+    await note(job, "reading");
     const { steps } = place;
     for (; place.index < steps.length; place.index++, place.at = 0) {
       const step = steps[place.index];
@@ -171,11 +246,12 @@ export function createRebuilder(context: TurnContext, queue: Queue): Rebuilder {
         .filter((state) => !belongsTo(state, model))
         .map((state) => state.owner.id),
     );
-    const { session, index, ahead } = await queue.run(job.rank, () =>
-      findStart(context, model, steps, null),
-    );
-    job.done = 0;
-    job.total = placeOf(steps.slice(index + 1)).position - ahead;
+    const start = await queue.run(job.rank, () => startOfRebuild(context, model, job.id, steps));
+    const left = placeOf(steps).position - reachedAt(steps, start);
+    // Less is left than there was in all: so much was read before, here or by a turn.
+    job.total = Math.max(job.total, left);
+    job.done = job.total - left;
+    const { session, index, ahead } = start;
     return { model, session, steps, useless, index: index + 1, at: ahead };
   }
 
@@ -190,6 +266,7 @@ export function createRebuilder(context: TurnContext, queue: Queue): Rebuilder {
     const { model, session } = place;
     const { signal } = job.abort;
     const mayGoOn = (): boolean => !signal.aborted && engine.ready() === model;
+    const isDue = (): boolean => performance.now() - job.keptAt > KEEP_WITHIN;
     while (place.at < ids.length) {
       if (!mayGoOn()) return false;
       await queue.run(job.rank, async () => {
@@ -204,15 +281,17 @@ export function createRebuilder(context: TurnContext, queue: Queue): Rebuilder {
           );
           place.at += prefilled;
           count(job, prefilled, performance.now() - began);
-          if (queue.isWanted(job.rank)) break;
+          if (queue.isWanted(job.rank) || isDue()) break;
         }
       });
+      if (isDue()) await keepPlace(job, place);
     }
     return true;
   }
 
   function count(job: Job, tokens: number, ms: number): void {
     job.done += tokens;
+    job.read += tokens;
     job.ms += ms;
     const tokensPerSecond = tokens / Math.max(ms / 1000, 1e-3);
     engine.activity({ phase: "rebuilding", tokensPerSecond });
@@ -224,8 +303,8 @@ export function createRebuilder(context: TurnContext, queue: Queue): Rebuilder {
   }
 
   function viewOf(job: Job): ChatRebuild {
-    const { chatId, wish, done, total, ms } = job;
-    const tokensPerSecond = ms > 0 ? done / (ms / 1000) : null;
+    const { chatId, wish, done, total, read: tokens, ms } = job;
+    const tokensPerSecond = ms > 0 ? tokens / (ms / 1000) : null;
     return {
       chatId,
       status: wish === "pause" ? "paused" : job === current ? "reading" : "waiting",
@@ -249,7 +328,7 @@ export function createRebuilder(context: TurnContext, queue: Queue): Rebuilder {
 
   const handlers: RebuildHandlers = {
     async "chats.rebuild"({ chatId }) {
-      add(chatId, "asked");
+      await add(chatId, "asked");
       return null;
     },
     async "chats.rebuilds"() {
@@ -259,6 +338,8 @@ export function createRebuilder(context: TurnContext, queue: Queue): Rebuilder {
       for (const job of chosen(chatId)) {
         job.wish = "pause";
         job.abort.abort();
+        // Who reads it writes that down with the place, behind the chunk that is being read.
+        if (job !== current) await note(job, "paused");
       }
       changed();
       return null;
@@ -273,24 +354,36 @@ export function createRebuilder(context: TurnContext, queue: Queue): Rebuilder {
   return {
     handlers,
     rebuild: (chatId) => add(chatId, "asked"),
-    async rebuildOutdated() {
+    async start() {
       const model = engine.ready();
       if (model === null) return;
-      const chats = await store.run("outdatedChats", {
-        modelHash: model.info.modelHash,
-        tokenizerHash: model.wording.tokenizerHash,
-        numericVersions: model.info.numericVersions,
+      const { modelHash, numericVersions } = model.info;
+      const { tokenizerHash } = model.wording;
+      for (const known of await store.run("listRebuilds", { modelHash, tokenizerHash })) {
+        const job = jobOf(known, known.status === "paused" ? "pause" : "read");
+        if (!jobs.has(job.chatId)) jobs.set(job.chatId, job);
+      }
+      changed();
+      goOn();
+      const outdated = await store.run("outdatedChats", {
+        modelHash,
+        tokenizerHash,
+        numericVersions,
       });
+      const chats = outdated.filter((chatId) => !jobs.has(chatId));
       if (chats.length === 0) return;
       events.emit("notice", {
         kind: "info",
         text: `This version computes otherwise than the one before. The memory of ${chats.length === 1 ? "one chat" : `${chats.length} chats`} is read again in the background; nothing is lost, and every chat can be used meanwhile.`,
       });
-      for (const chatId of chats) add(chatId, "background");
+      for (const chatId of chats) await add(chatId, "background");
     },
     async stop() {
-      for (const job of chosen(null)) await drop(job);
+      isStopped = true;
+      current?.abort.abort();
       await work;
+      jobs.clear();
+      changed();
     },
   };
 }

@@ -179,7 +179,7 @@ export function chatFileHandlers(
         : await queue.run("asked", () => goOnFrom(model, file, pieces));
       transfers.drop(fileId);
       events.emit("chats.changed", {});
-      if (readAgain) rebuilder.rebuild(chatId);
+      if (readAgain) await rebuilder.rebuild(chatId);
       return { chatId };
     },
   };
