@@ -159,7 +159,17 @@ export function getMessage(
   const row = db
     .prepare<[string], MessageRow>("SELECT * FROM messages WHERE id = ?")
     .get(input.messageId);
-  return row === undefined ? null : toMessage(db, row);
+  return row === undefined ? null : messageReader(db)(row);
+}
+
+/** The message that a path begins with; null when there is no such message. */
+export function rootOf(db: Database, input: { readonly messageId: string }): MessageRecord | null {
+  const row = db
+    .prepare<[{ id: string }], MessageRow>(
+      `${ancestors} SELECT m.* FROM path CROSS JOIN messages m ON m.id = path.id WHERE path.parent_id IS NULL`,
+    )
+    .get({ id: input.messageId });
+  return row === undefined ? null : messageReader(db)(row);
 }
 
 /** From the root down to this message; empty when there is no such message. */
@@ -169,7 +179,7 @@ export function pathTo(db: Database, input: { readonly messageId: string }): Mes
       `${ancestors} SELECT m.* FROM path CROSS JOIN messages m ON m.id = path.id ORDER BY path.depth DESC`,
     )
     .all({ id: input.messageId })
-    .map((row) => toMessage(db, row));
+    .map(messageReader(db));
 }
 
 /** The token ids along the path from the root; null where this tokenizer has not read the message. */
@@ -186,19 +196,45 @@ export function idsOnPath(
     .map((row) => ({ messageId: row.id, ids: row.ids === null ? null : fromBlob(row.ids) }));
 }
 
-/** Every message that a chat can show: its own, and the path above the place where it was forked, less deleted branches. Oldest first. */
+/** What the chat `@chat` can show: its own messages, and the path above the place where it was forked, less deleted branches. */
+const SHOWN = `WITH RECURSIVE path(id, parent_id) AS (
+    SELECT m.id, m.parent_id FROM chats c JOIN messages m ON m.id = c.base_id WHERE c.id = @chat
+    UNION ALL SELECT m.id, m.parent_id FROM messages m JOIN path ON m.id = path.parent_id
+  ), ${GONE}`;
+const IS_SHOWN =
+  "(chat_id = @chat OR id IN (SELECT id FROM path)) AND id NOT IN (SELECT id FROM gone)";
+
+/** Every message that a chat can show, oldest first. */
 export function messagesOfChat(db: Database, input: { readonly chatId: string }): MessageRecord[] {
   return db
     .prepare<[{ chat: string }], MessageRow>(
-      `WITH RECURSIVE path(id, parent_id) AS (
-         SELECT m.id, m.parent_id FROM chats c JOIN messages m ON m.id = c.base_id WHERE c.id = @chat
-         UNION ALL SELECT m.id, m.parent_id FROM messages m JOIN path ON m.id = path.parent_id
-       ), ${GONE}
-       SELECT * FROM messages WHERE (chat_id = @chat OR id IN (SELECT id FROM path)) AND id NOT IN (SELECT id FROM gone)
-       ORDER BY created_at, rowid`,
+      `${SHOWN} SELECT * FROM messages WHERE ${IS_SHOWN} ORDER BY created_at, rowid`,
     )
     .all({ chat: input.chatId })
-    .map((row) => toMessage(db, row));
+    .map(messageReader(db));
+}
+
+/** One of the messages that a chat can show, however many there are, with those that stand beside it, itself among them, oldest first; or null. */
+export function messageInChat(
+  db: Database,
+  input: { readonly chatId: string; readonly messageId: string },
+): { readonly message: MessageRecord; readonly siblings: readonly string[] } | null {
+  const chat = input.chatId;
+  const row = db
+    .prepare<[{ chat: string; id: string }], MessageRow>(
+      `${SHOWN} SELECT * FROM messages WHERE id = @id AND ${IS_SHOWN}`,
+    )
+    .get({ chat, id: input.messageId });
+  if (row === undefined) return null;
+  const parent = row.parent_id;
+  // Roots are all messages' that have no parent: they are found by their chat.
+  const beside = parent === null ? "+parent_id IS @parent" : "parent_id = @parent";
+  const siblings = db
+    .prepare<[{ chat: string; parent: string | null }], { readonly id: string }>(
+      `${SHOWN} SELECT id FROM messages WHERE ${beside} AND ${IS_SHOWN} ORDER BY created_at, rowid`,
+    )
+    .all({ chat, parent });
+  return { message: messageReader(db)(row), siblings: siblings.map(({ id }) => id) };
 }
 
 /** After a crash: what was waiting or running becomes `stopped`, with the text and ids that were saved. */
@@ -210,8 +246,12 @@ export function stopInterrupted(db: Database, _input: Record<string, never>): nu
     .run().changes;
 }
 
-function toMessage(db: Database, row: MessageRow): MessageRecord {
-  return {
+/** Reads rows, with a statement for all of them that finds each one's documents. */
+function messageReader(db: Database): (row: MessageRow) => MessageRecord {
+  const documents = db.prepare<[string], AttachedDocument>(
+    "SELECT document_id AS id, name, until, as_of AS asOf FROM message_documents WHERE message_id = ? ORDER BY ordinal",
+  );
+  return (row) => ({
     id: row.id,
     chatId: row.chat_id,
     parentId: row.parent_id,
@@ -225,11 +265,7 @@ function toMessage(db: Database, row: MessageRow): MessageRecord {
     passages: z.array(passageSchema).parse(JSON.parse(row.passages)),
     grounds: row.grounds === null ? null : groundsSchema.parse(JSON.parse(row.grounds)),
     persona: row.persona === null ? null : appliedPersonaSchema.parse(JSON.parse(row.persona)),
-    documents: db
-      .prepare<[string], AttachedDocument>(
-        "SELECT document_id AS id, name, until, as_of AS asOf FROM message_documents WHERE message_id = ? ORDER BY ordinal",
-      )
-      .all(row.id),
+    documents: documents.all(row.id),
     tokens: row.tokens,
     prefilled: row.prefilled,
     tokensPerSecond: row.tokens_per_second,
@@ -238,5 +274,5 @@ function toMessage(db: Database, row: MessageRow): MessageRecord {
         ? null
         : { temperature: row.temperature, seed: row.seed },
     createdAt: row.created_at,
-  };
+  });
 }

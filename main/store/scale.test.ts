@@ -6,10 +6,13 @@ import {
   addMessages,
   getMessage,
   idsOnPath,
+  messageInChat,
   messagesOfChat,
   pathTo,
+  rootOf,
   updateMessage,
 } from "./messages.ts";
+import { setDeletedBranches } from "./branches.ts";
 import { createChat, getChat, listChats, updateChat } from "./chats.ts";
 import { listDocuments } from "./documents.ts";
 import { migrate, migrations } from "./database.ts";
@@ -66,6 +69,7 @@ const isSlow = (step: string): boolean =>
 
 const chatId = "chat 250";
 const messageId = `message ${250 * SCALE.messagesOfChat + SCALE.messagesOfChat - 1}`;
+const firstId = `message ${250 * SCALE.messagesOfChat}`;
 const state = {
   owner: { kind: "message", id: messageId, series: "" },
   modelHash: "model",
@@ -93,6 +97,9 @@ test.each<readonly [what: string, work: () => unknown]>([
   ["a chat", () => getChat(db, { chatId })],
   ["its messages", () => messagesOfChat(db, { chatId })],
   ["a message", () => getMessage(db, { messageId })],
+  ["a message with those beside it", () => messageInChat(db, { chatId, messageId })],
+  ["a first message", () => messageInChat(db, { chatId, messageId: firstId })],
+  ["the first message of a path", () => rootOf(db, { messageId })],
   ["a path", () => pathTo(db, { messageId })],
   ["its ids", () => idsOnPath(db, { messageId, tokenizerHash: "tokenizer" })],
   ["its states", () => statesOnPath(db, { messageId, modelHash: "model" })],
@@ -140,6 +147,29 @@ test.each<readonly [what: string, work: () => unknown]>([
   const plans = plansOf(work);
   expect(plans.length).toBeGreaterThan(0);
   expect(plans.filter(({ plan }) => plan.some(isSlow))).toEqual([]);
+});
+
+test("one message of a chat is what it is among all of them: in a fork, and beside a branch that was deleted", () => {
+  for (const [chat, deleted] of [
+    ["chat 249", []],
+    ["chat 248", ["message 4970"]],
+    ["chat 249", ["message 4963"]],
+  ] as const) {
+    const tipId = getChat(db, { chatId: chat })?.tipId ?? null;
+    setDeletedBranches(db, { chatId: chat, messageIds: deleted, tipId });
+    const visible = messagesOfChat(db, { chatId: chat });
+    expect(visible.length).toBeGreaterThan(2);
+    for (let number = 4955; number < 5005; number++) {
+      const id = `message ${number}`;
+      const message = visible.find((one) => one.id === id);
+      const beside = visible.filter(({ parentId }) => parentId === message?.parentId);
+      const siblings = beside.map((one) => one.id);
+      expect(messageInChat(db, { chatId: chat, messageId: id })).toEqual(
+        message === undefined ? null : { message, siblings },
+      );
+      expect(rootOf(db, { messageId: id })).toEqual(pathTo(db, { messageId: id })[0]);
+    }
+  }
 });
 
 test("lists come in their order without being sorted, and documents without their text", () => {

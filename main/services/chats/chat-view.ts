@@ -22,19 +22,17 @@ export async function requireMessage(
   messageId: string,
 ): Promise<MessageRecord> {
   await requireChat(store, chatId);
-  const found = (await store.run("messagesOfChat", { chatId })).find(
-    (message) => message.id === messageId,
-  );
-  if (found === undefined)
+  const found = await store.run("messageInChat", { chatId, messageId });
+  if (found === null)
     throw new TarnError("not-found", "This message is not in this chat any more.", {
       chatId,
       messageId,
     });
-  return found;
+  return found.message;
 }
 
-/** @param visible every message that the chat can show, oldest first */
-export function viewMessage(message: MessageRecord, visible: readonly MessageRecord[]): Message {
+/** @param siblings of the messages that the chat can show those with the same parent, itself among them, oldest first */
+export function viewMessage(message: MessageRecord, siblings: readonly string[]): Message {
   return {
     id: message.id,
     parentId: message.parentId,
@@ -50,11 +48,20 @@ export function viewMessage(message: MessageRecord, visible: readonly MessageRec
     prefilled: message.prefilled,
     tokensPerSecond: message.tokensPerSecond,
     sampler: message.sampler,
-    siblings: visible
-      .filter((other) => other.parentId === message.parentId)
-      .map((other) => other.id),
+    siblings: [...siblings],
     createdAt: message.createdAt,
   };
+}
+
+/** Messages of a chat as it shows them. @param visible every message that it can show, oldest first */
+export function viewMessages(
+  messages: readonly MessageRecord[],
+  visible: readonly MessageRecord[],
+): Message[] {
+  const beside = Map.groupBy(visible, ({ parentId }) => parentId);
+  return messages.map((message) =>
+    viewMessage(message, beside.get(message.parentId)?.map(({ id }) => id) ?? []),
+  );
 }
 
 /** The path from the root to the chat's tip. @throws TarnError `not-found` */
@@ -79,7 +86,7 @@ export async function viewChat(store: Store, chatId: string): Promise<Chat> {
     title: chat.title,
     updatedAt: chat.updatedAt,
     pinned: chat.pinned,
-    messages: path.map((message) => viewMessage(message, visible)),
+    messages: viewMessages(path, visible),
     tokensRead: path.reduce((sum, message) => sum + message.tokens, 0),
     snapshotBytes: state?.storedBytes ?? null,
     documents: [...attached].map(([id, name]) => ({

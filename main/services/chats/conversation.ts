@@ -12,7 +12,7 @@ import {
   requireMessage,
   titleFrom,
   viewChat,
-  viewMessage,
+  viewMessages,
 } from "./chat-view.ts";
 import type { LiveSession } from "./read-path.ts";
 import { tellMessage, type Answer, type Turn, type TurnContext } from "./turn-context.ts";
@@ -90,7 +90,7 @@ export function createConversation(context: TurnContext, queue: Queue): Conversa
     });
     for (const message of messages) await tellMessage(context, chatId, message.id);
     events.emit("chats.changed", {});
-    const [root] = await store.run("pathTo", { messageId: messages.at(-1)?.id ?? "" });
+    const root = await store.run("rootOf", { messageId: messages.at(-1)?.id ?? "" });
     const temperature = root?.persona?.temperature ?? null;
     const sampler = (): SamplerSettings =>
       choose({ ...settings.get().sampler, ...(temperature === null ? {} : { temperature }) });
@@ -231,9 +231,10 @@ export function createConversation(context: TurnContext, queue: Queue): Conversa
       await requireChat(store, chatId);
       const visible = await store.run("messagesOfChat", { chatId });
       const wanted = new Set(messageIds);
-      return visible
-        .filter((message) => wanted.has(message.id))
-        .map((message) => viewMessage(message, visible));
+      return viewMessages(
+        visible.filter((message) => wanted.has(message.id)),
+        visible,
+      );
     },
 
     async "messages.select"({ chatId, messageId, exact }) {

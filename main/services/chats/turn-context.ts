@@ -38,11 +38,10 @@ export async function tellMessage(
   messageId: string,
   patch: MessagePatch = {},
 ): Promise<void> {
-  const visible = await context.store.run("messagesOfChat", { chatId });
-  const message = visible.find((one) => one.id === messageId);
-  if (message !== undefined)
+  const found = await context.store.run("messageInChat", { chatId, messageId });
+  if (found !== null)
     context.events.emit("message.changed", {
       chatId,
-      message: viewMessage({ ...message, ...patch }, visible),
+      message: viewMessage({ ...found.message, ...patch }, found.siblings),
     });
 }

@@ -35,7 +35,7 @@ export async function idsOfPath(
     throw new TarnError("not-found", "This message was deleted before its turn came.");
   const known = await knownIds(context, model, path);
   const firstNew = path.findIndex((message) => !known.has(message.id));
-  const steps = await idsOfMessages(context, model, turn.chatId, path);
+  const steps = await idsOfMessages(context, model, turn.chatId, path, known);
   return { steps, firstNew: firstNew === -1 ? path.length : firstNew };
 }
 
@@ -53,16 +53,20 @@ async function knownIds(
   );
 }
 
-/** Every message of a path from the root with its ids; those that are computed are stored. */
+/**
+ * Every message of a path from the root with its ids; those that are computed are stored.
+ * @param before what is known of them, where that was looked up already
+ */
 export async function idsOfMessages(
   context: TurnContext,
   model: LoadedModel,
   chatId: string,
   path: readonly MessageRecord[],
+  before: ReadonlyMap<string, Int32Array> | null = null,
 ): Promise<Step[]> {
   const { store } = context;
   const { tokenizerHash } = model.wording;
-  const known = await knownIds(context, model, path);
+  const known = before ?? (await knownIds(context, model, path));
   const steps: Step[] = [];
   for (const [index, message] of path.entries()) {
     const kept = known.get(message.id);
