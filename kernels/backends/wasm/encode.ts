@@ -74,6 +74,8 @@ const ONE_ROW_SUMS = 256;
 const ROUNDED_LANE = 96;
 /** Rows that are multiplied with a group of weights before the next. */
 const PANEL = 132;
+/** Groups of weights in one piece of work with several rows: see linear-rounded.wasm.ts. */
+const PIECE = 4;
 /** Tokens of one SSD chunk: larger ones cost more exponentials and leave the first-level cache. */
 const LONGEST_CHUNK = 64;
 /** Channels of a head in one piece of work of a decode step. */
@@ -229,8 +231,9 @@ function roundedBytes(
   dtype: WeightDType,
 ): { readonly bytes: number; readonly room: number } {
   if (rows === 1) return { bytes: (cols / 32) * ROUNDED_BLOCK, room: ONE_ROW_SUMS };
-  // The sums of a panel's rows, and a header's columns as bytes with at most two rows of f32 for 16 columns.
-  const room = PANEL * GROUP * 4 + (dtype === "q8_0" ? 0 : GROUP * (256 + 256 / 4));
+  // The sums of a panel's rows for each group of a piece of work, and a header's columns as bytes with at most two rows of f32 for
+  // 16 columns.
+  const room = PIECE * PANEL * GROUP * 4 + (dtype === "q8_0" ? 0 : GROUP * (256 + 256 / 4));
   return { bytes: (rows + 1) * (cols / 32) * ROUNDED_LANE, room };
 }
 

@@ -3,7 +3,7 @@
 // Where the CPU's dot product of bytes is exact (see wasm/dot.wasm.ts), x of 16 bits is split into two bytes, and two dot products
 // make 16 multiply-adds; x of 8 bits needs one. Elsewhere i32x4.dot_i16x8_s makes 8. Fields are unpacked as one row needs them,
 // for more rows once into bytes.
-import { grainOf, scratch, take } from "../../wasm/team.wasm";
+import { grainOf, scratch, take, teamSize } from "../../wasm/team.wasm";
 import { oneRow } from "./one-row.wasm";
 import { finish, Linear } from "./operands.wasm";
 import { GROUP, groupBytes } from "./packed.wasm";
@@ -13,7 +13,11 @@ import {
 } from "./rounded-tile.wasm";
 import { multiplyPanel, SUM_BYTES } from "./row-tile.wasm";
 
-/** Rows times groups of weights that a thread takes at once, at most. */
+/** Groups of weights in a piece of work: two cache lines of a row's outputs. encode.ts reserves room for their sums. */
+@inline const PIECE: i32 = 4;
+/** Groups, for each thread, that are pieces of their own at the end. */
+@inline const TAIL: i32 = 6;
+/** Rows times pieces that a thread takes at once, at most. */
 @inline const ROWS_AT_ONCE: i32 = 16;
 
 export function linearRounded(op: Linear): void {
@@ -78,28 +82,43 @@ function roundOne(op: Linear, tile: i32, first: i32, count: i32, to: usize, stag
   );
 }
 
-/** A piece of work is a group of weights, with the rows of a panel. */
+/**
+ * A piece of work is PIECE groups of weights with the rows of a panel: a row's outputs of one group are half a cache line, of which
+ * another thread should not write the other half at the same time. The last groups are pieces of their own, for an even end.
+ */
 function manyRows(op: Linear, x: usize, sums: usize): void {
   const groups = (op.outputs + GROUP - 1) / GROUP;
   const panels = (op.rows + PANEL - 1) / PANEL;
-  const total = groups * panels;
+  const whole = max(groups * panels - TAIL * teamSize(), 0) / panels / PIECE;
+  const pieces = whole + groups - whole * PIECE;
   // Some microseconds each, so that no thread waits long enough at the end to fall asleep.
-  const grain = min(grainOf(total, 8), (ROWS_AT_ONCE + op.rows - 1) / op.rows);
-  const size = groupBytes(op.dtype, op.cols);
-  const form = roundedForm(op.rows);
-  const unpacked = sums + <usize>PANEL * SUM_BYTES;
+  const grain = max(min(grainOf(pieces * panels, 8), ROWS_AT_ONCE / op.rows), 1);
+  const total = pieces * panels;
   for (let first = take(grain); first < total; first = take(grain)) {
     const end = min(first + grain, total);
     for (let item = first; item < end; item++) {
-      const group = item % groups, panel = item / groups;
-      const row = panel * PANEL;
-      const rows = min(PANEL, op.rows - row);
-      const at = x + <usize>panel * panelBytes(op.cols, form);
-      multiplyPanel(op.weight + <usize>group * size, op.dtype, op.cols, at, rows, form, sums, unpacked);
-      for (let i = 0; i < rows; i++) {
-        const sum = sums + <usize>i * SUM_BYTES;
-        finish(op, row + i, group * GROUP, v128.load(sum), v128.load(sum, 16));
-      }
+      const piece = item / panels, panel = item % panels;
+      if (piece < whole) multiplyPiece(op, x, panel, piece * PIECE, PIECE, sums);
+      else multiplyPiece(op, x, panel, piece + whole * (PIECE - 1), 1, sums);
+    }
+  }
+}
+
+/** `count` groups of weights with the rows of a panel. */
+function multiplyPiece(op: Linear, x: usize, panel: i32, group: i32, count: i32, sums: usize): void {
+  const form = roundedForm(op.rows), size = groupBytes(op.dtype, op.cols);
+  const row = panel * PANEL, rows = min(PANEL, op.rows - row);
+  const at = x + <usize>panel * panelBytes(op.cols, form);
+  const step = <usize>PANEL * SUM_BYTES, unpacked = sums + PIECE * step;
+  for (let i = 0; i < count; i++) {
+    const weight = op.weight + <usize>(group + i) * size;
+    multiplyPanel(weight, op.dtype, op.cols, at, rows, form, sums + <usize>i * step, unpacked);
+  }
+  for (let r = 0; r < rows; r++) {
+    let sum = sums + <usize>r * SUM_BYTES;
+    for (let i = 0; i < count; i++) {
+      finish(op, row + r, (group + i) * GROUP, v128.load(sum), v128.load(sum, 16));
+      sum += step;
     }
   }
 }

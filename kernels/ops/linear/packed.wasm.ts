@@ -7,6 +7,7 @@
 import { fieldGroupBytes, prepareFields, Q8_0 } from "./bit-fields.wasm";
 import { expandFieldGroup, expandFieldRow } from "./expand-fields.wasm";
 import { packFieldRow, storedRowBytes } from "./pack-bit-fields.wasm";
+import { prepareRounded } from "./rounded.wasm";
 
 export const F32: i32 = 0;
 export const F16: i32 = 1;
@@ -99,6 +100,7 @@ let f16Power: v128 = i32x4.splat(0);
 /** Sets the constants; every thread calls it once, before all else. */
 export function preparePacked(): void {
   prepareFields();
+  prepareRounded();
   f16Fields = i32x4.splat(0x8fffe000);
   f16Power = i32x4.splat(0x77800000);
 }

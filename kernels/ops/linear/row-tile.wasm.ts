@@ -8,7 +8,7 @@ import { hasMin, Q4_0, Q8_0 } from "./bit-fields.wasm";
 import { expandTile } from "./expand-fields.wasm";
 import { paired } from "./one-row.wasm";
 import { groupBytes } from "./packed.wasm";
-import { BYTES, joined, SPLIT, WORDS } from "./rounded.wasm";
+import { BYTES, joinedMagic, SPLIT, withoutMagic, WORDS } from "./rounded.wasm";
 import { NARROW, narrowTiles, panelStep, tileBytes, tileRows, wideLanes, wideTiles } from "./rounded-tile.wasm";
 
 /** Bytes of the sums of a row. */
@@ -188,19 +188,19 @@ function blockOf(kind: i32, form: i32, lanes: i32, block: usize, x: usize, end: 
       }
       const c = v128.load(scales), d = v128.load(scales, 16);
       if (form == BYTES) {
-        addSums(x, sums, c, d, f32x4.convert_i32x4_s(a0), f32x4.convert_i32x4_s(b0));
-        addSums(x + 4, sums + 32, c, d, f32x4.convert_i32x4_s(a1), f32x4.convert_i32x4_s(b1));
-        addSums(x + 8, sums + 64, c, d, f32x4.convert_i32x4_s(a2), f32x4.convert_i32x4_s(b2));
-        addSums(x + 12, sums + 96, c, d, f32x4.convert_i32x4_s(a3), f32x4.convert_i32x4_s(b3));
-        addSums(x + 16, sums + 128, c, d, f32x4.convert_i32x4_s(a4), f32x4.convert_i32x4_s(b4));
-        addSums(x + 20, sums + 160, c, d, f32x4.convert_i32x4_s(a5), f32x4.convert_i32x4_s(b5));
+        addSums(x, sums, c, d, withoutMagic(a0), withoutMagic(b0));
+        addSums(x + 4, sums + 32, c, d, withoutMagic(a1), withoutMagic(b1));
+        addSums(x + 8, sums + 64, c, d, withoutMagic(a2), withoutMagic(b2));
+        addSums(x + 12, sums + 96, c, d, withoutMagic(a3), withoutMagic(b3));
+        addSums(x + 16, sums + 128, c, d, withoutMagic(a4), withoutMagic(b4));
+        addSums(x + 20, sums + 160, c, d, withoutMagic(a5), withoutMagic(b5));
       } else if (lanes > 4) {
-        addSums(x, sums, c, d, joined(a0, a3), joined(b0, b3));
-        addSums(x + 4, sums + 32, c, d, joined(a1, a4), joined(b1, b4));
-        addSums(x + 8, sums + 64, c, d, joined(a2, a5), joined(b2, b5));
+        addSums(x, sums, c, d, joinedMagic(a0, a3), joinedMagic(b0, b3));
+        addSums(x + 4, sums + 32, c, d, joinedMagic(a1, a4), joinedMagic(b1, b4));
+        addSums(x + 8, sums + 64, c, d, joinedMagic(a2, a5), joinedMagic(b2, b5));
       } else {
-        addSums(x, sums, c, d, joined(a0, a2), joined(b0, b2));
-        addSums(x + 4, sums + 32, c, d, joined(a1, a3), joined(b1, b3));
+        addSums(x, sums, c, d, joinedMagic(a0, a2), joinedMagic(b0, b2));
+        addSums(x + 4, sums + 32, c, d, joinedMagic(a1, a3), joinedMagic(b1, b3));
       }
       w += 32;
     }
