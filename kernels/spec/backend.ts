@@ -1,3 +1,4 @@
+import type { SequenceChoice } from "./choice.ts";
 import type { Plan } from "./op.ts";
 import type { KernelTime } from "./profile.ts";
 import type { ReadRows, StateLayout, Weight, WeightSpec } from "./tensor.ts";
@@ -29,18 +30,20 @@ export interface StateBuffers {
   release(): void;
 }
 
-/** How far `Executable.runGreedy` may go. */
-export interface GreedyLimits {
+/** How far `Executable.runAhead` may go, and which way. */
+export interface AheadLimits {
   /** Runs at most, from 1. */
   readonly steps: number;
   readonly stopIds: readonly number[];
+  /** (B): by what each sequence's next ids are chosen; null: each is the first of the largest logits. */
+  readonly choices: readonly SequenceChoice[] | null;
 }
 
-/** Runs that `Executable.runGreedy` has made. */
+/** Runs that `Executable.runAhead` has made. */
 export interface FedRuns {
   /** (n, B): the ids that they were fed. */
   readonly fed: Int32Array;
-  /** (n, B): behind each run, the natural logarithm of the probability of the likeliest next id, in f32. */
+  /** (n, B): behind each run, the natural logarithm of the probability, by the logits alone, of the next id, in f32. */
   readonly logProbs: Float32Array;
 }
 
@@ -58,17 +61,17 @@ export interface Executable {
   run(ids: Int32Array, state: StateBuffers, readback: boolean): Promise<Float32Array[]>;
   /**
    * Runs a plan of one token (T = 1) with one output, the logits, up to `steps` times without a way through host memory
-   * in between: each run's ids are the first of the largest logits of the run before, `first` is (B). Ends right behind a
-   * run that fed one of `stopIds`, and where the logits have no largest. `onFed` hears of the runs in their order, some at
+   * in between: each run's ids are chosen from the logits of the run before, `first` is (B). Ends right behind a run that
+   * fed one of `stopIds`, and where the logits have no largest. `onFed` hears of the runs in their order, some at
    * a time, while the device goes on; where it says false all ends right behind these. Other work on the backend waits
    * until the end. Absent where nothing would be won.
    * @returns the outputs of the last run
    * @throws KernelError as `run`; whatever `onFed` throws
    */
-  runGreedy?(
+  runAhead?(
     first: Int32Array,
     state: StateBuffers,
-    limits: GreedyLimits,
+    limits: AheadLimits,
     onFed: (runs: FedRuns) => boolean | Promise<boolean>,
   ): Promise<Float32Array[]>;
   release(): void;

@@ -1,4 +1,4 @@
-import type { FedRuns, GreedyLimits, StateBuffers } from "../../kernels/spec/backend.ts";
+import type { AheadLimits, FedRuns, StateBuffers } from "../../kernels/spec/backend.ts";
 import type { RunOptions } from "../arch/architecture.ts";
 import { stateBytes } from "../state/layer-state.ts";
 import { EngineFault } from "./failure.ts";
@@ -19,12 +19,12 @@ export interface Batch {
    */
   run(ids: readonly Int32Array[], options: RunOptions): Promise<Float32Array[]>;
   /**
-   * `Executable.runGreedy` of all; nothing is booked either.
+   * `Executable.runAhead` of all; nothing is booked either.
    * @returns the logits of each as `run` gives them; null, and nothing done, where the backend runs steps one by one
    */
-  runGreedy(
+  runAhead(
     first: Int32Array,
-    limits: GreedyLimits,
+    limits: AheadLimits,
     onFed: (runs: FedRuns) => Promise<boolean>,
   ): Promise<Float32Array[] | null>;
 }
@@ -127,11 +127,11 @@ function batchOn({ plans, vocabSize }: LoadedModel, states: StateBuffers): Batch
       const outputs = await executable.run(together, states, true);
       return eachOf(outputs, (options.logits === "all" ? length : 1) * vocabSize);
     },
-    async runGreedy(first, limits, onFed) {
+    async runAhead(first, limits, onFed) {
       const options: RunOptions = { logits: "last", phase: "decode" };
-      const { runGreedy } = await plans.get({ batch: states.batch, length: 1 }, options);
-      if (runGreedy === undefined) return null;
-      return eachOf(await runGreedy(first, states, limits, onFed), vocabSize);
+      const { runAhead } = await plans.get({ batch: states.batch, length: 1 }, options);
+      if (runAhead === undefined) return null;
+      return eachOf(await runAhead(first, states, limits, onFed), vocabSize);
     },
   };
 }

@@ -7,15 +7,29 @@ import { loadGolden } from "../../kernels/testing/golden.ts";
 import { LOGITS } from "../../kernels/testing/tolerances.ts";
 import { spawnTestThread } from "../../kernels/testing/test-thread.ts";
 import { filesOf, greedy, testEngine, type TestEngine } from "../testing/test-engine.ts";
+import { createChooser, penalised } from "../generate/choose.ts";
 import { logProbability } from "../generate/log-probability.ts";
 import type { BackendCandidate } from "./backends.ts";
-import type { EngineReply } from "./protocol.ts";
+import type { EngineReply, SamplerOptions } from "./protocol.ts";
 
 const tokenizerHash = "0".repeat(64);
 
-/** Feeds what follows greedily, a run at a time, as a GPU does without a way through host memory. */
-function runGreedily(executable: Executable): NonNullable<Executable["runGreedy"]> {
-  return async (first, state, { steps, stopIds }, onFed) => {
+/** Feeds what follows by the rules, a run at a time, as a GPU does without a way through host memory. */
+function runAheadOf(executable: Executable): NonNullable<Executable["runAhead"]> {
+  return async (first, state, { steps, stopIds, choices }, onFed) => {
+    const choose = createChooser();
+    const recent = choices?.map((choice) => [...choice.recent]) ?? [];
+    const nextOf = (logits: Float32Array, b: number): number => {
+      const [choice, seen] = [choices?.[b], recent[b]];
+      if (choice === undefined || seen === undefined) return logits.indexOf(Math.max(...logits));
+      const { rule, nextUniform } = choice;
+      const scores = logits.slice();
+      const window = rule.window === 0 ? [] : seen.slice(-rule.window);
+      for (const id of window) scores[id] = penalised(logits[id] ?? 0, rule);
+      const token = choose(scores, rule, nextUniform);
+      seen.push(token);
+      return token;
+    };
     let ids = [...first];
     for (let run = 1; ; run++) {
       const outputs = await executable.run(Int32Array.from(ids), state, true);
@@ -26,7 +40,7 @@ function runGreedily(executable: Executable): NonNullable<Executable["runGreedy"
       const isLast = run === steps || ids.some((id) => stopIds.includes(id));
       ids = ids.map((_, b) => {
         const row = logits.subarray(b * size, (b + 1) * size);
-        const next = row.indexOf(Math.max(...row));
+        const next = nextOf(row, b);
         logProbs.push(logProbability(row, next));
         return next;
       });
@@ -46,7 +60,7 @@ const candidates: Readonly<Record<"reference" | "wasm" | "enqueues", BackendCand
         ...backend,
         async compile(plan) {
           const executable = await backend.compile(plan);
-          return { ...executable, runGreedy: runGreedily(executable) };
+          return { ...executable, runAhead: runAheadOf(executable) };
         },
       };
     },
@@ -98,40 +112,49 @@ async function stateOf(engine: TestEngine, session: number): Promise<Uint8Array>
   return (await engine.call("snapshot", { session, tokenizerHash, pages })).bytes;
 }
 
-test("greedy batches whose steps are enqueued give what they give one by one", async () => {
-  const answers = [];
-  for (const backend of ["reference", "enqueues"] as const) {
-    const engine = await start(backend, "mamba2");
-    const ids = prompts("mamba2");
-    const sessions = await createAll(engine, ids.length);
-    await engine.call("prefillMany", { sessions, ids, chunk: null });
-    const samplers = ids.map(() => greedy);
-    const free = await engine.call("generateMany", {
-      sessions,
-      samplers,
-      stopIds: [],
-      maxTokens: 9,
-    });
-    // The last session meets this id first or early; the others go on without it.
-    const stopIds = [free.branches[4]?.ids[1] ?? -1];
-    const again = await createAll(engine, ids.length);
-    await engine.call("prefillMany", { sessions: again, ids, chunk: null });
-    const stopped = await engine.call("generateMany", {
-      sessions: again,
-      samplers,
-      stopIds,
-      maxTokens: 9,
-    });
-    answers.push([free, stopped].flatMap(({ branches }) => branches));
-    await engine.call("unload", {});
-  }
-  const [expected = [], actual = []] = answers;
-  expect(actual.map(({ ids, reason, position }) => ({ ids, reason, position }))).toEqual(
-    expected.map(({ ids, reason, position }) => ({ ids, reason, position })),
-  );
-  for (const [index, { logProbs }] of expected.entries())
-    expectAllClose(actual[index]?.logProbs ?? [], logProbs, LOGITS, `branch ${index}`);
-});
+test.each<{ readonly choices: string; readonly sampler: SamplerOptions }>([
+  { choices: "likeliest", sampler: greedy },
+  {
+    choices: "sampled",
+    sampler: { ...greedy, temperature: 1, repetitionPenalty: 1.2, repetitionWindow: 5 },
+  },
+])(
+  "batches whose $choices tokens are chosen ahead give what they give one by one",
+  async ({ sampler }) => {
+    const answers = [];
+    for (const backend of ["reference", "enqueues"] as const) {
+      const engine = await start(backend, "mamba2");
+      const ids = prompts("mamba2");
+      const sessions = await createAll(engine, ids.length);
+      await engine.call("prefillMany", { sessions, ids, chunk: null });
+      const samplers = ids.map((_, seed) => ({ ...sampler, seed }));
+      const free = await engine.call("generateMany", {
+        sessions,
+        samplers,
+        stopIds: [],
+        maxTokens: 9,
+      });
+      // The last session meets this id first or early; the others go on without it.
+      const stopIds = [free.branches[4]?.ids[1] ?? -1];
+      const again = await createAll(engine, ids.length);
+      await engine.call("prefillMany", { sessions: again, ids, chunk: null });
+      const stopped = await engine.call("generateMany", {
+        sessions: again,
+        samplers,
+        stopIds,
+        maxTokens: 9,
+      });
+      answers.push([free, stopped].flatMap(({ branches }) => branches));
+      await engine.call("unload", {});
+    }
+    const [expected = [], actual = []] = answers;
+    expect(actual.map(({ ids, reason, position }) => ({ ids, reason, position }))).toEqual(
+      expected.map(({ ids, reason, position }) => ({ ids, reason, position })),
+    );
+    for (const [index, { logProbs }] of expected.entries())
+      expectAllClose(actual[index]?.logProbs ?? [], logProbs, LOGITS, `branch ${index}`);
+  },
+);
 
 describe.each(["reference", "wasm"] as const)("batches on %s", (backend) => {
   test.each(["mamba", "mamba2", "bamba"])(

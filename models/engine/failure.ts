@@ -1,6 +1,6 @@
 import { KernelError } from "../../kernels/spec/errors.ts";
 import { UnknownArchitectureError } from "../arch/errors.ts";
-import { SamplerError } from "../generate/sampler.ts";
+import { SamplerError } from "../generate/sampler-error.ts";
 import { StateError } from "../state/errors.ts";
 import { WeightsError } from "../weights/errors.ts";
 import type { EngineErrorCode, EngineFailure } from "./protocol.ts";

@@ -1,8 +1,7 @@
 import { logProbabilities, logProbability } from "../generate/log-probability.ts";
-import { createSampler, type Sampler } from "../generate/sampler.ts";
+import { createSampler, isGreedy, type Sampler } from "../generate/sampler.ts";
 import { type Batch, batchLimit, inBatch, onCopies } from "./batch.ts";
 import { EngineFault } from "./failure.ts";
-import { isGreedy } from "./greedy-steps.ts";
 import type { LoadedModel } from "./loader.ts";
 import type { EngineMethods } from "./protocol.ts";
 import { checkIds, type RequestContext } from "./run.ts";
@@ -71,7 +70,7 @@ export async function prefillMany(
 interface Branch {
   readonly index: number;
   readonly session: Session;
-  readonly sample: Sampler;
+  readonly sampler: Sampler;
   readonly ids: number[];
   readonly logProbs: number[];
   /** Why it has ended; null while it goes on. */
@@ -90,11 +89,11 @@ export async function generateMany(
   context: RequestContext,
 ): Promise<EngineMethods["generateMany"]["out"]> {
   const stops = new Set(stopIds);
-  const branches = pair(sessions, samplers).map(([session, sampler], index): Branch => {
+  const branches = pair(sessions, samplers).map(([session, options], index): Branch => {
     lastLogits(session);
-    const sample = createSampler(sampler, session.recent);
+    const sampler = createSampler(options, session.recent);
     const reason = maxTokens === 0 ? "length" : null;
-    return { index, session, sample, ids: [], logProbs: [], reason };
+    return { index, session, sampler, ids: [], logProbs: [], reason };
   });
   const limits = { stops, maxTokens, greedy: samplers.every(isGreedy) };
   const start = performance.now();
@@ -121,28 +120,28 @@ export async function generateMany(
   };
 }
 
-/** What ends a branch, and whether all choose greedily. */
+/** What ends a branch, and whether all take the likeliest tokens. */
 interface StepLimits {
   readonly stops: ReadonlySet<number>;
   readonly maxTokens: number;
   readonly greedy: boolean;
 }
 
-/** Samples a token of each branch and feeds it, a stop id too; where all are greedy, and the backend can, all to the end. */
+/** Samples a token of each branch and feeds it, a stop id too; where the backend can, all to the end of one of them. */
 async function step(
   batch: Batch,
   live: readonly Branch[],
   limits: StepLimits,
   context: RequestContext,
 ): Promise<void> {
-  const tokens = live.map(({ session, sample, ids, logProbs, index: branch }) => {
+  const tokens = live.map(({ session, sampler, ids, logProbs, index: branch }) => {
     const logits = lastLogits(session);
-    const token = sample(logits);
+    const token = sampler.next(logits);
     logProbs.push(logProbability(logits, token));
     context.emit({ type: "token", token, index: ids.push(token) - 1, branch });
     return Int32Array.of(token);
   });
-  if (!(limits.greedy && (await feedGreedily(batch, live, tokens, limits, context)))) {
+  if (!(await feedAhead(batch, live, tokens, limits, context))) {
     const members = live.map(({ session }) => session);
     await feed(batch, members, tokens, "decode");
   }
@@ -154,24 +153,25 @@ async function step(
 }
 
 /**
- * Feeds the branches' tokens and those that greedily follow, until one of the branches has ended or a cancel; false, and
- * nothing done, where the backend cannot.
+ * Feeds the branches' tokens and those that follow by their samplers, until one of the branches has ended or a cancel;
+ * false, and nothing done, where the backend cannot.
  */
-async function feedGreedily(
+async function feedAhead(
   batch: Batch,
   live: readonly Branch[],
   tokens: readonly Int32Array[],
-  { stops, maxTokens }: StepLimits,
+  { stops, maxTokens, greedy }: StepLimits,
   context: RequestContext,
 ): Promise<boolean> {
   const first = Int32Array.from(tokens, ([token = -1]) => token);
   const left = Math.min(...live.map(({ ids }) => maxTokens - ids.length));
   const fedTo = live.map((): number[] => []);
-  // Behind each run but the last, the likeliest token is the next one.
+  // Of what each run let follow.
   let next: readonly number[] = [];
-  const logits = await batch.runGreedy(
+  const choices = greedy ? null : live.map(({ sampler }) => sampler.ahead());
+  const logits = await batch.runAhead(
     first,
-    { steps: left + 1, stopIds: [...stops] },
+    { steps: left + 1, stopIds: [...stops], choices },
     async ({ fed, logProbs }) => {
       for (let run = 0; run < fed.length / live.length; run++) {
         for (const [b, branch] of live.entries()) {
@@ -181,6 +181,7 @@ async function feedGreedily(
           // The first is chosen and told already.
           if (logProb === undefined) continue;
           branch.logProbs.push(logProb);
+          branch.sampler.took([token]);
           const index = branch.ids.push(token) - 1;
           context.emit({ type: "token", token, index, branch: branch.index });
         }
@@ -193,7 +194,7 @@ async function feedGreedily(
   if (logits === null) return false;
   for (const [b, { session }] of live.entries()) {
     const own = logits[b];
-    if (own === undefined) throw new EngineFault("internal", "a greedy run gave too few logits");
+    if (own === undefined) throw new EngineFault("internal", "runs ahead gave too few logits");
     advance(session, Int32Array.from(fedTo[b] ?? []), own.slice());
   }
   return true;

@@ -1,7 +1,7 @@
 import type { RunOptions } from "../arch/architecture.ts";
 import { createSampler } from "../generate/sampler.ts";
 import { EngineFault } from "./failure.ts";
-import { createGreedyFeed, isGreedy } from "./greedy-steps.ts";
+import { createFeedAhead } from "./feed-ahead.ts";
 import type { LoadedModel } from "./loader.ts";
 import type { EngineEvent, EngineMethods } from "./protocol.ts";
 import { advance, type Session } from "./sessions.ts";
@@ -67,9 +67,9 @@ export async function generate(
   context: RequestContext,
 ): Promise<EngineMethods["generate"]["out"]> {
   const kept = keepLogits ? allocateLogits(maxTokens, model.vocabSize) : null;
-  const sample = createSampler(sampler, session.recent);
+  const chosen = createSampler(sampler, session.recent);
   const stops = new Set(stopIds);
-  const feedGreedily = kept === null && isGreedy(sampler) ? await createGreedyFeed(model) : null;
+  const feedAhead = kept === null ? await createFeedAhead(model, chosen, sampler) : null;
   const ids: number[] = [];
   let reason: EngineMethods["generate"]["out"]["reason"] = "length";
   const start = performance.now();
@@ -84,16 +84,16 @@ export async function generate(
         "generate: nothing was fed to this session yet, so there is nothing to sample from.",
       );
     }
-    const token = sample(session.logits);
+    const token = chosen.next(session.logits);
     const index = ids.push(token) - 1;
     context.emit({ type: "token", token, index, branch: 0 });
-    if (feedGreedily === null) {
+    if (feedAhead === null) {
       const options: RunOptions = { logits: "last", phase: "decode" };
       const logits = await feed(model, session, Int32Array.of(token), options);
       kept?.set(logits, index * model.vocabSize);
     } else {
       const limits = { steps: maxTokens - index, stopIds };
-      await feedGreedily(session, token, limits, async (followers) => {
+      await feedAhead(session, token, limits, async (followers) => {
         for (const follower of followers) {
           const place = ids.push(follower) - 1;
           context.emit({ type: "token", token: follower, index: place, branch: 0 });

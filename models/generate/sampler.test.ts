@@ -1,6 +1,8 @@
 import { describe, expect, it } from "vitest";
+import { DISTANCE_BITS, MOST_DISTANCE, weightOf } from "../../kernels/spec/choice.ts";
 import { nextUint32, nextUnit, seedState, splitMix64, type RandomState } from "./random.ts";
-import { createSampler, SamplerError, type SamplerOptions } from "./sampler.ts";
+import { SamplerError } from "./sampler-error.ts";
+import { createSampler, type SamplerOptions } from "./sampler.ts";
 
 const off: SamplerOptions = {
   temperature: 1,
@@ -14,8 +16,8 @@ const off: SamplerOptions = {
 const greedy: SamplerOptions = { ...off, temperature: 0 };
 
 function draws(logits: readonly number[], options: Partial<SamplerOptions>, n = 2000): number[] {
-  const sample = createSampler({ ...off, ...options }, []);
-  return Array.from({ length: n }, () => sample(Float32Array.from(logits)));
+  const sampler = createSampler({ ...off, ...options }, []);
+  return Array.from({ length: n }, () => sampler.next(Float32Array.from(logits)));
 }
 
 function shares(tokens: readonly number[], vocabSize: number): number[] {
@@ -63,7 +65,7 @@ describe("random", () => {
 
 describe("createSampler", () => {
   it("takes the first of the largest at temperature 0", () => {
-    expect(createSampler(greedy, [])(Float32Array.of(1, 3, 3, -Infinity))).toBe(1);
+    expect(createSampler(greedy, []).next(Float32Array.of(1, 3, 3, -Infinity))).toBe(1);
   });
 
   it("draws by the probabilities of the softmax", () => {
@@ -127,23 +129,58 @@ describe("createSampler", () => {
   it("divides positive and multiplies negative scores of seen tokens within the window", () => {
     const logits = Float32Array.of(3, 2, -1, -1.5);
     expect(
-      createSampler({ ...greedy, repetitionPenalty: 2, repetitionWindow: 4 }, [0])(logits),
+      createSampler({ ...greedy, repetitionPenalty: 2, repetitionWindow: 4 }, [0]).next(logits),
     ).toBe(1);
     expect(
-      createSampler({ ...greedy, repetitionPenalty: 2, repetitionWindow: 1 }, [0, 2])(logits),
+      createSampler({ ...greedy, repetitionPenalty: 2, repetitionWindow: 1 }, [0, 2]).next(logits),
     ).toBe(0);
     expect(
-      createSampler(
-        { ...greedy, repetitionPenalty: 2, repetitionWindow: 4 },
-        [2, 99],
-      )(Float32Array.of(-3, -4, -1, -1.5)),
+      createSampler({ ...greedy, repetitionPenalty: 2, repetitionWindow: 4 }, [2, 99]).next(
+        Float32Array.of(-3, -4, -1, -1.5),
+      ),
     ).toBe(3);
     expect([...logits]).toEqual([3, 2, -1, -1.5]);
   });
 
   it("counts its own tokens as seen", () => {
-    const sample = createSampler({ ...greedy, repetitionPenalty: 2, repetitionWindow: 1 }, []);
-    expect(Array.from({ length: 4 }, () => sample(Float32Array.of(3, 2)))).toEqual([0, 1, 0, 1]);
+    const sampler = createSampler({ ...greedy, repetitionPenalty: 2, repetitionWindow: 1 }, []);
+    expect(Array.from({ length: 4 }, () => sampler.next(Float32Array.of(3, 2)))).toEqual([
+      0, 1, 0, 1,
+    ]);
+  });
+
+  it("goes on behind tokens that were chosen ahead as if it had chosen them", () => {
+    const options = {
+      ...off,
+      temperature: 2,
+      repetitionPenalty: 1.5,
+      repetitionWindow: 3,
+      seed: 9,
+    };
+    const logits = Float32Array.from({ length: 40 }, (_, i) => Math.sin(i * 7));
+    const [own, told] = [createSampler(options, [4, 5]), createSampler(options, [4, 5])];
+    const before = told.ahead();
+    const tokens = Array.from({ length: 9 }, () => own.next(logits));
+    // Looking ahead moves nothing.
+    for (let i = 0; i < 5; i++) before.nextUniform();
+    told.took(tokens);
+    expect(told.ahead().recent).toEqual(tokens.slice(-3));
+    expect(Array.from({ length: 9 }, () => told.next(logits))).toEqual(
+      Array.from({ length: 9 }, () => own.next(logits)),
+    );
+  });
+
+  it("weighs distances as powers of two, none more than a smaller one", () => {
+    let before = weightOf(0);
+    expect(before).toBe(2 ** 31);
+    for (let distance = 0; distance <= MOST_DISTANCE; distance += 997) {
+      const weight = weightOf(distance);
+      const exact = 2 ** (31 - distance / 2 ** DISTANCE_BITS);
+      expect(weight <= before && Math.abs(weight - exact) <= 1 + 1e-7 * exact).toBe(true);
+      before = weight;
+    }
+    expect(weightOf(MOST_DISTANCE)).toBe(1);
+    expect(weightOf(MOST_DISTANCE + 1)).toBe(0);
   });
 
   it("never draws a token of probability 0", () => {
@@ -170,8 +207,8 @@ describe("createSampler", () => {
   it.each([[[NaN, 1]], [[1, Infinity]], [[-Infinity, -Infinity]], [[]]])(
     "refuses the logits %j",
     (logits) => {
-      expect(() => createSampler(off, [])(Float32Array.from(logits))).toThrow(SamplerError);
-      expect(() => createSampler(greedy, [])(Float32Array.from(logits))).toThrow(SamplerError);
+      expect(() => createSampler(off, []).next(Float32Array.from(logits))).toThrow(SamplerError);
+      expect(() => createSampler(greedy, []).next(Float32Array.from(logits))).toThrow(SamplerError);
     },
   );
 });

@@ -17,6 +17,8 @@ export interface ArenaLayout {
   output(index: number): number;
   /** Scratch of the call being described; freed by `beginCall`. */
   scratch(values: number): number;
+  /** The arena index of values that outlive all calls of a run; asked for behind the last scratch. */
+  lasting(values: number): number;
   /** Begins a call: frees the scratch of the one before. */
   beginCall(): void;
   /** The states that the call reads as ordinary tensors, to be copied in before it. */
@@ -68,6 +70,10 @@ export function layOutArena(plan: Plan): ArenaLayout {
   return {
     target,
     scratch,
+    lasting(values) {
+      end = most;
+      return scratch(values);
+    },
     place(tensor) {
       const { buffer, offset, rows, cols, stride } = tensor;
       if (buffer.kind !== "state") return target(tensor);

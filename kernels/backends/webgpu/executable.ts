@@ -1,10 +1,10 @@
-import type { Executable, FedRuns, GreedyLimits, StateBuffers } from "../../spec/backend.ts";
+import type { AheadLimits, Executable, FedRuns, StateBuffers } from "../../spec/backend.ts";
 import { KernelError } from "../../spec/errors.ts";
 import type { Plan } from "../../spec/op.ts";
 import { checkRun } from "../../spec/state-values.ts";
-import { prepareGreedy, type GreedyProgram } from "./greedy.ts";
 import { advancePositions, outputStretches, prepareProgram } from "./program.ts";
 import type { Resources } from "./resources.ts";
+import { prepareAhead, type AheadProgram, type ChoiceKind } from "./run-ahead.ts";
 
 /**
  * Turns a plan into pipelines, parameters and, at the first run, bind groups. A run then records one compute pass
@@ -17,7 +17,7 @@ export async function compilePlan(plan: Plan, resources: Resources): Promise<Exe
   const program = await prepareProgram(plan, resources);
   // Fails now, not in the first run, if the device cannot hold the plan.
   await inTurn(() => arena.atLeast(program.layout.size()));
-  let greedy: Promise<GreedyProgram> | null = null;
+  const ahead = new Map<ChoiceKind, Promise<AheadProgram>>();
   let released = false;
 
   function expectUsable(): void {
@@ -60,27 +60,31 @@ export async function compilePlan(plan: Plan, resources: Resources): Promise<Exe
     plan,
     run: (ids, state, wantOutputs) => inTurn(() => run(ids, state, wantOutputs)),
     ...(canChoose && {
-      runGreedy: (
+      runAhead: (
         first: Int32Array,
         state: StateBuffers,
-        limits: GreedyLimits,
+        limits: AheadLimits,
         onFed: (runs: FedRuns) => boolean | Promise<boolean>,
       ) =>
         inTurn(async () => {
           expectUsable();
           checkRun(plan, first, state);
-          greedy ??= prepareGreedy(plan, resources);
-          return await (await greedy).run(first, state, limits, onFed);
+          const kind = limits.choices === null ? "greedy" : "sampled";
+          const prepared = ahead.get(kind) ?? prepareAhead(kind, plan, resources);
+          ahead.set(kind, prepared);
+          return await (await prepared).run(first, state, limits, onFed);
         }),
     }),
     release() {
       released = true;
       program.release();
-      void greedy?.then(
-        (own) => own.release(),
-        // Its failure was the run's.
-        () => undefined,
-      );
+      for (const prepared of ahead.values()) {
+        void prepared.then(
+          (own) => own.release(),
+          // Its failure was the run's.
+          () => undefined,
+        );
+      }
     },
   };
 }

@@ -4,7 +4,7 @@
  */
 const STRETCH_MS = { one: 30, several: 90 };
 /** Runs of a stretch at most: beyond these the way through host memory costs nothing any more. */
-const MOST_RUNS = 64;
+export const MOST_RUNS = 64;
 
 /** How many runs to enqueue at once, learnt from how long runs take. */
 export interface Pace {

@@ -1,23 +1,20 @@
-import type { FedRuns, GreedyLimits, StateBuffers } from "../../spec/backend.ts";
+import type { AheadLimits, FedRuns, StateBuffers } from "../../spec/backend.ts";
 import { KernelError } from "../../spec/errors.ts";
 import type { Plan } from "../../spec/op.ts";
-import type { Dispatch } from "../../wgsl/dispatch.ts";
-import type { ArenaLayout } from "./arena.ts";
 import type { Allocation } from "./buffers.ts";
-import type { GpuDevice } from "./device.ts";
-import source from "./greedy.wgsl?raw";
+import { describeGreedy, describeSampled, type Choice } from "./choice.ts";
 import { createPace } from "./pace.ts";
 import { advancePositions, outputStretches, prepareProgram } from "./program.ts";
 import type { Resources } from "./resources.ts";
 import type { ShadowSlot } from "./shadow.ts";
 
-/** A plan of one token whose last dispatch chooses the next ids (see docs/decisions/0012). */
-export interface GreedyProgram {
-  /** `Executable.runGreedy`, its operands checked. */
+/** A plan of one token whose last dispatch chooses the next ids (see docs/decisions/0012 and 0030). */
+export interface AheadProgram {
+  /** `Executable.runAhead`, its operands checked. */
   run(
     first: Int32Array,
     state: StateBuffers,
-    limits: GreedyLimits,
+    limits: AheadLimits,
     onFed: (runs: FedRuns) => boolean | Promise<boolean>,
   ): Promise<Float32Array[]>;
   release(): void;
@@ -35,20 +32,28 @@ interface Stretch {
   readonly choices: Promise<Float32Array>;
 }
 
+/** Whether each next id is the likeliest, or chosen by rules. */
+export type ChoiceKind = "greedy" | "sampled";
+
 /**
  * Describes and compiles the plan once more, with the choice behind it.
  * @throws KernelError as `prepareProgram`
  */
-export async function prepareGreedy(plan: Plan, resources: Resources): Promise<GreedyProgram> {
+export async function prepareAhead(
+  kind: ChoiceKind,
+  plan: Plan,
+  resources: Resources,
+): Promise<AheadProgram> {
   const { gpu, allocator, arena, profiler, readback, shadow, states } = resources;
   const { queue } = gpu.device;
   const { batch } = plan;
-  let choice = 0;
+  const describe = kind === "greedy" ? describeGreedy : describeSampled;
+  let described: Choice | null = null;
   const program = await prepareProgram(plan, resources, (layout) => {
-    const greedy = describeGreedy(plan, layout, gpu);
-    choice = greedy.choice;
-    return greedy.dispatches;
+    described = describe(plan, layout, gpu);
+    return described.dispatches;
   });
+  const choice = madeBy(described);
   const pace = createPace(batch);
   const held = new Map<string, Allocation>();
   /** Bytes of a run's (B) i32 choices and (B) f32 logarithms. */
@@ -69,10 +74,15 @@ export async function prepareGreedy(plan: Plan, resources: Resources): Promise<G
   }
 
   /**
-   * Enqueues runs behind all that was enqueued before. The first is fed what lies in `program.ids`, each other what the
-   * one before it chose. Counts them as run.
+   * Enqueues runs behind all that was enqueued before, and counts them as run. The first is fed what lies in `program.ids`,
+   * each other what the one before it chose; or all are fed ids that are `known`, (runs, B).
    */
-  async function enqueue(state: StateBuffers, runs: number, slot: ShadowSlot): Promise<Stretch> {
+  async function enqueue(
+    state: StateBuffers,
+    runs: number,
+    slot: ShadowSlot,
+    known: Int32Array | null = null,
+  ): Promise<Stretch> {
     const gpuState = await states.use(state, runs);
     const buffer = await arena.atLeast(program.layout.size());
     program.bind(buffer, gpuState);
@@ -80,13 +90,16 @@ export async function prepareGreedy(plan: Plan, resources: Resources): Promise<G
     const outputs = await kept("outputs", slot, outputBytes);
     const from = state.positions.slice();
     const enqueuedAt = performance.now();
+    if (known === null) choice.beginStretch(queue, buffer, runs);
     for (let run = 0; run < runs; run++) {
+      if (known !== null)
+        queue.writeBuffer(program.ids, 0, known.slice(run * batch, (run + 1) * batch));
       program.setPositions(gpuState, state.positions);
-      const encoder = gpu.device.createCommandEncoder({ label: "greedy run" });
+      const encoder = gpu.device.createCommandEncoder({ label: "run ahead" });
       const clock = profiler.clockOf(program.steps);
       program.encode(encoder, clock);
-      encoder.copyBufferToBuffer(buffer, choice * 4, program.ids, 0, batch * 4);
-      encoder.copyBufferToBuffer(buffer, choice * 4, choices, run * rowBytes, rowBytes);
+      encoder.copyBufferToBuffer(buffer, choice.at * 4, program.ids, 0, batch * 4);
+      encoder.copyBufferToBuffer(buffer, choice.at * 4, choices, run * rowBytes, rowBytes);
       // Submitted one by one: the device computes this run while the next is encoded.
       if (clock === null) queue.submit([encoder.finish()]);
       else clock.book(await readback.submitAndRead(encoder, clock.resolve(encoder)));
@@ -146,7 +159,7 @@ export async function prepareGreedy(plan: Plan, resources: Resources): Promise<G
   async function run(
     first: Int32Array,
     state: StateBuffers,
-    { steps, stopIds }: GreedyLimits,
+    { steps, stopIds, choices }: AheadLimits,
     onFed: (runs: FedRuns) => boolean | Promise<boolean>,
   ): Promise<Float32Array[]> {
     const stops = new Set(stopIds);
@@ -168,6 +181,7 @@ export async function prepareGreedy(plan: Plan, resources: Resources): Promise<G
     }
 
     pace.begin();
+    choice.begin(queue, await arena.atLeast(program.layout.size()), choices ?? []);
     queue.writeBuffer(program.ids, 0, new Int32Array(first));
     let ahead: Stretch | null = null;
     for (;;) {
@@ -186,8 +200,7 @@ export async function prepareGreedy(plan: Plan, resources: Resources): Promise<G
       });
       if (right < current.runs) {
         await goBack(state, current);
-        queue.writeBuffer(program.ids, 0, new Int32Array(fedFirst));
-        const again = await enqueue(state, right, current.slot);
+        const again = await enqueue(state, right, current.slot, fed);
         await again.choices;
         return await outputsOf(again);
       }
@@ -237,42 +250,16 @@ export async function prepareGreedy(plan: Plan, resources: Resources): Promise<G
   };
 }
 
+/** TypeScript does not see that a callback was called. */
+function madeBy(described: Choice | null): Choice {
+  if (described === null) throw new KernelError("backend", "a program without a choice");
+  return described;
+}
+
 /** Runs up to the first that fed a stop id, or to the last before one that was fed no id at all. */
 function rightRuns(fed: Int32Array, batch: number, stops: ReadonlySet<number>): number {
   const end = fed.findIndex((id) => id < 0 || stops.has(id));
   if (end === -1) return fed.length / batch;
   const run = Math.floor(end / batch);
   return fed.subarray(run * batch, (run + 1) * batch).some((id) => id < 0) ? run : run + 1;
-}
-
-/** Logits that one workgroup looks through. */
-const PIECE = 4096;
-
-/** Chooses each sequence's next id from the plan's only output, (B, vocab). */
-function describeGreedy(
-  plan: Plan,
-  layout: ArenaLayout,
-  { info }: GpuDevice,
-): { readonly dispatches: readonly Dispatch[]; readonly choice: number } {
-  const { batch } = plan;
-  const vocab = plan.outputs[0] / batch;
-  const pieces = Math.ceil(vocab / PIECE);
-  layout.beginCall();
-  const choice = layout.scratch(2 * batch);
-  const best = layout.scratch(3 * batch * pieces);
-  const common = {
-    shader: { name: "greedy", parts: [source] },
-    // A CPU that plays a GPU has few threads, and waits long at barriers.
-    constants: { THREADS: info.software ? 32 : 256 },
-    params: [layout.output(0), vocab, PIECE, pieces, best, choice, choice + batch],
-    reads: [],
-    state: null,
-  };
-  return {
-    choice,
-    dispatches: [
-      { ...common, entryPoint: "greedy_pieces", workgroups: [pieces, batch, 1] },
-      { ...common, entryPoint: "greedy", workgroups: [batch, 1, 1] },
-    ],
-  };
 }

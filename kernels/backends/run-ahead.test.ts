@@ -3,7 +3,7 @@ import { causalConv1d } from "../ops/causal-conv1d/causal-conv1d.ts";
 import { embedding } from "../ops/embedding/embedding.ts";
 import { linear } from "../ops/linear/linear.ts";
 import { recordPlan } from "../plan/recorder.ts";
-import type { Backend, Executable, GreedyLimits, StateBuffers } from "../spec/backend.ts";
+import type { AheadLimits, Backend, Executable, StateBuffers } from "../spec/backend.ts";
 import type { Weight } from "../spec/tensor.ts";
 import { forEachBackend } from "../testing/for-each-backend.ts";
 import { seeded } from "../testing/seeded.ts";
@@ -80,16 +80,16 @@ async function oneByOne(
 
 /** All that a greedy run tells of, and its outputs. */
 async function allOf(
-  runGreedy: NonNullable<Executable["runGreedy"]>,
+  runAhead: NonNullable<Executable["runAhead"]>,
   first: readonly number[],
   state: StateBuffers,
-  limits: GreedyLimits,
+  limits: AheadLimits,
   mostStretches = Infinity,
 ): Promise<{ readonly fed: number[]; readonly logProbs: number[]; readonly logits: Float32Array }> {
   const fed: number[] = [];
   const logProbs: number[] = [];
   let stretches = 0;
-  const outputs = await runGreedy(Int32Array.from(first), state, limits, (runs) => {
+  const outputs = await runAhead(Int32Array.from(first), state, limits, (runs) => {
     fed.push(...runs.fed);
     logProbs.push(...runs.logProbs);
     stretches += 1;
@@ -103,11 +103,11 @@ forEachBackend("greedy runs", (backend) => {
     "are the runs one by one, to the bit: $first",
     async ({ first }) => {
       const executable = await smallModel(backend(), first.length);
-      const { runGreedy } = executable;
-      if (runGreedy === undefined) return;
+      const { runAhead } = executable;
+      if (runAhead === undefined) return;
       const [a, b] = [0, 1].map(() => backend().createState(LAYOUT, first.length));
       const expected = await oneByOne(executable, first, a, 40);
-      const run = await allOf(runGreedy, first, b, { steps: 40, stopIds: [] });
+      const run = await allOf(runAhead, first, b, { steps: 40, stopIds: [], choices: null });
       expect(run.fed).toEqual(expected.fed);
       expect(run.logits).toEqual(expected.logits);
       for (const b of first.keys()) {
@@ -124,14 +124,14 @@ forEachBackend("greedy runs", (backend) => {
 
   test.each([0, 1, 2, 3, 5, 6, 11])("end right behind a stop id: step %i", async (at) => {
     const executable = await smallModel(backend(), 1);
-    const { runGreedy } = executable;
-    if (runGreedy === undefined) return;
+    const { runAhead } = executable;
+    if (runAhead === undefined) return;
     const [a, b, c] = [0, 1, 2].map(() => backend().createState(LAYOUT, 1));
     const { fed } = await oneByOne(executable, [3], a, 20);
     const stop = fed[at];
     const until = fed.indexOf(stop) + 1;
     const expected = await oneByOne(executable, [3], b, until);
-    const run = await allOf(runGreedy, [3], c, { steps: 20, stopIds: [stop, 1000] });
+    const run = await allOf(runAhead, [3], c, { steps: 20, stopIds: [stop, 1000], choices: null });
     expect(run.fed).toEqual(expected.fed);
     expect(run.logits).toEqual(expected.logits);
     expect(await backend().readState(c, 0)).toEqual(await backend().readState(b, 0));
@@ -143,14 +143,14 @@ forEachBackend("greedy runs", (backend) => {
     const first = [3, 1, 4, 1, 5, 9];
     const layout = layoutOf(LARGE);
     const executable = await smallModel(backend(), first.length, 1, LARGE);
-    const { runGreedy } = executable;
-    if (runGreedy === undefined) return;
+    const { runAhead } = executable;
+    if (runAhead === undefined) return;
     const [a, b, c] = [0, 1, 2].map(() => backend().createState(layout, first.length));
     const { fed } = await oneByOne(executable, first, a, 14);
     const stop = fed[at * first.length + 2];
     const until = Math.floor(fed.indexOf(stop) / first.length) + 1;
     const expected = await oneByOne(executable, first, b, until);
-    const run = await allOf(runGreedy, first, c, { steps: 14, stopIds: [stop] });
+    const run = await allOf(runAhead, first, c, { steps: 14, stopIds: [stop], choices: null });
     expect(run.fed).toEqual(expected.fed);
     expect(run.logits).toEqual(expected.logits);
     for (const sequence of first.keys()) {
@@ -163,10 +163,10 @@ forEachBackend("greedy runs", (backend) => {
 
   test.each([1, 2, 3])("end behind what the caller took: %i stretches", async (most) => {
     const executable = await smallModel(backend(), 2);
-    const { runGreedy } = executable;
-    if (runGreedy === undefined) return;
+    const { runAhead } = executable;
+    if (runAhead === undefined) return;
     const [a, b] = [0, 1].map(() => backend().createState(LAYOUT, 2));
-    const run = await allOf(runGreedy, [3, 5], b, { steps: 200, stopIds: [] }, most);
+    const run = await allOf(runAhead, [3, 5], b, { steps: 200, stopIds: [], choices: null }, most);
     const steps = run.fed.length / 2;
     expect(steps).toBeLessThan(200);
     const expected = await oneByOne(executable, [3, 5], a, steps);
@@ -179,10 +179,10 @@ forEachBackend("greedy runs", (backend) => {
 
   test("end where no logit is the largest", async () => {
     const executable = await smallModel(backend(), 1, 1e30);
-    const { runGreedy } = executable;
-    if (runGreedy === undefined) return;
+    const { runAhead } = executable;
+    if (runAhead === undefined) return;
     const state = backend().createState(LAYOUT, 1);
-    const run = await allOf(runGreedy, [3], state, { steps: 5, stopIds: [] });
+    const run = await allOf(runAhead, [3], state, { steps: 5, stopIds: [], choices: null });
     expect(run.fed).toEqual([3]);
     expect([...state.positions]).toEqual([1]);
     expect(run.logits.every((logit) => Number.isFinite(logit))).toBe(false);
@@ -191,12 +191,17 @@ forEachBackend("greedy runs", (backend) => {
 
   test("leave the sequences where they were counted if the caller fails", async () => {
     const executable = await smallModel(backend(), 1);
-    const { runGreedy } = executable;
-    if (runGreedy === undefined) return;
+    const { runAhead } = executable;
+    if (runAhead === undefined) return;
     const state = backend().createState(LAYOUT, 1);
-    const failing = runGreedy(Int32Array.of(3), state, { steps: 9, stopIds: [] }, () => {
-      throw new Error("no room");
-    });
+    const failing = runAhead(
+      Int32Array.of(3),
+      state,
+      { steps: 9, stopIds: [], choices: null },
+      () => {
+        throw new Error("no room");
+      },
+    );
     await expect(failing).rejects.toThrow("no room");
     expect([...state.positions]).toEqual([0]);
     executable.release();

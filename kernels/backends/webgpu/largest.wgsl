@@ -1,0 +1,68 @@
+// What looks for the largest logits: values as keys whose order as integers is theirs, and sums over a workgroup.
+// Values are compared as words: what WGSL makes of NaN and infinity in f32 arithmetic is the compiler's affair.
+override THREADS: u32 = 256u;  // a power of two
+
+@group(0) @binding(1) var<storage, read_write> arena: array<u32>;
+
+// A value, as a key whose order as an integer is the value's, and its index.
+struct Candidate {
+  key: u32,
+  place: u32,
+}
+
+const NOWHERE = 0xffffffffu;
+// No value that is compared has this key.
+const BROKEN = Candidate(0xffffffffu, NOWHERE);
+
+var<workgroup> candidates: array<Candidate, THREADS>;
+var<workgroup> sums: array<f32, THREADS>;
+
+// -0 is +0, as in comparisons; -∞ is never chosen.
+fn candidate_of(bits: u32, place: u32) -> Candidate {
+  if ((bits & 0x7fffffffu) > 0x7f800000u || bits == 0x7f800000u) {
+    return BROKEN;
+  }
+  if (bits == 0xff800000u) {
+    return Candidate(0u, NOWHERE);
+  }
+  let word = select(bits, 0u, bits == 0x80000000u);
+  return Candidate(select(word | 0x80000000u, ~word, (word & 0x80000000u) != 0u), place);
+}
+
+// The larger, of equals the first.
+fn better(a: Candidate, b: Candidate) -> Candidate {
+  if (b.key > a.key || (b.key == a.key && b.place < a.place)) {
+    return b;
+  }
+  return a;
+}
+
+// The value whose key it is.
+fn value_of(key: u32) -> f32 {
+  return bitcast<f32>(select(~key, key & 0x7fffffffu, key >= 0x80000000u));
+}
+
+// The best of the workgroup's, in every thread.
+fn best_of(own: Candidate, thread: u32) -> Candidate {
+  candidates[thread] = own;
+  for (var half = THREADS / 2u; half > 0u; half /= 2u) {
+    workgroupBarrier();
+    if (thread < half) {
+      candidates[thread] = better(candidates[thread], candidates[thread + half]);
+    }
+  }
+  workgroupBarrier();
+  return candidates[0];
+}
+
+// Σ over the workgroup, in thread 0.
+fn sum_of(own: f32, thread: u32) -> f32 {
+  sums[thread] = own;
+  for (var half = THREADS / 2u; half > 0u; half /= 2u) {
+    workgroupBarrier();
+    if (thread < half) {
+      sums[thread] += sums[thread + half];
+    }
+  }
+  return sums[thread];
+}
