@@ -1,7 +1,7 @@
 import { availableParallelism } from "node:os";
 import { basename } from "node:path";
 import type { EngineClient } from "../engine/client.ts";
-import type { ModelInfo } from "../../models/engine/protocol.ts";
+import type { ModelInfo, SamplerOptions } from "../../models/engine/protocol.ts";
 import { measureReadBandwidth } from "./bandwidth.ts";
 import { measureFlatness, type Flatness } from "./flatness.ts";
 import { greedySampler } from "./greedy.ts";
@@ -11,17 +11,32 @@ import { profileDecode, profilePrefill, profileTable, type Profile } from "./pro
 import { note, writeJson, writeResult } from "./output.ts";
 
 export const usage = `Usage: tarn bench --model M [--prompt 512,2048] [--decode 128] [--runs 5] [--profile]
-                  [--batch 16] [--flat 1000000]
+                  [--batch 16] [--sampled] [--flat 1000000]
 
 Prefill and decode tokens/s: median, least and most of the timed runs after one untimed. Decode starts after 16 tokens
 and includes choosing the next one; both are timed from outside the engine. The device's limit is what its memory gives,
 measured: a decoder reads all its weights for every token. On the CPU --threads N threads compute, as many as cores where
 that is not said. --profile adds a table of every kernel's time, bytes and FLOP, taken in runs of its own.
---batch N decodes N sequences in one pass over the weights: the tokens/s of all together. --flat N compares decode and
+--batch N decodes N sequences in one pass over the weights: the tokens/s of all together. --sampled decodes once
+more, with tokens drawn (temperature 0.8, top-p 0.95, repetition penalty 1.1) in place of the likeliest. --flat N compares decode and
 memory behind N tokens with those behind 1,000.`;
+
+/** Letters of the table's first column. */
+const NAME_WIDTH = 22;
 
 /** Tokens that a sequence holds before its decode is timed. */
 const TOKENS_BEFORE_DECODE = 16;
+
+/** What a chat might use, with whatever costs time. */
+const sampledSampler: SamplerOptions = {
+  temperature: 0.8,
+  topK: 0,
+  topP: 0.95,
+  minP: 0,
+  repetitionPenalty: 1.1,
+  repetitionWindow: 64,
+  seed: 1,
+};
 
 /** Ten million: hours even of the smallest model. */
 const MAX_FLAT_TOKENS = 10_000_000;
@@ -47,6 +62,7 @@ export async function run(args: readonly string[]): Promise<void> {
     runs: { type: "string" },
     profile: { type: "boolean" },
     batch: { type: "string" },
+    sampled: { type: "boolean" },
     flat: { type: "string" },
   });
   const common = readCommon(values);
@@ -64,13 +80,19 @@ export async function run(args: readonly string[]): Promise<void> {
       note(`prefill of ${length} tokens …`);
       prefill[length] = await repeat(runs, async () => await timePrefill(engine, model, length));
     }
-    note(`decode of ${decode} tokens …`);
-    const decoded = await repeat(runs, async () => await timeDecode(engine, model, decode));
-    if (batch !== null) note(`decode of ${decode} tokens of ${batch} sequences …`);
-    const batched =
-      batch === null
-        ? null
-        : await repeat(runs, async () => await timeBatch(engine, model, batch, decode));
+    const decodeWith = async (sampler: SamplerOptions): Promise<Decoded> => {
+      note(`decode of ${decode} tokens …`);
+      const one = await repeat(runs, async () => await timeDecode(engine, model, decode, sampler));
+      if (batch === null) return { decode: { tokens: decode, ...one } };
+      note(`decode of ${decode} tokens of ${batch} sequences …`);
+      const many = await repeat(
+        runs,
+        async () => await timeBatch(engine, model, batch, decode, sampler),
+      );
+      return { decode: { tokens: decode, ...one }, batch: { sequences: batch, ...many } };
+    };
+    const decoded = await decodeWith(greedySampler);
+    const sampled = values.sampled === true && (await decodeWith(sampledSampler));
     const flatness =
       flat === null
         ? null
@@ -86,8 +108,8 @@ export async function run(args: readonly string[]): Promise<void> {
       model: model.name === "" ? basename(path) : model.name,
       path,
       prefill,
-      decode: { tokens: decode, ...decoded },
-      ...(batch !== null && batched !== null && { batch: { sequences: batch, ...batched } }),
+      ...decoded,
+      ...(sampled !== false && { sampled: { sampler: sampledSampler, ...sampled } }),
       ...(flatness !== null && { flatness }),
       backend: model.device.backend,
       device: model.device.name,
@@ -99,7 +121,7 @@ export async function run(args: readonly string[]): Promise<void> {
       workspaceBytes: memory.workspace,
       weightBytes: model.weightBytes,
       stateBytes: model.stateBytes,
-      limit: await measureLimit(engine, model, decoded, threads),
+      limit: await measureLimit(engine, model, decoded.decode, threads),
       ...(profile !== false && { profile }),
     };
   });
@@ -132,7 +154,12 @@ async function timePrefill(
   return length / seconds;
 }
 
-async function timeDecode(engine: EngineClient, model: ModelInfo, count: number): Promise<number> {
+async function timeDecode(
+  engine: EngineClient,
+  model: ModelInfo,
+  count: number,
+  sampler: SamplerOptions,
+): Promise<number> {
   const { session } = await engine.call("create", {});
   await engine.call("prefill", {
     session,
@@ -143,7 +170,7 @@ async function timeDecode(engine: EngineClient, model: ModelInfo, count: number)
   const start = performance.now();
   const { ids } = await engine.call("generate", {
     session,
-    sampler: greedySampler,
+    sampler,
     stopIds: [],
     maxTokens: count,
     keepLogits: false,
@@ -159,6 +186,7 @@ async function timeBatch(
   model: ModelInfo,
   batch: number,
   count: number,
+  sampler: SamplerOptions,
 ): Promise<number> {
   const sessions: number[] = [];
   for (let i = 0; i < batch; i++) sessions.push((await engine.call("create", {})).session);
@@ -167,7 +195,7 @@ async function timeBatch(
   const start = performance.now();
   const { branches } = await engine.call("generateMany", {
     sessions,
-    samplers: sessions.map(() => greedySampler),
+    samplers: sessions.map((_, seed) => ({ ...sampler, seed })),
     stopIds: [],
     maxTokens: count,
   });
@@ -212,11 +240,16 @@ async function measureBandwidth(
   return (await engine.call("profile", { on: false })).bytesPerSecond;
 }
 
-interface Report {
-  readonly model: string;
-  readonly prefill: Readonly<Record<string, Rate>>;
+/** Tokens a second of one sequence, and of several together. */
+interface Decoded {
   readonly decode: Rate & { readonly tokens: number };
   readonly batch?: Rate & { readonly sequences: number };
+}
+
+interface Report extends Decoded {
+  readonly model: string;
+  readonly prefill: Readonly<Record<string, Rate>>;
+  readonly sampled?: Decoded & { readonly sampler: SamplerOptions };
   readonly flatness?: Flatness;
   readonly backend: string;
   readonly device: string;
@@ -249,15 +282,20 @@ function profileTables({ profile }: Report): string[] {
   );
 }
 
+function decodeRows({ decode, batch }: Decoded, how: string): [string, Rate][] {
+  const one: [string, Rate] = [`${how}decode ${decode.tokens}`, decode];
+  return batch === undefined ? [one] : [one, [`${how}batch of ${batch.sequences}`, batch]];
+}
+
 function table(report: Report): string {
   const rows: [string, Rate][] = [
     ...Object.entries(report.prefill).map(([length, rate]): [string, Rate] => [
       `prefill ${length}`,
       rate,
     ]),
-    [`decode ${report.decode.tokens}`, report.decode],
+    ...decodeRows(report, ""),
+    ...(report.sampled === undefined ? [] : decodeRows(report.sampled, "sampled ")),
   ];
-  if (report.batch !== undefined) rows.push([`batch of ${report.batch.sequences}`, report.batch]);
   const cell = (value: number): string => value.toFixed(1).padStart(10);
   const mebibytes = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
   const limit =
@@ -268,10 +306,10 @@ function table(report: Report): string {
     `${report.model} on ${report.backend} (${report.device})`,
     `median, least and most of ${report.runs} runs; decode after ${TOKENS_BEFORE_DECODE} tokens, the choice of the next included`,
     "",
-    `${"tokens/s".padEnd(14)}${"median".padStart(10)}${"min".padStart(10)}${"max".padStart(10)}`,
+    `${"tokens/s".padEnd(NAME_WIDTH)}${"median".padStart(10)}${"min".padStart(10)}${"max".padStart(10)}`,
     ...rows.map(
       ([name, rate]) =>
-        `${name.padEnd(14)}${cell(rate.tokensPerSecond)}${cell(rate.min)}${cell(rate.max)}`,
+        `${name.padEnd(NAME_WIDTH)}${cell(rate.tokensPerSecond)}${cell(rate.min)}${cell(rate.max)}`,
     ),
     "",
     `load           ${(report.loadMs / 1000).toFixed(2)} s`,

@@ -23,6 +23,9 @@ export interface Choice {
 /** Logits that one workgroup looks through. */
 const PIECE = 4096;
 
+/** Of a workgroup. */
+const THREADS = 256;
+
 /** Words of a rule, as in sampled.wgsl. */
 const RULE_WORDS = 11;
 
@@ -34,7 +37,7 @@ export function describeGreedy(plan: Plan, layout: ArenaLayout, gpu: GpuDevice):
   const best = layout.scratch(3 * batch * pieces);
   const params = [layout.output(0), vocab, PIECE, pieces, best, at, at + batch];
   return {
-    dispatches: dispatchesOf("greedy", greedySource, params, plan, gpu),
+    dispatches: dispatchesOf("greedy", greedySource, params, plan, THREADS, gpu),
     at,
     begin: () => undefined,
     beginStretch: () => undefined,
@@ -56,7 +59,7 @@ export function describeSampled(plan: Plan, layout: ArenaLayout, gpu: GpuDevice)
   let drawn: readonly (() => number)[] = [];
   let run = 0;
   return {
-    dispatches: dispatchesOf("sampled", sampledSource, params, plan, gpu),
+    dispatches: dispatchesOf("sampled", sampledSource, params, plan, 2 * THREADS, gpu),
     at,
     begin(queue, arena, choices) {
       if (choices.length !== batch) {
@@ -94,26 +97,30 @@ function sizesOf(plan: Plan): {
   return { batch: plan.batch, vocab, pieces: Math.ceil(vocab / PIECE) };
 }
 
-/** One workgroup a piece, then one a sequence. */
+/** One workgroup a piece, then one a sequence. @param threads of the latter, where the device has so many */
 function dispatchesOf(
   name: string,
   source: string,
   params: readonly number[],
   plan: Plan,
-  { info }: GpuDevice,
+  threads: number,
+  { device: { limits }, info }: GpuDevice,
 ): readonly Dispatch[] {
   const { batch, pieces } = sizesOf(plan);
-  const common = {
+  const dispatch = (entryPoint: string, most: number, workgroups: Dispatch["workgroups"]) => ({
     shader: { name, parts: [largestSource, source] },
+    entryPoint,
     // A CPU that plays a GPU has few threads, and waits long at barriers.
-    constants: { THREADS: info.software ? 32 : 256 },
+    constants: { THREADS: info.software ? 32 : most },
     params,
     reads: [],
     state: null,
-  };
+    workgroups,
+  });
+  const most = Math.min(limits.maxComputeInvocationsPerWorkgroup, limits.maxComputeWorkgroupSizeX);
   return [
-    { ...common, entryPoint: `${name}_pieces`, workgroups: [pieces, batch, 1] },
-    { ...common, entryPoint: name, workgroups: [batch, 1, 1] },
+    dispatch(`${name}_pieces`, THREADS, [pieces, batch, 1]),
+    dispatch(name, most < threads ? THREADS : threads, [batch, 1, 1]),
   ];
 }
 

@@ -66,13 +66,8 @@ var<private> row: u32;
 // The largest score, bounded.
 var<private> top: f32;
 
-// The logit's word with the penalty of ids within the window.
-fn score_of(place: u32) -> u32 {
-  let bits = arena[params.logits + row * params.vocab + place];
-  if (rule.window == 0u) {
-    return bits;
-  }
-  let stamp = arena[params.stamps + row * params.vocab + place];
+// The word of a logit, with the penalty of its stamp.
+fn penalised(bits: u32, stamp: u32) -> u32 {
   if (stamp == 0u || rule.fed - stamp >= rule.window || (bits & 0x7f800000u) == 0x7f800000u) {
     return bits;
   }
@@ -84,12 +79,20 @@ fn score_of(place: u32) -> u32 {
   return select(bitcast<u32>(product), 0u, abs(product) < 0x1p-120f);
 }
 
+fn score_of(place: u32) -> u32 {
+  let bits = arena[params.logits + row * params.vocab + place];
+  if (rule.window == 0u) {
+    return bits;
+  }
+  return penalised(bits, arena[params.stamps + row * params.vocab + place]);
+}
+
 fn bounded(bits: u32) -> f32 {
   return clamp(bitcast<f32>(bits), -0x1p126f, 0x1p126f);
 }
 
-fn distance_of(place: u32) -> u32 {
-  let bits = score_of(place);
+// Of a score's word.
+fn distance_of(bits: u32) -> u32 {
   if (bits == 0xff800000u) {
     return NEVER;
   }
@@ -98,6 +101,31 @@ fn distance_of(place: u32) -> u32 {
     return NEVER;
   }
   return select(u32(gap * rule.scale), 0u, gap < 0x1p-100f);
+}
+
+// Logits that a thread asks for at once: few threads wait for memory, so that each must have much on its way.
+const AHEAD = 8u;
+
+// The distances at a place and every `step` behind it.
+fn distances_at(place: u32, step: u32) -> array<u32, AHEAD> {
+  let last = params.vocab - 1u;
+  var words: array<u32, AHEAD>;
+  for (var i = 0u; i < AHEAD; i++) {
+    words[i] = arena[params.logits + row * params.vocab + min(place + i * step, last)];
+  }
+  if (rule.window != 0u) {
+    var stamps: array<u32, AHEAD>;
+    for (var i = 0u; i < AHEAD; i++) {
+      stamps[i] = arena[params.stamps + row * params.vocab + min(place + i * step, last)];
+    }
+    for (var i = 0u; i < AHEAD; i++) {
+      words[i] = penalised(words[i], stamps[i]);
+    }
+  }
+  for (var i = 0u; i < AHEAD; i++) {
+    words[i] = select(distance_of(words[i]), NEVER, place + i * step > last);
+  }
+  return words;
 }
 
 fn weight_of(distance: u32) -> u32 {
@@ -214,14 +242,17 @@ fn threshold(limit: u32, by_weight: bool, thread: u32) -> u32 {
   for (var level = 0u; level < 3u; level++) {
     let shift = 16u - 8u * level;
     clear_bins(thread);
-    for (var place = thread; place < params.vocab; place += THREADS) {
-      let distance = distance_of(place);
-      if (distance <= limit && (level == 0u || (distance >> (shift + 8u)) == prefix)) {
-        let digit = (distance >> shift) & select(255u, 511u, level == 0u);
-        if (by_weight) {
-          add_to(digit, weight_of(distance));
-        } else {
-          add_to(digit, 1u);
+    for (var place = thread; place < params.vocab; place += AHEAD * THREADS) {
+      let distances = distances_at(place, THREADS);
+      for (var i = 0u; i < AHEAD; i++) {
+        let distance = distances[i];
+        if (distance <= limit && (level == 0u || (distance >> (shift + 8u)) == prefix)) {
+          let digit = (distance >> shift) & select(255u, 511u, level == 0u);
+          if (by_weight) {
+            add_to(digit, weight_of(distance));
+          } else {
+            add_to(digit, 1u);
+          }
         }
       }
     }
@@ -249,10 +280,13 @@ fn draw(limit: u32, thread: u32) -> u32 {
   var needed = vec2u(0u);
   for (var stride = 1u; stride < params.vocab; stride *= BINS) {
     clear_bins(thread);
-    for (var place = token + stride * thread; place < params.vocab; place += stride * THREADS) {
-      let distance = distance_of(place);
-      if (distance <= limit) {
-        add_to((place / stride) % BINS, weight_of(distance));
+    let step = stride * THREADS;
+    for (var place = token + stride * thread; place < params.vocab; place += AHEAD * step) {
+      let distances = distances_at(place, step);
+      for (var i = 0u; i < AHEAD; i++) {
+        if (distances[i] <= limit) {
+          add_to(((place + i * step) / stride) % BINS, weight_of(distances[i]));
+        }
       }
     }
     let total = scan_bins(thread);
