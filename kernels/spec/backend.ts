@@ -74,6 +74,8 @@ export interface Executable {
     limits: AheadLimits,
     onFed: (runs: FedRuns) => boolean | Promise<boolean>,
   ): Promise<Float32Array[]>;
+  /** Whether `runAhead` takes choices; where it does not, their place is null. */
+  readonly takesChoices?: boolean;
   release(): void;
 }
 

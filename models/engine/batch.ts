@@ -129,8 +129,9 @@ function batchOn({ plans, vocabSize }: LoadedModel, states: StateBuffers): Batch
     },
     async runAhead(first, limits, onFed) {
       const options: RunOptions = { logits: "last", phase: "decode" };
-      const { runAhead } = await plans.get({ batch: states.batch, length: 1 }, options);
-      if (runAhead === undefined) return null;
+      const shape = { batch: states.batch, length: 1 };
+      const { runAhead, takesChoices } = await plans.get(shape, options);
+      if (runAhead === undefined || !(limits.choices === null || takesChoices)) return null;
       return eachOf(await runAhead(first, states, limits, onFed), vocabSize);
     },
   };

@@ -22,8 +22,8 @@ export async function createFeedAhead(
   options: SamplerOptions,
 ): Promise<FeedAhead | null> {
   const plan: RunOptions = { logits: "last", phase: "decode" };
-  const { runAhead } = await model.plans.get({ batch: 1, length: 1 }, plan);
-  if (runAhead === undefined) return null;
+  const { runAhead, takesChoices } = await model.plans.get({ batch: 1, length: 1 }, plan);
+  if (runAhead === undefined || !(isGreedy(options) || takesChoices)) return null;
   return async (session, first, limits, onFollowers) => {
     const all: number[] = [];
     const choices = isGreedy(options) ? null : [sampler.ahead()];

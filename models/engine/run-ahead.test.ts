@@ -2,6 +2,7 @@ import { expect, test } from "vitest";
 import { forEachBackend } from "../../kernels/testing/for-each-backend.ts";
 import { openBackend } from "../../kernels/testing/open-backend.ts";
 import type { Backend } from "../../kernels/spec/backend.ts";
+import type { Plan } from "../../kernels/spec/op.ts";
 import { loadGolden } from "../../kernels/testing/golden.ts";
 import { filesOf, greedy, testEngine, type TestEngine } from "../testing/test-engine.ts";
 import type { EngineReply, SamplerOptions } from "./protocol.ts";
@@ -13,17 +14,23 @@ const samplers: readonly SamplerOptions[] = [
   { ...greedy, temperature: 1, topK: 20, topP: 0.9, minP: 0.02, seed: 2 },
   { ...greedy, temperature: 1.2, repetitionPenalty: 1.3, repetitionWindow: 9, seed: 3 },
   { ...greedy, repetitionPenalty: 1.5, repetitionWindow: 64 },
+  greedy,
 ];
 
 /** A backend that makes one run a call. */
 function stepwise(backend: Backend): Backend {
-  return {
-    ...backend,
-    async compile(plan) {
-      const { runAhead: _, ...executable } = await backend.compile(plan);
-      return executable;
+  return new Proxy(backend, {
+    get(target, name) {
+      if (name === "compile") {
+        return async (plan: Plan) => {
+          const { runAhead: _, ...executable } = await target.compile(plan);
+          return executable;
+        };
+      }
+      const value: unknown = Reflect.get(target, name);
+      return typeof value === "function" ? value.bind(target) : value;
     },
-  };
+  });
 }
 
 async function start(name: Backend["name"], ahead: boolean): Promise<TestEngine> {

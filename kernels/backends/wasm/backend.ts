@@ -26,6 +26,7 @@ import {
 import { SharedArena } from "./memory.ts";
 import { CONTROL, instantiate, isAborted, type KernelExports, PROFILE } from "./module.ts";
 import { ProfileCounts, type InstructionCost } from "./profile.ts";
+import { type Choice, prepareChoice, runsAhead } from "./run-ahead.ts";
 import { WasmState } from "./state.ts";
 import { startThreads, type Team } from "./team.ts";
 
@@ -222,8 +223,9 @@ class Wasm implements Backend {
         },
         this.#arena.words(program, words),
       );
+      const choice = prepareChoice(plan, outputs[0] ?? 0, hold, this.#arena);
       const { costs } = encoded;
-      return this.#executable(plan, { program, words, patches, ids, outputs, costs, held });
+      return this.#executable(plan, { program, words, patches, ids, outputs, choice, costs, held });
     } catch (error) {
       for (const address of held) this.#free("workspace", address);
       throw error;
@@ -244,13 +246,17 @@ class Wasm implements Backend {
       if (this.#isProfiling) this.#counts.add(code.costs);
       if (this.#kernels.run(code.program) !== 0) this.#expectUsable();
       held.positions.forEach((position, b) => (held.positions[b] = position + plan.length));
-      if (!readback) return [];
-      return plan.outputs.map((size, index) =>
-        this.#arena.floats(code.outputs[index] ?? 0, size).slice(),
-      );
+      return readback ? readOutputs() : [];
+    };
+    const readOutputs = (): Float32Array[] =>
+      plan.outputs.map((size, index) => this.#arena.floats(code.outputs[index] ?? 0, size).slice());
+    const choose = (program: number): void => {
+      if (this.#isProfiling) this.#counts.add([{ opcode: "likeliest", bytes: 0, flop: 0 }]);
+      if (this.#kernels.run(program) !== 0) this.#expectUsable();
     };
     return {
       plan,
+      ...runsAhead(plan, code.choice, this.#arena, { run, choose, readOutputs }),
       // Synchronous inside: this thread computes too.
       run: async (ids, state, readback) => run(ids, state, readback),
       release: () => {
@@ -370,6 +376,8 @@ interface Program {
   readonly patches: readonly StatePatch[];
   readonly ids: number;
   readonly outputs: readonly number[];
+  /** Null where the plan's outputs are not the logits of one token. */
+  readonly choice: Choice | null;
   readonly costs: readonly InstructionCost[];
   /** Everything to free with the plan. */
   readonly held: readonly number[];

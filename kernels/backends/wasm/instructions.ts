@@ -36,6 +36,7 @@ export const OPCODES = {
   route: 29,
   expertLinear: 30,
   expertSum: 31,
+  likeliest: 32,
 } as const;
 export type Opcode = keyof typeof OPCODES;
 

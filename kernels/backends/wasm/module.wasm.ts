@@ -28,6 +28,7 @@ import { wkv7Bonus } from "../../ops/wkv7-bonus/wkv7-bonus.wasm";
 import { wkv7Keys } from "../../ops/wkv7-keys/wkv7-keys.wasm";
 import { wkv7 } from "../../ops/wkv7/wkv7.wasm";
 import { multipliesBytes, prepareDot } from "../../wasm/dot.wasm";
+import { likeliest } from "../../wasm/likeliest.wasm";
 import { prepareMath } from "../../wasm/math.wasm";
 import { barrier, call, commandedPlan, isLeader, joinTeam, nextCommand, teamSize } from "../../wasm/team.wasm";
 
@@ -123,6 +124,7 @@ function execute(plan: usize): i32 {
       case 29: route(instruction); break;
       case 30: expertLinear(instruction); break;
       case 31: expertSum(instruction); break;
+      case 32: likeliest(instruction); break;
       default: unreachable();
     }
     // Behind the last barrier the leader may already have freed the plan, so all reading of it comes before.

@@ -60,6 +60,7 @@ export async function compilePlan(plan: Plan, resources: Resources): Promise<Exe
     plan,
     run: (ids, state, wantOutputs) => inTurn(() => run(ids, state, wantOutputs)),
     ...(canChoose && {
+      takesChoices: true,
       runAhead: (
         first: Int32Array,
         state: StateBuffers,
