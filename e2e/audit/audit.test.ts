@@ -91,6 +91,35 @@ async function edit(fixture: string, change: (db: BetterSqlite3.Database) => voi
   return start(fixture);
 }
 
+/** A document of some parts, read with a state behind each. @returns its id */
+async function readDocument(services: Services): Promise<string> {
+  const text = Array.from(
+    { length: 60 },
+    (_, day) => `On day ${day} the hut had ${day * 3} guests.`,
+  ).join(" ");
+  const { id } = await services.handlers["documents.import"]({
+    name: "hut.txt",
+    mediaType: "text/plain",
+    bytes: new TextEncoder().encode(text),
+  });
+  await services.handlers["documents.read"]({ documentId: id });
+  for (;;) {
+    const [document] = await services.handlers["documents.list"]({});
+    if (document?.reading?.status === "read") return id;
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
+
+/** Writes another id in the place of a message's first one. */
+function changeToken(db: BetterSqlite3.Database, messageId: string): void {
+  const { ids } = db
+    .prepare<[string], { readonly ids: Buffer }>("SELECT ids FROM message_ids WHERE message_id = ?")
+    .get(messageId) ?? { ids: Buffer.alloc(0) };
+  const changed = Buffer.from(ids);
+  changed.writeInt32LE(changed.readInt32LE(0) === 5 ? 6 : 5, 0);
+  db.prepare("UPDATE message_ids SET ids = ? WHERE message_id = ?").run(changed, messageId);
+}
+
 describe.each(["mamba2", "jamba"])("%s", (fixture) => {
   test("an untouched chat holds, after a restart too, with edits, other answers, many of them, and forks", async () => {
     let services = await start(fixture);
@@ -137,16 +166,7 @@ describe.each(["mamba2", "jamba"])("%s", (fixture) => {
     const chatId = await newChat(services);
     const first = await say(services, chatId, null, "One");
     await say(services, chatId, first, "Two");
-    services = await edit(fixture, (db) => {
-      const { ids } = db
-        .prepare<[string], { readonly ids: Buffer }>(
-          "SELECT ids FROM message_ids WHERE message_id = ?",
-        )
-        .get(first) ?? { ids: Buffer.alloc(0) };
-      const changed = Buffer.from(ids);
-      changed.writeInt32LE(changed.readInt32LE(0) === 5 ? 6 : 5, 0);
-      db.prepare("UPDATE message_ids SET ids = ? WHERE message_id = ?").run(changed, first);
-    });
+    services = await edit(fixture, (db) => changeToken(db, first));
     const found = await audit(services, chatId);
     expect(found.finding).toBe("differs");
     expect(partOf(found, 0, "tokens")).toMatchObject({
@@ -189,23 +209,9 @@ describe.each(["mamba2", "jamba"])("%s", (fixture) => {
     expect(partOf(damaged, 2, "state")?.finding).toBe("holds");
   });
 
-  test("documents hold, looked up, whole and by their parts; one that was changed or removed is named", async () => {
+  test("documents hold, looked up and whole; one that was changed or removed is named", async () => {
     let services = await start(fixture);
-    const text = Array.from(
-      { length: 60 },
-      (_, day) => `On day ${day} the hut had ${day * 3} guests.`,
-    ).join(" ");
-    const { id } = await services.handlers["documents.import"]({
-      name: "hut.txt",
-      mediaType: "text/plain",
-      bytes: new TextEncoder().encode(text),
-    });
-    await services.handlers["documents.read"]({ documentId: id });
-    for (;;) {
-      const [document] = await services.handlers["documents.list"]({});
-      if (document?.reading?.status === "read") break;
-      await new Promise((resolve) => setTimeout(resolve, 10));
-    }
+    const id = await readDocument(services);
     const searched = await newChat(services);
     const found = await say(services, searched, null, "How many guests had the hut on day 7?", [
       id,
@@ -241,6 +247,72 @@ describe.each(["mamba2", "jamba"])("%s", (fixture) => {
   });
 });
 
+/** A question whose words stand nowhere, and which behind the parts of the document is much likelier than behind none, with these weights. */
+const UNSAID = "who sang? ".repeat(30);
+
+describe.each(["rwkv7", "bamba"])("%s, asked by parts", (fixture) => {
+  test("answers by the states of parts and by looking up hold, edited, forked, in batches and without states; a changed token is named", async () => {
+    let services = await start(fixture);
+    const id = await readDocument(services);
+    const chatId = await newChat(services);
+    const first = await say(services, chatId, null, UNSAID, [id]);
+    const question = (await services.handlers["chats.get"]({ chatId })).messages.at(-2);
+    // Looking up finds nothing: it is the sentence of a part.
+    expect(question?.passages).toMatchObject([
+      { documentId: id, text: expect.stringContaining("guests") },
+    ]);
+    const second = await say(services, chatId, first, "How many guests had the hut on day 7?");
+    await services.handlers["messages.regenerateMany"]({ chatId, messageId: first, count: 2 });
+    await settled(services, chatId);
+    await services.handlers["messages.edit"]({
+      chatId,
+      messageId: question?.id ?? "",
+      text: UNSAID.replace("sang", "swam"),
+    });
+    await settled(services, chatId);
+    const { chatId: fork } = await services.handlers["messages.fork"]({ chatId, messageId: first });
+    await say(services, fork, first, "And on day 9, how many guests had it?");
+    const { nodes } = await services.handlers["chats.tree"]({ chatId });
+    const ends = nodes
+      .filter((node) => nodes.every(({ parentId }) => parentId !== node.id))
+      .map((node) => ({ chat: chatId, end: node.id }));
+    ends.push({ chat: fork, end: "" });
+    expect(ends).toHaveLength(5);
+    for (const { chat, end } of ends) {
+      const held = await audit(services, chat, end === "" ? null : end);
+      expect(
+        held.messages.flatMap(({ parts }) => parts.filter((p) => p.finding !== "holds")),
+      ).toEqual([]);
+      expect(held.messages.length).toBeGreaterThan(0);
+    }
+    const record = await services.handlers["messages.provenance"]({ chatId, messageId: first });
+    expect(record?.passages).toMatchObject([{ documentId: id, file: "hut.txt" }]);
+
+    // The parts' states are no part of the record: what they named is, and was read.
+    services = await edit(fixture, (db) => db.exec("DELETE FROM snapshots"));
+    const evicted = await audit(services, chatId, second);
+    expect(evicted.finding).toBe("holds");
+    expect(partOf(evicted, 1, "state")?.says).toContain("from the beginning");
+
+    services = await edit(fixture, (db) => changeToken(db, question?.id ?? ""));
+    const differs = await audit(services, chatId, second);
+    expect(differs.finding).toBe("differs");
+    expect(partOf(differs, 0, "tokens")).toMatchObject({
+      finding: "differs",
+      says: expect.stringContaining("The stored tokens of your message “who sang?"),
+    });
+    expect(partOf(differs, 0, "answer")?.finding).toBe("unknown");
+
+    services = await edit(fixture, (db) =>
+      db.prepare("UPDATE documents SET text = replace(text, ' guests', ' ghosts')").run(),
+    );
+    expect(partOf(await audit(services, chatId, second), 0, "documents")).toMatchObject({
+      finding: "differs",
+      says: expect.stringContaining("“hut.txt”"),
+    });
+  });
+});
+
 test("another model, and another backend, are said, not passed over", async () => {
   let services = await start("mamba2");
   const chatId = await newChat(services);
@@ -257,4 +329,27 @@ test("another model, and another backend, are said, not passed over", async () =
   expect(other.finding).toBe("unknown");
   expect(partOf(other, 0, "state")?.says).toContain("Load that model");
   expect(partOf(other, 0, "tokens")?.finding).toBe("holds");
+});
+
+test("an answer that was drawn by another way of choosing is not known, one of the likeliest tokens still holds", async () => {
+  let services = await start("mamba2");
+  const drawn = await newChat(services);
+  await say(services, drawn, null, "One");
+  const { sampler } = services.settings.get();
+  await services.handlers["settings.set"]({ sampler: { ...sampler, temperature: 0 } });
+  const likeliest = await newChat(services);
+  await say(services, likeliest, null, "One");
+  services = await edit("mamba2", (db) => {
+    const rows = db
+      .prepare<[], { readonly steps: string }>("SELECT DISTINCT steps FROM derivations")
+      .all();
+    const update = db.prepare("UPDATE derivations SET steps = ? WHERE steps = ?");
+    // As version 1 wrote them.
+    for (const { steps } of rows) update.run(steps.replaceAll(/,"choices":\d+/g, ""), steps);
+  });
+  const found = await audit(services, drawn);
+  expect(found.finding).toBe("unknown");
+  expect(partOf(found, 0, "answer")).toMatchObject({ finding: "unknown" });
+  expect(partOf(found, 0, "answer")?.says).toContain("earlier version");
+  expect(await audit(services, likeliest)).toMatchObject({ finding: "holds" });
 });

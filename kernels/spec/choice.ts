@@ -7,6 +7,9 @@
  * ⌊(largest - score) · 2²⁰ / (T · ln 2)⌋. Its _weight_ is 2³¹ · 2^(-distance · 2⁻²⁰), a whole number; from 31 bits on 0.
  */
 
+/** Counted up whenever a seed comes to give other tokens; records of answers name it. 1 chose in f64. */
+export const CHOICE_VERSION = 2;
+
 /** Fractional bits of a distance. */
 export const DISTANCE_BITS = 20;
 /** The largest distance that has a weight. */

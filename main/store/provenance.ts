@@ -18,6 +18,8 @@ const stepsSchema = z.array(
       samplers: z.array(optionsSchema).min(1).max(64),
       branch: z.number().int().min(0),
       most: z.number().int().min(0),
+      // Steps of version 1 do not name it.
+      choices: z.number().int().default(1),
     }),
   ]),
 );

@@ -146,6 +146,8 @@ export type DerivationStep =
       readonly branch: number;
       /** Of the branches the longest. */
       readonly most: number;
+      /** The version of the way in which samplers choose. */
+      readonly choices: number;
     };
 
 /** How a state was computed from another one. */

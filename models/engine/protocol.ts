@@ -21,6 +21,7 @@ export interface ModelFile {
 }
 
 export type { KernelTime, KvDtype, SamplerHints, SamplerOptions };
+export { CHOICE_VERSION } from "../../kernels/spec/choice.ts";
 
 export type BackendChoice = BackendName | "auto";
 

@@ -220,6 +220,8 @@ function whyNot(record: Provenance, { info, wording, entry }: LoadedModel): stri
 }
 
 function whyNoRoute(route: NoRoute | undefined, { documents }: Provenance): string {
+  if (route === "other-choices")
+    return "Some of it was sampled by an earlier version of this program, which drew other tokens for the same seed, and the state behind that is not stored any more.";
   if (route === "other-device")
     return "Some of what stands before it was computed on another device, and that state is not stored any more.";
   const gone = documents.length > 0 ? " A document that it began with may have been removed." : "";

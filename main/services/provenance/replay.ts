@@ -1,5 +1,5 @@
 /** States computed again, in the way in which they were computed: from the beginning, or from one that is stored, call by call. */
-import type { SessionId } from "../../../models/engine/protocol.ts";
+import { CHOICE_VERSION, type SessionId } from "../../../models/engine/protocol.ts";
 import { TarnError } from "../../contract/errors.ts";
 import type { Derivation, DerivationStep } from "../../store/records.ts";
 import type { Store } from "../../store/store.ts";
@@ -19,7 +19,7 @@ export interface Route {
 }
 
 /** Why there is no way to a state. */
-export type NoRoute = "unknown" | "other-device";
+export type NoRoute = "unknown" | "other-device" | "other-choices";
 
 /** What came out. */
 export interface Replayed {
@@ -39,6 +39,16 @@ export interface Replay {
   run(route: Route, ids: Int32Array): Promise<Replayed>;
   /** Frees what it holds. */
   end(): Promise<void>;
+}
+
+/** Whether this program chooses the tokens of an answer as the one that wrote it. */
+function isRepeatable(step: DerivationStep): boolean {
+  if ("read" in step || step.choices === CHOICE_VERSION) return true;
+  // Of the likeliest tokens, the first has been taken ever since.
+  return step.samplers.every(
+    ({ temperature, repetitionPenalty, repetitionWindow }) =>
+      temperature === 0 && (repetitionPenalty === 1 || repetitionWindow === 0),
+  );
 }
 
 /** Tokens that a route runs. */
@@ -142,7 +152,8 @@ export function createReplay(
       const here = deviceOf(model.info);
       for (let at: string | null = stateHash; at !== null && at !== reached;) {
         const link: Derivation | null = await store.run("derivationOf", { stateHash: at });
-        if (link !== null && link.device === here) {
+        const isHere = link?.device === here;
+        if (link !== null && isHere && link.steps.every(isRepeatable)) {
           links.unshift(link);
           at = link.baseHash;
           continue;
@@ -150,7 +161,8 @@ export function createReplay(
         // How it came about is not known, or cannot be done here: what is stored of it can be gone on from.
         const isSound = links.length > 0 && (await store.run("checkState", { stateHash: at }));
         if (isSound === "sound") return { stored: at, links };
-        return link === null ? "unknown" : "other-device";
+        if (link === null) return "unknown";
+        return isHere ? "other-choices" : "other-device";
       }
       return { stored: null, links };
     },

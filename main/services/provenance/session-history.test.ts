@@ -1,7 +1,9 @@
 import { expect, test } from "vitest";
+import { CHOICE_VERSION } from "../../../models/engine/protocol.ts";
 import { createFakeEngine } from "../fake-engine.ts";
 import { followSessions } from "./session-history.ts";
 
+const choices = CHOICE_VERSION;
 const SAMPLER = {
   temperature: 0,
   topK: 0,
@@ -31,7 +33,7 @@ test("follows what is read and written from where a session began, also in forks
     baseHash: null,
     base: 0,
     position: 6,
-    steps: [{ read: 3 }, { write: 3, samplers: [SAMPLER], branch: 0, most: 3 }],
+    steps: [{ read: 3 }, { write: 3, samplers: [SAMPLER], branch: 0, most: 3, choices }],
   });
   history.standsAt(session, "a", 6);
   await engine.call("prefill", { ...prompt, ids: Int32Array.of(4) });
@@ -52,7 +54,7 @@ test("a branch of a batch knows the samplers of all", async () => {
   const samplers = [SAMPLER, { ...SAMPLER, seed: 2 }];
   const sessions = [session, other];
   await engine.call("generateMany", { sessions, samplers, stopIds: [5], maxTokens: 9 });
-  expect(history.of(other)?.steps).toEqual([{ write: 3, samplers, branch: 1, most: 3 }]);
+  expect(history.of(other)?.steps).toEqual([{ write: 3, samplers, branch: 1, most: 3, choices }]);
 });
 
 test("says nothing of a session whose beginning it does not know, or that a call failed on", async () => {

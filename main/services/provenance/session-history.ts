@@ -2,12 +2,13 @@
  * How each session of an engine came to stand where it stands: from which stored state, by which calls. It follows the calls that go by,
  * so that whoever reads and writes need not know of it.
  */
-import type {
-  EngineMethod,
-  EngineMethods,
-  ModelInfo,
-  SamplerOptions,
-  SessionId,
+import {
+  CHOICE_VERSION,
+  type EngineMethod,
+  type EngineMethods,
+  type ModelInfo,
+  type SamplerOptions,
+  type SessionId,
 } from "../../../models/engine/protocol.ts";
 import type { EngineClient } from "../../engine/client.ts";
 import type { Derivation, DerivationStep } from "../../store/records.ts";
@@ -65,6 +66,7 @@ export function followSessions(client: EngineClient): FollowedEngine {
         samplers: [optionsOf(sampler)],
         branch: 0,
         most: ids.length,
+        choices: CHOICE_VERSION,
       }),
     generateMany({ sessions, samplers: given }, { branches }) {
       const samplers = given.map(optionsOf);
@@ -72,7 +74,8 @@ export function followSessions(client: EngineClient): FollowedEngine {
       const alike = new Set(sessions.map((session) => JSON.stringify(paths.get(session) ?? null)));
       for (const [branch, session] of sessions.entries()) {
         const write = branches[branch]?.ids.length ?? 0;
-        if (alike.size === 1) go(session, { write, samplers, branch, most });
+        const step = { write, samplers, branch, most, choices: CHOICE_VERSION };
+        if (alike.size === 1) go(session, step);
         else lose(session);
       }
     },
