@@ -77,8 +77,8 @@ forEachBackend("choices on the device", (backend) => {
     const random = seeded(vocab);
     const rows = rowsOf(random, vocab);
     const executable = await modelOf(backend(), rows);
-    const { runAhead } = executable;
-    if (runAhead === undefined) return;
+    const { runAhead, takesChoices } = executable;
+    if (runAhead === undefined || takesChoices !== true) return;
     const first = Int32Array.from(rows.keys());
     const state = backend().createState([], BATCH);
     const [logits = new Float32Array()] = await executable.run(first, state, true);
@@ -108,8 +108,8 @@ forEachBackend("choices on the device", (backend) => {
     ]) {
       const row = Float32Array.from(broken);
       const executable = await modelOf(backend(), [row]);
-      const { runAhead } = executable;
-      if (runAhead === undefined) return;
+      const { runAhead, takesChoices } = executable;
+      if (runAhead === undefined || takesChoices !== true) return;
       const sampler = createSampler(optionsOf(seeded(1), 2), []);
       const state = backend().createState([], BATCH);
       const choices = Array.from({ length: BATCH }, () => sampler.ahead());
