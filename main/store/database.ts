@@ -13,6 +13,7 @@ import { personas } from "./migrations/0007-personas.ts";
 import { branches } from "./migrations/0008-branches.ts";
 import { asOf } from "./migrations/0009-as-of.ts";
 import { rebuilds } from "./migrations/0010-rebuilds.ts";
+import { idsByRow } from "./migrations/0011-ids-by-row.ts";
 import type { Migration } from "./migrations/migration.ts";
 
 /** In order; append only. */
@@ -27,6 +28,7 @@ export const migrations: readonly Migration[] = [
   branches,
   asOf,
   rebuilds,
+  idsByRow,
 ];
 
 /** Where the database is, and how large it may become. */
