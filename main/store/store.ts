@@ -5,8 +5,15 @@ import type { StoreOptions } from "./database.ts";
 import type { OperationInput, OperationName, OperationOutput, StoreReply } from "./operations.ts";
 
 export interface Store {
-  /** @throws TarnError `disk-full`, `store` */
-  run<N extends OperationName>(name: N, input: OperationInput<N>): Promise<OperationOutput<N>>;
+  /**
+   * @param given what of the input the caller has no use for any more: handed over instead of copied
+   * @throws TarnError `disk-full`, `store`
+   */
+  run<N extends OperationName>(
+    name: N,
+    input: OperationInput<N>,
+    given?: readonly ArrayBuffer[],
+  ): Promise<OperationOutput<N>>;
   /** Finishes what was asked, closes the file and ends the thread. */
   close(): Promise<void>;
 }
@@ -63,10 +70,11 @@ export async function openStore(options: StoreOptions): Promise<Store> {
   async function run<N extends OperationName>(
     name: N,
     input: OperationInput<N>,
+    given: readonly ArrayBuffer[] = [],
   ): Promise<OperationOutput<N>> {
     const id = nextId++;
     const answer = ask(id);
-    if (ended === null) worker.postMessage({ id, name, input });
+    if (ended === null) worker.postMessage({ id, name, input }, [...given]);
     // The worker runs operations[name], whose result this type is derived from.
     return (await answer) as OperationOutput<N>;
   }

@@ -14,10 +14,12 @@ import {
 const options = z
   .object({ file: z.string(), maxPages: z.number().int().positive().nullable() })
   .parse(workerData);
+const loadedSchema = z.object({ bytes: z.instanceof(Uint8Array).nullable() });
 const port = parentPort;
 if (port === null) throw new Error("store.worker.ts runs only as a worker thread");
 
-const reply = (message: StoreReply): void => port.postMessage(message);
+const reply = (message: StoreReply, given: readonly ArrayBuffer[] = []): void =>
+  port.postMessage(message, [...given]);
 const db = tryTo(0, () => openDatabase(options));
 if (db === null) port.close();
 else {
@@ -33,7 +35,15 @@ function answer(database: Database, request: StoreRequest): void {
     return;
   }
   const output = tryTo(request.id, () => ({ value: run(database, request.name, request.input) }));
-  if (output !== null) reply({ id: request.id, ok: true, output: output.value });
+  if (output === null) return;
+  const { value } = output;
+  reply({ id: request.id, ok: true, output: value }, buffersOf(request.name, value));
+}
+
+/** What is handed over instead of copied: a state has megabytes, made for this answer alone. */
+function buffersOf(name: OperationName, output: unknown): ArrayBuffer[] {
+  const { bytes } = name === "loadState" ? loadedSchema.parse(output) : { bytes: null };
+  return bytes?.buffer instanceof ArrayBuffer ? [bytes.buffer] : [];
 }
 
 /** The one place where name and input meet untyped: both come from the typed client of the same program. */

@@ -120,10 +120,13 @@ export function createStateService(
     };
   }
 
-  /** A full disk is told; null. */
+  /** Hands the state's bytes over: they are empty then. A full disk is told; null. */
   async function write(state: StateToSave): Promise<SaveResult | null> {
     try {
-      return await store.run("saveState", state);
+      const { buffer, byteLength } = state.bytes;
+      // Megabytes that nobody else has: two copies a turn would be most of what a turn allocates.
+      const isWhole = buffer instanceof ArrayBuffer && buffer.byteLength === byteLength;
+      return await store.run("saveState", state, isWhole ? [buffer] : []);
     } catch (cause) {
       if (!(cause instanceof TarnError) || cause.code !== "disk-full") throw cause;
       events.emit("notice", {
