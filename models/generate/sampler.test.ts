@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { DISTANCE_BITS, MOST_DISTANCE, weightOf } from "../../kernels/spec/choice.ts";
+import { seeded } from "../../kernels/testing/seeded.ts";
 import { nextUint32, nextUnit, seedState, splitMix64, type RandomState } from "./random.ts";
 import { SamplerError } from "./sampler-error.ts";
 import { createSampler, type SamplerOptions } from "./sampler.ts";
@@ -25,6 +26,32 @@ function shares(tokens: readonly number[], vocabSize: number): number[] {
     { length: vocabSize },
     (_, id) => tokens.filter((token) => token === id).length / tokens.length,
   );
+}
+
+/**
+ * What transformers' processors keep in their order (temperature, top-k, top-p, min-p), and how likely each token then is: in
+ * f64, by sorting. Null where a token lies so near an edge that rounding decides.
+ */
+function exactShares(
+  logits: readonly number[],
+  { temperature, topK, topP, minP }: SamplerOptions,
+): Map<number, number> | null {
+  const largest = Math.max(...logits);
+  const sorted = logits
+    .map((logit, id) => ({ id, weight: Math.exp((logit - largest) / temperature) }))
+    .toSorted((a, b) => b.weight - a.weight)
+    .slice(0, topK === 0 ? logits.length : topK);
+  const total = sorted.reduce((sum, { weight }) => sum + weight, 0);
+  const kept = new Map<number, number>();
+  let before = 0;
+  for (const { id, weight } of sorted) {
+    if (Math.abs(before - topP * total) < 1e-5 || Math.abs(weight - minP) < 1e-5) return null;
+    if ((topP === 1 || kept.size === 0 || before < topP * total) && weight >= minP)
+      kept.set(id, weight);
+    before += weight;
+  }
+  const rest = [...kept.values()].reduce((sum, weight) => sum + weight, 0);
+  return new Map([...kept].map(([id, weight]) => [id, weight / rest]));
 }
 
 /** Logits of the probabilities 0.4, 0.3, 0.2, 0.1. */
@@ -147,6 +174,32 @@ describe("createSampler", () => {
     expect(Array.from({ length: 4 }, () => sampler.next(Float32Array.of(3, 2)))).toEqual([
       0, 1, 0, 1,
     ]);
+  });
+
+  it("keeps what transformers keeps, and draws it as often as it should", () => {
+    const random = seeded(3);
+    const among = (values: readonly number[]): number =>
+      values[Math.floor(random.next() * values.length)] ?? 0;
+    let compared = 0;
+    for (let trial = 0; trial < 60; trial++) {
+      const logits = [...random.normal(30, among([0.5, 2, 5]))];
+      const options = {
+        ...off,
+        temperature: among([0.3, 0.7, 1, 2]),
+        topK: among([0, 1, 5, 20]),
+        topP: among([1, 0.3, 0.9, 0.95]),
+        minP: among([0, 0.02, 0.3]),
+        seed: trial,
+      };
+      const exact = exactShares(logits, options);
+      if (exact === null) continue;
+      const drawn = shares(draws(logits, options, 4000), 30);
+      // Four standard deviations of the least certain share, which 60 trials of 30 tokens may just reach.
+      for (const [id, share] of drawn.entries())
+        expect(Math.abs(share - (exact.get(id) ?? 0))).toBeLessThan(exact.has(id) ? 0.035 : 1e-9);
+      compared += 1;
+    }
+    expect(compared).toBeGreaterThan(40);
   });
 
   it("goes on behind tokens that were chosen ahead as if it had chosen them", () => {
