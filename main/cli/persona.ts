@@ -147,9 +147,9 @@ function summary({ name, tokens, cost, stateBytes }: Persona): string {
 
 const ROLES = {
   system: "The model has a role for it.",
-  user: "The model's chat template has no system role: the prompt stands before your first words.",
+  user: "The model's chat template has no place for a system prompt: it stands at the beginning of the first message.",
   plain:
-    "The model has no chat template: the prompt stands as a paragraph before your first words.",
+    "The model has no chat template: the prompt stands before the first message, as a paragraph of its own.",
 } as const;
 
 function describe(persona: Persona): string {

@@ -6,8 +6,8 @@ export function roleWords(role: NonNullable<Persona["role"]>): string | null {
     case "system":
       return null;
     case "user":
-      return "This model's chat template has no place for a system prompt: it is put before your first words.";
+      return "This model's chat template has no place for a system prompt. The persona's prompt is put at the beginning of the first message instead.";
     case "plain":
-      return "This model has no chat template: the prompt is put before your first words as a paragraph.";
+      return "This model has no chat template. The persona's prompt is put before the first message, as a paragraph of its own.";
   }
 }
