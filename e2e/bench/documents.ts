@@ -2,25 +2,28 @@
  * What a document of 100,000 tokens costs a chat that begins behind it: `npm run bench:documents -- [options]`. The program is
  * started anew for every timing, in turn with the document and without it. docs/long-documents.md is written from one run.
  */
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { existsSync, readFileSync, statSync } from "node:fs";
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { cpus, tmpdir } from "node:os";
 import path from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import { parseArgs } from "node:util";
+import { parseArgs, promisify } from "node:util";
 import { refresh } from "../../main/cli/fresh.ts";
 import type { CallInput } from "../../main/contract/contract.ts";
 import { type Client, connect } from "../contract-client.ts";
+import type { Place } from "./long-chat.ts";
+import { busySeconds, secondsOf } from "./machine.ts";
 import { summarise } from "./statistics.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
-const usage = `Usage: npm run bench:documents -- [--folder DIR] [--tokens N] [--starts N] [--prepare | --measure] [--write]
+const usage = `Usage: npm run bench:documents -- [--folder DIR] [--tokens N] [--starts N] [--turns N] [--prepare | --measure] [--write]
 
   --folder DIR   where the two data folders lie (a folder in the system's temporary one); what was read stays read
   --tokens N     of the document (100000)
   --starts N     of each kind, in turn (5)
+  --turns N      of the long chat, on a copy of the folder (200)
   --prepare      only reads the document
   --measure      only measures; builds nothing
   --write        writes docs/long-documents.md`;
@@ -30,6 +33,7 @@ const { values } = parseArgs({
     folder: { type: "string" },
     tokens: { type: "string" },
     starts: { type: "string" },
+    turns: { type: "string" },
     prepare: { type: "boolean" },
     measure: { type: "boolean" },
     write: { type: "boolean" },
@@ -38,10 +42,13 @@ const { values } = parseArgs({
 });
 const tokens = Number(values.tokens ?? 100_000);
 const starts = Number(values.starts ?? 5);
+const turns = Number(values.turns ?? 200);
 const folder = path.resolve(values.folder ?? path.join(tmpdir(), "tarn-bench-documents"));
 /** Where the document was read, and a folder without any. */
 const folders = { document: path.join(folder, "document"), plain: path.join(folder, "plain") };
 const QUESTION = "What is this about?";
+/** A start during which others had more seconds of the processors says nothing of the program. */
+const UNDISTURBED = 0.2;
 
 interface Running {
   readonly client: Client;
@@ -170,13 +177,14 @@ async function prepare(): Promise<void> {
   console.error(`read in ${((performance.now() - began) / 1000).toFixed(1)} s`);
   // A chat that stands behind the document, and one without it, to go on with after a start.
   const behind = await ask(running, about([document.id]), null, true);
+  const counted = await countedTokens(client);
   await running.stop();
   const plain = await start(folders.plain);
   const without = await ask(plain, about([]), null, true);
   await plain.stop();
   const prepared: Prepared = {
     documentId: document.id,
-    tokens: document.tokens ?? (await countedTokens(client)),
+    tokens: counted,
     behind,
     without,
   };
@@ -209,20 +217,24 @@ async function countedTokens(client: Client): Promise<number> {
 interface Started extends Answered {
   /** Of the program behind the answer, bytes. */
   readonly resident: number;
+  /** Seconds of processors that others had meanwhile. */
+  readonly elsewhere: number;
 }
 
 type Kind = "new chat" | "new chat, document" | "old chat" | "old chat, document";
 
 async function startOnce(kind: Kind, prepared: Prepared): Promise<Started> {
   const hasDocument = kind.endsWith("document");
+  const before = busySeconds();
   const running = await start(hasDocument ? folders.document : folders.plain);
   const old = hasDocument ? prepared.behind : prepared.without;
   const answered = kind.startsWith("new")
     ? await ask(running, about(hasDocument ? [prepared.documentId] : []), null)
     : await ask(running, { ...about([]), parentId: old.messageId }, old.chatId);
   const resident = residentBytes(running.process);
+  const elsewhere = busySeconds() - before - secondsOf(running.process.pid ?? 0);
   await running.stop();
-  return { ...answered, resident };
+  return { ...answered, resident, elsewhere };
 }
 
 function residentBytes({ pid }: ChildProcess): number {
@@ -265,6 +277,28 @@ async function forks({ behind }: Prepared, count: number): Promise<Forks> {
   return { milliseconds, bytes: (after - before) / count };
 }
 
+/** A chat over the document, turn by turn, in a copy of its folder, which is as it was afterwards. */
+async function longChat({ documentId }: Prepared): Promise<readonly Place[]> {
+  const copy = await mkdtemp(path.join(folder, "long-chat-"));
+  try {
+    await copyFile(path.join(folders.document, "tarn.sqlite"), path.join(copy, "tarn.sqlite"));
+    const places = [1, 10, 50, 100, 200].filter((place) => place < turns);
+    const program = fileURLToPath(new URL("./long-chat.ts", import.meta.url));
+    const { stdout } = await promisify(execFile)(process.execPath, [
+      program,
+      copy,
+      documentId,
+      [...places, turns].join(),
+    ]);
+    return stdout
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line) as Place);
+  } finally {
+    await rm(copy, { recursive: true, force: true });
+  }
+}
+
 async function measure(): Promise<string> {
   const prepared = JSON.parse(
     await readFile(path.join(folder, "prepared.json"), "utf8"),
@@ -280,36 +314,73 @@ async function measure(): Promise<string> {
     for (const kind of kinds) {
       const started = await startOnce(kind, prepared);
       all.get(kind)?.push(started);
-      console.error(`${kind}: ${started.seconds.toFixed(3)} s, ${started.prefilled} tokens read`);
+      console.error(
+        `${kind}: ${started.seconds.toFixed(3)} s, ${started.prefilled} tokens read, ${started.elsewhere.toFixed(2)} s elsewhere`,
+      );
     }
   const forked = await forks(prepared, 20);
-  return report(prepared, all, forked);
+  return report(prepared, all, forked, await longChat(prepared));
+}
+
+function disturbance(starts: readonly Started[]): string {
+  if (starts.length === 0) return "No start was disturbed.";
+  const { min, max } = summarise(starts.map(({ seconds }) => seconds));
+  return `Left out ${starts.length === 1 ? "is one start" : `are ${starts.length} starts`} of ${min.toFixed(2)} to ${max.toFixed(2)} s,
+during which other programs, or the host of the machine, had more than ${UNDISTURBED} s of its processors.`;
 }
 
 function report(
   { tokens: read }: Prepared,
   all: ReadonlyMap<Kind, readonly Started[]>,
   forked: Forks,
+  long: readonly Place[],
 ): string {
-  const rows = [...all].map(([kind, list]) => {
+  const disturbed = [...all.values()].flat().filter(({ elsewhere }) => elsewhere > UNDISTURBED);
+  const rows = [...all].map(([kind, every]) => {
+    // Where the system does not tell, all count.
+    const list = every.filter(({ elsewhere }) => !(elsewhere > UNDISTURBED));
+    if (list.length === 0) return `| ${kind} | 0 | - | - | - | - | - |`;
     const { median, min, max } = summarise(list.map(({ seconds }) => seconds));
     const resident = summarise(list.map((one) => one.resident)).median;
     const prefilled = summarise(list.map((one) => one.prefilled)).median;
-    return `| ${kind} | ${median.toFixed(2)} | ${min.toFixed(2)} | ${max.toFixed(2)} | ${prefilled} | ${(resident / 1e6).toFixed(0)} |`;
+    return `| ${kind} | ${list.length} | ${median.toFixed(2)} | ${min.toFixed(2)} | ${max.toFixed(2)} | ${prefilled} | ${(resident / 1e6).toFixed(0)} |`;
   });
   const fork = summarise(forked.milliseconds);
+  const mega = (bytes: number): string => (bytes / 1e6).toFixed(1);
+  const places = long.map((place, index) => {
+    const before = long[index - 1];
+    const perTurn =
+      before === undefined
+        ? "-"
+        : mega((place.database - before.database) / (place.turns - before.turns));
+    return `| ${place.turns} | ${place.tokens.toLocaleString("en")} | ${mega(place.resident)} | ${mega(place.heap)} | ${mega(place.engine)} | ${perTurn} | ${place.firstToken.toFixed(0)} |`;
+  });
+  const turnTokens = summarise(long.map((place) => place.turnTokens)).median;
   return `# What a long document costs a chat
 
 Written by \`npm run bench:documents -- --write\`: a document of ${read.toLocaleString("en")} tokens, read before; the default model; ${cpus().length} cores
 (${cpus()[0]?.model ?? "unknown"}). Every start is a new process; the kinds are taken in turn, ${starts} of each. The time runs from the making
-of the process to the first words of the answer, through the server that the browser talks to.
+of the process to the first words of the answer, through the server that the browser talks to. ${disturbance(disturbed)}
 
-| start | median s | least | most | tokens read | resident MB |
-| --- | ---: | ---: | ---: | ---: | ---: |
+| start | starts | median s | least | most | tokens read | resident MB |
+| --- | ---: | ---: | ---: | ---: | ---: | ---: |
 ${rows.join("\n")}
 
 The tokens that are read are those of the question and what stands around it. A fork of the chat behind the document takes ${fork.median.toFixed(1)} ms (median of
 ${fork.runs}; ${fork.min.toFixed(1)} to ${fork.max.toFixed(1)}) and ${Math.round(forked.bytes).toLocaleString("en")} bytes of database.
+
+## A long chat behind it
+
+One chat over the document in one process, ${turns} turns of some ${turnTokens} tokens, question and answer together (in the process of the
+program's services, without the server before them). Resident memory and the time from a question to the first words of its answer are medians
+of the last 9 turns; the heap is that of the main thread's JavaScript; the engine's bytes are states and workspace, without weights.
+
+| turns | tokens of the chat | resident MB | heap MB | engine MB | database MB a turn | first token ms |
+| ---: | ---: | ---: | ---: | ---: | ---: | ---: |
+${places.join("\n")}
+
+Every message's state is stored, two of 6.5 MB a turn with this model, until the budget of the settings (4 GB) is reached; then older ones
+go, and the file grows by words and ids alone.
 `;
 }
 

@@ -54,6 +54,23 @@ export async function waitForQuiet(quiet: number): Promise<number> {
   }
 }
 
+/** A hundredth of a second, in which Linux counts for programs whatever its own clock is. */
+const TICK = 0.01;
+
+/** Seconds that processors were busy since the machine started, or a hypervisor took them: proc(5). NaN where the system does not tell. */
+export function busySeconds(): number {
+  return ticks().busy * TICK;
+}
+
+/** Seconds of processors that a process had, with all its threads. NaN where the system does not tell. */
+export function secondsOf(pid: number): number {
+  // Behind the name in parentheses, which may have any character: utime and stime are the twelfth and the next.
+  const fields = readText(`/proc/${pid}/stat`)
+    .replace(/^.*\) /s, "")
+    .split(" ");
+  return (Number(fields[11]) + Number(fields[12])) * TICK;
+}
+
 /** Of all processors since the start: proc(5), /proc/stat. */
 function ticks(): { readonly busy: number; readonly all: number } {
   const fields = /^cpu +(.*)$/m.exec(readText("/proc/stat"))?.[1]?.split(" ").map(Number) ?? [];
