@@ -51,7 +51,9 @@ async function start(name: Backend["name"], ahead: boolean): Promise<TestEngine>
 
 async function begin(engine: TestEngine, from: number): Promise<number> {
   const { session } = await engine.call("create", {});
-  const ids = loadGolden(`models/${MODEL}/golden.safetensors`).i32("p1.input_ids").slice(from);
+  const ids = loadGolden(`models/${MODEL}/golden.safetensors`)
+    .i32("p1.input_ids")
+    .slice(from, from + 6);
   await engine.call("prefill", { session, ids, chunk: null, logits: "none" });
   return session;
 }
@@ -101,10 +103,12 @@ forEachBackend("answers whose runs go ahead", (_, name) => {
   test("of several at once are those of single steps, to the bit", async () => {
     const seen = [];
     const logProbs: number[][] = [];
+    // Each number of sequences is a plan of its own, which a software GPU takes long to compile.
+    const together = samplers.slice(0, 2);
     for (const ahead of [false, true]) {
       const engine = await start(name, ahead);
       const sessions: number[] = [];
-      for (const from of samplers.keys()) sessions.push(await begin(engine, from));
+      for (const from of together.keys()) sessions.push(await begin(engine, from));
       const probe = (await engine.call("fork", { session: sessions[1] ?? -1 })).session;
       const shared = { stopIds: [], keepLogits: true };
       const sampler = samplers[1] ?? greedy;
@@ -116,7 +120,7 @@ forEachBackend("answers whose runs go ahead", (_, name) => {
       });
       const { branches } = await engine.call("generateMany", {
         sessions,
-        samplers,
+        samplers: together,
         stopIds: [first.ids[5] ?? -1],
         maxTokens: 12,
       });
