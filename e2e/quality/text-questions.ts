@@ -81,11 +81,13 @@ export function absentPhrase(
   whole: string,
   taken: Set<string>,
 ): string {
-  const lower = whole.toLowerCase();
+  const lower = whole.toLowerCase().replaceAll(/\s+/g, " ");
   for (;;) {
     const phrase = phraseOf(random, random.pick(others).text);
     if (phrase === null || taken.has(phrase)) continue;
     const words = phrase.toLowerCase().split(" ");
+    // "Red Sea" has only short words, and may well stand there.
+    if (lower.includes(words.join(" "))) continue;
     if (words.every((word) => word.length <= 3 || !lower.includes(beginningOf(word)))) {
       taken.add(phrase);
       return phrase;
