@@ -32,6 +32,8 @@ beforeAll(async () => {
   );
   pages[4] = `Oskar Lind came to the valley in spring. The old cart carried 14 crates of apples. ${"Nobody asked why. ".repeat(20)}`;
   pages[9] = `Mia Brandt came to the valley in autumn. The old cart carried 31 crates of apples. ${"Nobody asked why. ".repeat(20)}`;
+  pages[12] = `It was Ida Berg, keeper of the bridge for 18 years, who saw the flood first. ${"Nobody asked why. ".repeat(20)}`;
+  pages[13] = `Jon Vale was born in 1874 behind the mill. ${"Nobody asked why. ".repeat(20)}`;
   pages[16] = `The access code for the archive is 4821. ${"Nobody wrote it down. ".repeat(20)}`;
   pages[24] = `The access code for the archive is 9377 now. ${"It was changed at night. ".repeat(20)}`;
   for (const [index, page] of pages.entries()) {
@@ -178,6 +180,18 @@ describe("an answer", () => {
     expect(judgeAnswer("The code is 1234.", question, finding, LARGE)).toEqual({
       origin: "model",
       cited: null,
+    });
+  });
+
+  test("about a year is not replaced by a sentence that has the name and no year", async () => {
+    const verdictOn = async (asked: string) =>
+      judgeAnswer("In 1888.", asked, await find(asked), SMALL);
+    expect(await verdictOn("In which year was Ida Berg born?")).toMatchObject({
+      origin: "refusal",
+    });
+    expect(await verdictOn("In which year was Jon Vale born?")).toMatchObject({
+      origin: "quote",
+      text: "Jon Vale was born in 1874 behind the mill.",
     });
   });
 

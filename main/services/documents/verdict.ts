@@ -69,13 +69,17 @@ export function judgeAnswer(
   return text === null ? { origin: "model", cited } : { origin: "quote", cited, text };
 }
 
+/** "For 18 years" says in which year as little as a sentence without any number. */
+const ASKS_YEAR = /\b(?:which|what) year\b/i;
+const YEAR = /\b\d{3,4}\b|\b\d{1,2}\s?(?:AD|BC|CE|BCE)\b/;
+
 /** The best sentence in the answer's place; null where it is about the same names, but nothing else that is asked. */
 function quoteOf(
   { run, sentence, excerpt, coverage }: RankedSentence,
   question: string,
 ): Extract<Verdict, { readonly origin: "quote" }> | null {
   const text = partOf(run, excerpt.start, excerpt.end).text.replaceAll(/\s+/g, " ");
-  if (coverage < QUOTABLE) return null;
+  if (coverage < QUOTABLE || (ASKS_YEAR.test(question) && !YEAR.test(text))) return null;
   // A height or a year says what it is without the word.
   if (!tellsMore(text, question) && !/\p{N}/u.test(text)) return null;
   return { origin: "quote", cited: partOf(run, sentence.start, sentence.end), text };
