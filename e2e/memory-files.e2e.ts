@@ -124,8 +124,8 @@ test("a branch is deleted by the Delete key in the tree and from a message's men
   await app.ask("Tell me about the lake.");
   await app.ask("And about the hills?");
   await app.button("Regenerate").last().click();
-  await app.settled();
   await expect.poll(() => app.page.getByText("answer 2 of 2").count()).toBe(1);
+  await app.settled();
   await view("Branches").click();
   await expect.poll(() => rows().count()).toBe(5);
   expect(await app.inBothThemes("branches-delete")).toEqual([]);

@@ -79,8 +79,8 @@ test("what was done to a chat is undone and done again by keys", async () => {
   const count = await app.answers.count();
   const last = await app.answers.last().innerText();
   await app.button("Regenerate").click();
-  await app.settled();
   await app.page.getByText("answer 2 of 2").waitFor();
+  await app.settled();
   await app.answers.last().focus();
   await app.page.keyboard.press("Control+z");
   await app.page.getByText("New answer undone.").waitFor();
