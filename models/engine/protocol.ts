@@ -22,6 +22,7 @@ export interface ModelFile {
 
 export type { KernelTime, KvDtype, SamplerHints, SamplerOptions };
 export { CHOICE_VERSION } from "../../kernels/spec/choice.ts";
+export { isGreedy } from "../generate/sampler.ts";
 
 export type BackendChoice = BackendName | "auto";
 

@@ -15,26 +15,21 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 
+const PIECE_WORDS = 3u;
+
 @compute @workgroup_size(THREADS)
 fn greedy_pieces(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-  let first = params.logits + workgroup.y * params.vocab;
-  let end = min((workgroup.x + 1u) * params.piece, params.vocab);
+  let row_at = params.logits + workgroup.y * params.vocab;
+  let begin = workgroup.x * params.piece;
+  let end = min(begin + params.piece, params.vocab);
   var own = Candidate(0u, NOWHERE);
-  for (var i = workgroup.x * params.piece + thread; i < end; i += THREADS) {
-    own = better(own, candidate_of(arena[first + i], i));
+  for (var i = begin + thread; i < end; i += THREADS) {
+    own = better(own, candidate_of(arena[row_at + i], i));
   }
   let best = best_of(own, thread);
-  let largest = value_of(best.key);
-  var own_sum = 0.0;
-  for (var i = workgroup.x * params.piece + thread; i < end; i += THREADS) {
-    let other = candidate_of(arena[first + i], i);
-    if (other.place != NOWHERE && best.place != NOWHERE) {
-      own_sum += exp(value_of(other.key) - largest);
-    }
-  }
-  let sum = sum_of(own_sum, thread);
+  let sum = sum_of_powers(row_at, begin, end, best, thread);
   if (thread == 0u) {
-    let at = params.best + 3u * (workgroup.y * params.pieces + workgroup.x);
+    let at = params.best + PIECE_WORDS * (workgroup.y * params.pieces + workgroup.x);
     arena[at] = best.key;
     arena[at + 1u] = best.place;
     arena[at + 2u] = bitcast<u32>(sum);
@@ -43,20 +38,14 @@ fn greedy_pieces(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_inv
 
 @compute @workgroup_size(THREADS)
 fn greedy(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+  let row_at = params.best + PIECE_WORDS * workgroup.x * params.pieces;
   var own = Candidate(0u, NOWHERE);
   for (var piece = thread; piece < params.pieces; piece += THREADS) {
-    let at = params.best + 3u * (workgroup.x * params.pieces + piece);
+    let at = row_at + PIECE_WORDS * piece;
     own = better(own, Candidate(arena[at], arena[at + 1u]));
   }
   let best = best_of(own, thread);
-  var own_sum = 0.0;
-  for (var piece = thread; piece < params.pieces; piece += THREADS) {
-    let at = params.best + 3u * (workgroup.x * params.pieces + piece);
-    if (arena[at + 1u] != NOWHERE && best.place != NOWHERE) {
-      own_sum += bitcast<f32>(arena[at + 2u]) * exp(value_of(arena[at]) - value_of(best.key));
-    }
-  }
-  let sum = sum_of(own_sum, thread);
+  let sum = sum_of_pieces(row_at, params.pieces, PIECE_WORDS, best, thread);
   if (thread == 0u) {
     arena[params.choice + workgroup.x] = best.place;
     arena[params.log_probs + workgroup.x] = bitcast<u32>(select(-log(sum), 0.0, best.place == NOWHERE));

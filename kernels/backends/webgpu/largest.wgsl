@@ -66,3 +66,28 @@ fn sum_of(own: f32, thread: u32) -> f32 {
   }
   return sums[thread];
 }
+
+// Σ exp(value - best) over the workgroup's values from `begin` to `end` of the row that lies at `row_at`, in thread 0.
+fn sum_of_powers(row_at: u32, begin: u32, end: u32, best: Candidate, thread: u32) -> f32 {
+  let largest = value_of(best.key);
+  var own = 0.0;
+  for (var i = begin + thread; i < end; i += THREADS) {
+    let other = candidate_of(arena[row_at + i], i);
+    if (other.place != NOWHERE && best.place != NOWHERE) {
+      own += exp(value_of(other.key) - largest);
+    }
+  }
+  return sum_of(own, thread);
+}
+
+// The same of a row's pieces, in thread 0. At `row_at`: (pieces, words), the best one's key and place, and the sum of its powers, first.
+fn sum_of_pieces(row_at: u32, pieces: u32, words: u32, best: Candidate, thread: u32) -> f32 {
+  var own = 0.0;
+  for (var piece = thread; piece < pieces; piece += THREADS) {
+    let at = row_at + words * piece;
+    if (arena[at + 1u] != NOWHERE && best.place != NOWHERE) {
+      own += bitcast<f32>(arena[at + 2u]) * exp(value_of(arena[at]) - value_of(best.key));
+    }
+  }
+  return sum_of(own, thread);
+}

@@ -304,26 +304,19 @@ fn draw(limit: u32, thread: u32) -> u32 {
 fn sampled_pieces(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
   row = workgroup.y;
   rule = rule_of(row);
-  let first = params.logits + row * params.vocab;
-  let end = min((workgroup.x + 1u) * params.piece, params.vocab);
+  let row_at = params.logits + row * params.vocab;
+  let begin = workgroup.x * params.piece;
+  let end = min(begin + params.piece, params.vocab);
   var own = Candidate(0u, NOWHERE);
   var own_score = Candidate(0u, NOWHERE);
-  for (var i = workgroup.x * params.piece + thread; i < end; i += THREADS) {
-    own = better(own, candidate_of(arena[first + i], i));
+  for (var i = begin + thread; i < end; i += THREADS) {
+    own = better(own, candidate_of(arena[row_at + i], i));
     own_score = better(own_score, candidate_of(score_of(i), i));
   }
   let best = best_of(own, thread);
   workgroupBarrier();
   let best_score = best_of(own_score, thread);
-  let largest = value_of(best.key);
-  var own_sum = 0.0;
-  for (var i = workgroup.x * params.piece + thread; i < end; i += THREADS) {
-    let other = candidate_of(arena[first + i], i);
-    if (other.place != NOWHERE && best.place != NOWHERE) {
-      own_sum += exp(value_of(other.key) - largest);
-    }
-  }
-  let sum = sum_of(own_sum, thread);
+  let sum = sum_of_powers(row_at, begin, end, best, thread);
   if (thread == 0u) {
     let at = params.best + PIECE_WORDS * (row * params.pieces + workgroup.x);
     arena[at] = best.key;
@@ -345,24 +338,18 @@ var<workgroup> stages: u32;
 fn sampled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
   row = workgroup.x;
   rule = rule_of(row);
+  let row_at = params.best + PIECE_WORDS * row * params.pieces;
   var own = Candidate(0u, NOWHERE);
   var own_score = Candidate(0u, NOWHERE);
   for (var piece = thread; piece < params.pieces; piece += THREADS) {
-    let at = params.best + PIECE_WORDS * (row * params.pieces + piece);
+    let at = row_at + PIECE_WORDS * piece;
     own = better(own, Candidate(arena[at], arena[at + 1u]));
     own_score = better(own_score, Candidate(arena[at + 3u], arena[at + 4u]));
   }
   let best = best_of(own, thread);
   workgroupBarrier();
   let best_score = best_of(own_score, thread);
-  var own_sum = 0.0;
-  for (var piece = thread; piece < params.pieces; piece += THREADS) {
-    let at = params.best + PIECE_WORDS * (row * params.pieces + piece);
-    if (arena[at + 1u] != NOWHERE && best.place != NOWHERE) {
-      own_sum += bitcast<f32>(arena[at + 2u]) * exp(value_of(arena[at]) - value_of(best.key));
-    }
-  }
-  let sum = sum_of(own_sum, thread);
+  let sum = sum_of_pieces(row_at, params.pieces, PIECE_WORDS, best, thread);
   var token = best_score.place;
   if (thread == 0u) {
     stages = select(0u, DRAWS, rule.draws != 0u && token != NOWHERE) | select(0u, TOP_K, rule.top_k != 0u) | select(0u, TOP_P, rule.top_p != 0u);

@@ -1,5 +1,5 @@
 /** States computed again, in the way in which they were computed: from the beginning, or from one that is stored, call by call. */
-import { CHOICE_VERSION, type SessionId } from "../../../models/engine/protocol.ts";
+import { CHOICE_VERSION, isGreedy, type SessionId } from "../../../models/engine/protocol.ts";
 import { TarnError } from "../../contract/errors.ts";
 import type { Derivation, DerivationStep } from "../../store/records.ts";
 import type { Store } from "../../store/store.ts";
@@ -45,10 +45,7 @@ export interface Replay {
 function isRepeatable(step: DerivationStep): boolean {
   if ("read" in step || step.choices === CHOICE_VERSION) return true;
   // Of the likeliest tokens, the first has been taken ever since.
-  return step.samplers.every(
-    ({ temperature, repetitionPenalty, repetitionWindow }) =>
-      temperature === 0 && (repetitionPenalty === 1 || repetitionWindow === 0),
-  );
+  return step.samplers.every(isGreedy);
 }
 
 /** Tokens that a route runs. */
