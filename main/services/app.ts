@@ -9,6 +9,7 @@ import { chatHandlers } from "./chats/chats.ts";
 import { createComplete, type Complete } from "./chats/completion.ts";
 import { chatCosts } from "./chats/costs.ts";
 import { createConversation } from "./chats/conversation.ts";
+import { createDeletion } from "./chats/deletion.ts";
 import { createRebuilder } from "./chats/rebuild.ts";
 import { createUndo } from "./chats/undo.ts";
 import { dispatch } from "./dispatch.ts";
@@ -102,13 +103,14 @@ export async function createServices(options: ServicesOptions): Promise<Services
   const personas = createPersonas(context, queue);
   const conversation = createConversation(context, queue);
   const rebuilder = createRebuilder(context, queue);
+  const deletion = createDeletion(store, conversation, rebuilder);
   const transfers = createFileTransfers();
   const chats = {
-    ...chatHandlers(store, events, conversation),
+    ...chatHandlers(store, events, deletion),
     ...conversation.handlers,
     ...branchHandlers(context, conversation),
   };
-  const history = createUndo(store, events, conversation, chats);
+  const history = createUndo(store, events, conversation, deletion, chats);
 
   let isClosing = false;
   /** Resolves when what ran is stopped and saved. */

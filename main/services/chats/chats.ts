@@ -5,7 +5,7 @@ import { TarnError } from "../../contract/errors.ts";
 import type { Store } from "../../store/store.ts";
 import type { Events } from "../events.ts";
 import { viewChat, viewTree } from "./chat-view.ts";
-import type { Conversation } from "./conversation.ts";
+import type { Deletion } from "./deletion.ts";
 
 type ChatHandlers = Pick<
   Handlers,
@@ -20,11 +20,7 @@ type ChatHandlers = Pick<
 >;
 
 /** The list of chats. An empty new chat is not listed. */
-export function chatHandlers(
-  store: Store,
-  events: Events,
-  conversation: Conversation,
-): ChatHandlers {
+export function chatHandlers(store: Store, events: Events, deletion: Deletion): ChatHandlers {
   const changed = (found: boolean, chatId: string): null => {
     if (!found) throw new TarnError("not-found", "This chat is not there any more.", { chatId });
     events.emit("chats.changed", {});
@@ -53,11 +49,10 @@ export function chatHandlers(
       return changed(await store.run("updateChat", { chatId, pinned }), chatId);
     },
     async "chats.delete"({ chatId }) {
-      await conversation.stopChat(chatId);
-      return changed(await store.run("deleteChat", { chatId, now: Date.now() }), chatId);
+      return changed(await deletion.remove(chatId), chatId);
     },
     async "chats.restore"({ chatId }) {
-      return changed(await store.run("restoreChat", { chatId }), chatId);
+      return changed(await deletion.restore(chatId), chatId);
     },
   };
 }

@@ -1,8 +1,6 @@
 /** Reading chats again behind everything else, one at a time, where their states are of no use to the loaded model. */
 import { randomUUID } from "node:crypto";
-import type { SessionId } from "../../../models/engine/protocol.ts";
 import type { Handlers } from "../../contract/contract.ts";
-import type { ChatRebuild } from "../../contract/dto.ts";
 import type { RebuildRecord } from "../../store/records.ts";
 import { toTarnError } from "../dispatch.ts";
 import { fromEngine, isEngineError } from "../engine/engine-errors.ts";
@@ -11,6 +9,7 @@ import type { Queue } from "../engine/queue.ts";
 import { belongsTo, fits } from "../states/state-service.ts";
 import { requireChat } from "./chat-view.ts";
 import { keepState, placeOf, type Step } from "./read-path.ts";
+import { jobOf, viewOf, type Job, type Place } from "./rebuild-job.ts";
 import { keepReached, reachedAt, startOfRebuild } from "./rebuild-place.ts";
 import type { TurnContext } from "./turn-context.ts";
 import { idsOfMessages } from "./turn-ids.ts";
@@ -40,39 +39,10 @@ export interface Rebuilder {
   start(): Promise<void>;
   /** Keeps what was read, and where each reading stands; `start` goes on from there. */
   stop(): Promise<void>;
-}
-
-/** Where a reading stands that was begun. */
-interface Place {
-  readonly model: LoadedModel;
-  readonly session: SessionId;
-  readonly steps: readonly Step[];
-  /** Messages whose states are there and of no use. */
-  readonly useless: ReadonlySet<string>;
-  /** The step that is being read, and how many of its ids were. */
-  index: number;
-  at: number;
-}
-
-interface Job {
-  readonly id: string;
-  readonly chatId: string;
-  /** In which its kept state stands. */
-  messageId: string | null;
-  /** ms since 1970. */
-  readonly addedAt: number;
-  rank: RebuildRecord["rank"];
-  /** What is to become of it; `abort` tells whoever reads it that this changed. */
-  wish: "read" | "pause" | "drop";
-  abort: AbortController;
-  place: Place | null;
-  done: number;
-  total: number;
-  /** Tokens that this program has read of it, and the ms that it spent on them. */
-  read: number;
-  ms: number;
-  keptAt: number;
-  told: number;
+  /** For a chat that is about to be deleted: lets go of its reading, and keeps the place that it has reached, as `stop` does. */
+  putAside(chatId: string): void;
+  /** For a chat that was brought back: its reading stands as it did, and goes on unless it was paused. */
+  takeUp(chatId: string): Promise<void>;
 }
 
 /** @param queue the engine's */
@@ -93,6 +63,7 @@ export function createRebuilder(context: TurnContext, queue: Queue): Rebuilder {
     if (before !== undefined) {
       if (rank === "asked") before.rank = rank;
       before.wish = "read";
+      before.isAside = false;
     }
     const fresh = { id: randomUUID(), chatId, messageId: null, rank, done: 0, total: 0 };
     const job = before ?? jobOf({ ...fresh, addedAt: Date.now() }, "read");
@@ -100,14 +71,6 @@ export function createRebuilder(context: TurnContext, queue: Queue): Rebuilder {
     if (job !== current) await note(job, "waiting");
     changed();
     goOn();
-  }
-
-  function jobOf(
-    known: Pick<Job, "id" | "chatId" | "messageId" | "rank" | "done" | "total" | "addedAt">,
-    wish: Job["wish"],
-  ): Job {
-    const abort = new AbortController();
-    return { ...known, wish, abort, place: null, read: 0, ms: 0, keptAt: 0, told: 0 };
   }
 
   function goOn(): void {
@@ -137,7 +100,7 @@ export function createRebuilder(context: TurnContext, queue: Queue): Rebuilder {
   async function drain(): Promise<void> {
     isDraining = true;
     while (!isStopped) {
-      const waiting = [...jobs.values()].filter(({ wish }) => wish === "read");
+      const waiting = [...jobs.values()].filter(({ wish, isAside }) => wish === "read" && !isAside);
       const job = waiting.find(({ rank }) => rank === "asked") ?? waiting[0];
       if (job === undefined) break;
       await run(job);
@@ -155,11 +118,14 @@ export function createRebuilder(context: TurnContext, queue: Queue): Rebuilder {
       isOver = await read(job);
     } catch (cause) {
       tellFailure(job, cause);
+      // Its chat was not found any more: that may be undone.
+      isOver = !job.isAside;
     }
     if (!isOver && job.wish !== "drop") await leave(job);
     current = null;
     engine.activity(null);
     if (isOver || job.wish === "drop") await end(job);
+    else if (job.isAside) jobs.delete(job.chatId);
     changed();
     if (isOver) events.emit("chats.changed", {});
   }
@@ -218,7 +184,7 @@ export function createRebuilder(context: TurnContext, queue: Queue): Rebuilder {
     for (; place.index < steps.length; place.index++, place.at = 0) {
       const step = steps[place.index];
       if (step === undefined) continue;
-      if (!(await readStep(job, place, step))) return false;
+      if (!(await readStep(job, place, step.ids))) return false;
       const behind = steps.slice(0, place.index + 1);
       const isLast = place.index === steps.length - 1;
       // A turn, or somebody else who read it, was faster.
@@ -262,7 +228,7 @@ export function createRebuilder(context: TurnContext, queue: Queue): Rebuilder {
   }
 
   /** @returns whether it was read to its end */
-  async function readStep(job: Job, place: Place, { ids }: Step): Promise<boolean> {
+  async function readStep(job: Job, place: Place, ids: Int32Array): Promise<boolean> {
     const { model, session } = place;
     const { signal } = job.abort;
     const mayGoOn = (): boolean => !signal.aborted && engine.ready() === model;
@@ -299,24 +265,26 @@ export function createRebuilder(context: TurnContext, queue: Queue): Rebuilder {
     const now = performance.now();
     if (now - job.told < TELL_EVERY && job.done < job.total) return;
     job.told = now;
-    events.emit("rebuild.progress", viewOf(job));
+    events.emit("rebuild.progress", viewOf(job, job === current));
   }
 
-  function viewOf(job: Job): ChatRebuild {
-    const { chatId, wish, done, total, read: tokens, ms } = job;
-    const tokensPerSecond = ms > 0 ? tokens / (ms / 1000) : null;
-    return {
-      chatId,
-      status: wish === "pause" ? "paused" : job === current ? "reading" : "waiting",
-      done,
-      total,
-      tokensPerSecond,
-      secondsLeft: tokensPerSecond === null ? null : (total - done) / tokensPerSecond,
-    };
+  /** What was written down of chats that are there, of all or of one. */
+  async function goOnWith({ info, wording }: LoadedModel, chatId: string | null): Promise<void> {
+    const { modelHash } = info;
+    const { tokenizerHash } = wording;
+    for (const known of await store.run("listRebuilds", { modelHash, tokenizerHash })) {
+      const isMeant = chatId === null || known.chatId === chatId;
+      const job = jobOf(known, known.status === "paused" ? "pause" : "read");
+      if (isMeant && !jobs.has(job.chatId)) jobs.set(job.chatId, job);
+    }
+    changed();
+    goOn();
   }
 
   function chosen(chatId: string | null): Job[] {
-    return [...jobs.values()].filter((job) => chatId === null || job.chatId === chatId);
+    return [...jobs.values()].filter(
+      (job) => !job.isAside && (chatId === null || job.chatId === chatId),
+    );
   }
 
   async function drop(job: Job): Promise<void> {
@@ -328,11 +296,12 @@ export function createRebuilder(context: TurnContext, queue: Queue): Rebuilder {
 
   const handlers: RebuildHandlers = {
     async "chats.rebuild"({ chatId }) {
+      await requireChat(store, chatId);
       await add(chatId, "asked");
       return null;
     },
     async "chats.rebuilds"() {
-      return chosen(null).map(viewOf);
+      return chosen(null).map((job) => viewOf(job, job === current));
     },
     async "chats.pauseRebuild"({ chatId }) {
       for (const job of chosen(chatId)) {
@@ -359,12 +328,7 @@ export function createRebuilder(context: TurnContext, queue: Queue): Rebuilder {
       if (model === null) return;
       const { modelHash, numericVersions } = model.info;
       const { tokenizerHash } = model.wording;
-      for (const known of await store.run("listRebuilds", { modelHash, tokenizerHash })) {
-        const job = jobOf(known, known.status === "paused" ? "pause" : "read");
-        if (!jobs.has(job.chatId)) jobs.set(job.chatId, job);
-      }
-      changed();
-      goOn();
+      await goOnWith(model, null);
       const outdated = await store.run("outdatedChats", {
         modelHash,
         tokenizerHash,
@@ -384,6 +348,21 @@ export function createRebuilder(context: TurnContext, queue: Queue): Rebuilder {
       await work;
       jobs.clear();
       changed();
+    },
+    putAside(chatId) {
+      const job = jobs.get(chatId);
+      if (job === undefined) return;
+      job.isAside = true;
+      job.abort.abort();
+      // Who reads it writes down how far it is, behind the chunk that is being read.
+      if (job !== current) jobs.delete(chatId);
+      changed();
+    },
+    async takeUp(chatId) {
+      const job = jobs.get(chatId);
+      if (job !== undefined) job.isAside = false;
+      const model = engine.ready();
+      if (model !== null) await goOnWith(model, chatId);
     },
   };
 }

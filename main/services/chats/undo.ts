@@ -7,6 +7,7 @@ import type { Undone } from "../../contract/dto.ts";
 import type { Store } from "../../store/store.ts";
 import type { Events } from "../events.ts";
 import type { Conversation } from "./conversation.ts";
+import type { Deletion } from "./deletion.ts";
 
 /** What can be undone, as the interface names it. */
 const NAMES = {
@@ -54,7 +55,8 @@ export interface Undo {
 export function createUndo(
   store: Store,
   events: Events,
-  conversation: Conversation,
+  conversation: Pick<Conversation, "stopChat">,
+  deletion: Deletion,
   handlers: Pick<Handlers, Undoable>,
 ): Undo {
   let done: Change[] = [];
@@ -87,10 +89,10 @@ export function createUndo(
   }
 
   async function show(chatId: string, to: Shown | null): Promise<void> {
-    await conversation.stopChat(chatId);
-    if (to === null) await store.run("deleteChat", { chatId, now: Date.now() });
+    if (to === null) await deletion.remove(chatId);
     else {
-      await store.run("restoreChat", { chatId });
+      await conversation.stopChat(chatId);
+      await deletion.restore(chatId);
       const { title, pinned, tipId, deleted } = to;
       await store.run("updateChat", { chatId, title, pinned });
       await store.run("setDeletedBranches", { chatId, messageIds: deleted, tipId });
