@@ -7,6 +7,7 @@ import { decode, encode } from "@msgpack/msgpack";
 import { z } from "zod";
 import { MAX_DOCUMENT_BYTES } from "./dto.ts";
 import { errorDtoSchema, TarnError } from "./errors.ts";
+import { checkPacked } from "./packed.ts";
 
 /** Path of the WebSocket on the server. */
 export const API_PATH = "/api";
@@ -61,6 +62,7 @@ function decodeWith<T>(schema: z.ZodType<T>, bytes: Uint8Array): T {
       `A message of ${bytes.byteLength} bytes is larger than the limit of ${MAX_FRAME_BYTES}.`,
     );
   }
+  checkPacked(bytes);
   let value: unknown;
   try {
     value = decode(bytes, { maxMapLength: 100_000, maxArrayLength: 1_000_000, maxExtLength: 0 });

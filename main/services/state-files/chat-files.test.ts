@@ -194,6 +194,12 @@ test("what is cut off, changed, no state file, or lies about itself leaves nothi
   );
   const [first, ...rest] = good.read;
   if (first === undefined) throw new Error("nothing was read");
+  const unsaid = (piece: typeof first, tokens: number) => ({
+    ...piece,
+    text: null,
+    ids: null,
+    tokens,
+  });
   const wrongIds = new Uint8Array(4 * first.tokens).fill(255);
   const claim = Buffer.from(bytes);
   claim.writeUInt32LE(0xffff_ffff, 12);
@@ -208,6 +214,8 @@ test("what is cut off, changed, no state file, or lies about itself leaves nothi
     [await lie({ read: [{ ...first, ids: wrongIds }, ...rest] }), "state-corrupt"],
     [await lie({ read: [{ ...first, ids: new Uint8Array(3) }, ...rest] }), "state-corrupt"],
     [await lie({ snapshot: good.snapshot.slice(1) }), "state-foreign"],
+    // Of words that are not in the file nothing but its own word says how many they are: this one wants 8 GB for them.
+    [await lie({ position: 2 ** 31 - 1, read: [unsaid(first, 2 ** 31 - 1)] }), "state-corrupt"],
   ] as const) {
     await expect(opened(broken)).rejects.toMatchObject({
       code,
@@ -218,17 +226,24 @@ test("what is cut off, changed, no state file, or lies about itself leaves nothi
 });
 
 test("parts come in order and as many as were said; only one file is held", async () => {
-  const { fileId } = await app.handlers["files.begin"]({ bytes: 10 });
+  const { fileId } = await app.handlers["files.begin"]({ bytes: FILE_PART_BYTES + 10 });
   const add = (at: number, length: number) =>
     app.handlers["files.add"]({ fileId, at, bytes: new Uint8Array(length) });
-  await add(0, 4);
-  await expect(add(3, 4)).rejects.toMatchObject({ code: "bad-request" });
-  await expect(add(4, 7)).rejects.toMatchObject({ code: "bad-request" });
+  // Parts of any other size could be any number.
+  for (const [at, length] of [
+    [0, 0],
+    [0, 4],
+    [0, FILE_PART_BYTES + 1],
+    [1, FILE_PART_BYTES],
+  ] as const)
+    await expect(add(at, length)).rejects.toMatchObject({ code: "bad-request" });
+  await add(0, FILE_PART_BYTES);
+  await expect(add(0, 10)).rejects.toMatchObject({ code: "bad-request" });
   await expect(
     app.handlers["chats.importState"]({ fileId, passphrase: null, readAgain: false }),
   ).rejects.toMatchObject({ code: "bad-request" });
   await app.handlers["files.begin"]({ bytes: 10 });
-  await expect(add(4, 4)).rejects.toMatchObject({ code: "not-found" });
+  await expect(add(FILE_PART_BYTES, 10)).rejects.toMatchObject({ code: "not-found" });
   await expect(app.call("files.begin", { bytes: 2 ** 31 })).rejects.toMatchObject({
     code: "bad-request",
     message: expect.stringContaining("1,024 MB"),

@@ -118,8 +118,13 @@ export function chatFileHandlers(
         throw damaged(`its state has read ${position} tokens, its list ${file.position}`);
       const { chatId, steps } = await createFrom(model, file, pieces);
       const owner = { kind: "message", id: steps.at(-1)?.message.id ?? "", series: "" } as const;
-      if ((await states.save(model, session, owner, placeOf(steps))) === null) {
-        await store.run("deleteChat", { chatId, now: Date.now() });
+      let kept: number | null = null;
+      try {
+        kept = await states.save(model, session, owner, placeOf(steps));
+      } finally {
+        if (kept === null) await store.run("deleteChat", { chatId, now: Date.now() });
+      }
+      if (kept === null) {
         throw new TarnError(
           "disk-full",
           "The disk is full. Nothing was lost, and nothing was imported. Free some space and try again.",
@@ -184,6 +189,9 @@ export function chatFileHandlers(
     },
   };
 }
+
+/** Tokens that may stand in a file without its words, where nothing else bounds their number: each takes 4 bytes here. */
+const MAX_SEALED = 2 ** 24;
 
 /** A message to be. */
 interface Piece {
@@ -251,6 +259,10 @@ async function piecesOf(
       "The words are not in this file, so another model cannot read them. Nothing was changed.",
     );
   }
+  if (position > MAX_SEALED)
+    throw damaged(
+      `it claims to have read ${position} tokens, and no file has more than ${MAX_SEALED}`,
+    );
   const [lastId = null] = isClosed === true ? model.wording.stopIds : [];
   return [{ role: "system", text: "", ids: sealedIds(position, lastId), tokens: position }];
 }

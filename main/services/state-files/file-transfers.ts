@@ -15,7 +15,7 @@ export interface FileTransfers {
   drop(fileId: string): void;
 }
 
-/** At most one file each way is held, so that memory has a bound. */
+/** At most one file each way is held, in parts of one size but for the last, so that memory has a bound. */
 export function createFileTransfers(): FileTransfers {
   let outgoing: { readonly id: string; readonly bytes: Uint8Array } | null = null;
   let incoming: { readonly id: string; readonly total: number; parts: Uint8Array[] } | null = null;
@@ -40,14 +40,13 @@ export function createFileTransfers(): FileTransfers {
     async "files.add"({ fileId, at, bytes }) {
       if (incoming?.id !== fileId) throw gone(fileId);
       const length = held(incoming);
-      if (at !== length || length + bytes.byteLength > incoming.total) {
+      const expected = Math.min(FILE_PART_BYTES, incoming.total - length);
+      if (at !== length || bytes.byteLength !== expected || expected === 0) {
+        const { byteLength } = bytes;
         throw new TarnError(
           "bad-request",
-          `A part of a file begins at ${at}; expected ${length}.`,
-          {
-            at,
-            expected: length,
-          },
+          `A part of a file has ${byteLength} bytes from ${at} on; expected ${expected} from ${length} on.`,
+          { at, length: byteLength, expected, from: length },
         );
       }
       incoming.parts.push(bytes);

@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { createHash } from "node:crypto";
+import { zstdCompressSync } from "node:zlib";
 import { expect, test } from "vitest";
 import { isStateFile, readStateFile, writeStateFile, type StateFile } from "./state-file.ts";
 
@@ -80,6 +81,24 @@ test("refuses whatever else it is given", async () => {
       await expect(readStateFile(bytes, "x")).rejects.toMatchObject({ name: "TarnError" });
     }),
   );
+});
+
+test("makes nothing of what a file claims and does not hold", async () => {
+  const bytes = await writeStateFile(contents, null);
+  const head = Buffer.alloc(16);
+  head.set(Buffer.from(bytes).subarray(0, 12));
+  // A thousand arrays inside each other, each of 32 million values by its own word: 256 GB.
+  const claims = Buffer.concat(
+    Array.from({ length: 1000 }, () => Buffer.from("dd02000000", "hex")),
+  );
+  const preface = JSON.stringify({ contentsBytes: claims.byteLength, encryption: null });
+  head.writeUInt32LE(preface.length, 12);
+  const body = Buffer.concat([head, Buffer.from(preface), zstdCompressSync(claims)]);
+  const seal = createHash("sha256").update(body).digest();
+  await expect(readStateFile(Buffer.concat([body, seal]), null)).rejects.toMatchObject({
+    code: "state-corrupt",
+    cause: { message: expect.stringContaining("claims 33554432 values") },
+  });
 });
 
 test("refuses a text that is not the one that was read", async () => {

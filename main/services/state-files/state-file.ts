@@ -24,6 +24,7 @@ import {
 import { constants, zstdCompressSync, zstdDecompressSync } from "node:zlib";
 import { z } from "zod";
 import { TarnError } from "../../contract/errors.ts";
+import { checkPacked } from "../../contract/packed.ts";
 
 const MAGIC = Buffer.from("TARNFILE");
 const FORMAT_VERSION = 1;
@@ -31,6 +32,8 @@ const PREAMBLE_BYTES = 16;
 const MAX_PREFACE_BYTES = 64 * 1024;
 /** Larger than the state of any model that runs here. */
 const MAX_CONTENTS_BYTES = 2 ** 31 - 1;
+/** Pieces that were read: messages and documents. */
+const MAX_READ = 100_000;
 /** States hardly shrink; what was never written to is zeros. */
 const MAX_RATIO = 100;
 const MIN_CONTENTS_BYTES = 64 * 2 ** 20;
@@ -64,7 +67,7 @@ const contentsSchema = z.object({
   position: z.number().int().min(0),
   /** Whether it stands behind a complete answer, for where the ids are left out. */
   isClosed: z.boolean().optional(),
-  read: z.array(readSchema).max(1_000_000),
+  read: z.array(readSchema).max(MAX_READ),
   /** The engine's own snapshot, with its checksum. */
   snapshot: z.instanceof(Uint8Array),
 });
@@ -146,7 +149,9 @@ export async function readStateFile(
   let value: unknown;
   try {
     // Of a Buffer it would make Buffers.
-    value = decode(new Uint8Array(plain.buffer, plain.byteOffset, plain.byteLength));
+    const packed = new Uint8Array(plain.buffer, plain.byteOffset, plain.byteLength);
+    checkPacked(packed);
+    value = decode(packed);
   } catch (cause) {
     throw corrupt("its contents are not MessagePack", cause);
   }
