@@ -1,5 +1,7 @@
 import { mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { once } from "node:events";
 import { request } from "node:http";
+import { connect as connectSocket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -204,6 +206,58 @@ describe("the contract", () => {
     }
     expect(await connect("http://evil.example").closed).toBe(-1);
     expect(await connect(address.origin, "/elsewhere").closed).toBe(-1);
+  });
+});
+
+describe("who has not said hello", () => {
+  const isOpen = (client: Client): Promise<boolean> =>
+    Promise.race([
+      new Promise<boolean>((resolve) => client.socket.on("open", () => resolve(true))),
+      client.closed.then(() => false),
+    ]);
+
+  test("cannot end the program by an address that is none, or by breaking off", async () => {
+    const asked = (path: string): string =>
+      [
+        `GET ${path} HTTP/1.1`,
+        `Host: ${address.host}`,
+        "Connection: Upgrade",
+        "Upgrade: websocket",
+        "\r\n",
+      ].join("\r\n");
+    for (const path of ["//", "/elsewhere", API_PATH]) {
+      const whole = connectSocket(Number(address.port), "127.0.0.1");
+      whole.write(asked(path));
+      const [answer] = (await once(whole, "data")) as [Buffer];
+      expect(answer.toString()).toMatch(/^HTTP\/1\.1 40[03] /);
+      whole.resetAndDestroy();
+      const broken = connectSocket(Number(address.port), "127.0.0.1");
+      await new Promise<void>((resolve) => broken.write(asked(path), () => resolve()));
+      broken.resetAndDestroy();
+    }
+    expect((await get("/")).status).toBe(200);
+  });
+
+  test("is not listened to for long: a large message is cut off before it is held", async () => {
+    const client = connect(address.origin);
+    expect(await isOpen(client)).toBe(true);
+    client.socket.send(new Uint8Array(2 ** 20));
+    // Without a word about the token, which would stand behind the message.
+    expect(await client.closed).toBe(1006);
+  });
+
+  test("is one of a few at a time", async () => {
+    const strangers = Array.from({ length: 32 }, () => connect(address.origin));
+    expect(await Promise.all(strangers.map(isOpen))).not.toContain(false);
+    expect(await connect(address.origin).closed).toBe(-1);
+    const [one, ...others] = strangers;
+    one?.socket.send(encodeFrame({ hello: token }));
+    expect(await one?.next()).toEqual({ welcome: true });
+    const next = connect(address.origin);
+    expect(await isOpen(next)).toBe(true);
+    for (const { socket } of strangers) socket.terminate();
+    next.socket.terminate();
+    await Promise.all([...others, next].map(({ closed }) => closed));
   });
 });
 

@@ -1,5 +1,6 @@
 /** The contract over a WebSocket: hello with the token, then calls and events as frames (main/contract/frames.ts). */
 import type { IncomingMessage, Server } from "node:http";
+import type { Duplex } from "node:stream";
 import { WebSocketServer, type RawData, type WebSocket } from "ws";
 import {
   API_PATH,
@@ -17,6 +18,10 @@ import { isOwnRequest, sameToken } from "./access.ts";
 const HELLO_WITHIN = 10_000;
 /** A page that falls this far behind (bytes) is cut off; it reconnects and asks anew. */
 const MAX_BACKLOG = 64 * 1024 * 1024;
+/** Who has not said hello may send so many bytes: a token, and what WebSockets put around it. */
+const HELLO_BYTES = 1024;
+/** Connections that have not said hello, at a time. */
+const MAX_STRANGERS = 32;
 /** WebSocket close code for a message that cannot be understood (RFC 6455 §7.4.1). */
 const CLOSE_UNSUPPORTED = 1003;
 
@@ -32,14 +37,22 @@ export function attachWebSocket(
     maxPayload: MAX_FRAME_BYTES,
     perMessageDeflate: false,
   });
+  let strangers = 0;
   server.on("upgrade", (request, socket, head) => {
+    // Node's server listens to it no more, and an error that nobody hears ends the program.
+    socket.on("error", () => socket.destroy());
     if (!isUpgradeOfOurs(request, port())) {
       socket.end("HTTP/1.1 403 Forbidden\r\nConnection: close\r\n\r\n");
       return;
     }
-    sockets.handleUpgrade(request, socket, head, (webSocket) =>
-      welcome(webSocket, services, token),
-    );
+    if (strangers >= MAX_STRANGERS) {
+      socket.end("HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n\r\n");
+      return;
+    }
+    sockets.handleUpgrade(request, socket, head, (webSocket) => {
+      strangers++;
+      welcome(webSocket, socket, services, token, () => strangers--);
+    });
   });
   return () => {
     for (const client of sockets.clients) client.terminate();
@@ -51,13 +64,36 @@ function isUpgradeOfOurs(request: IncomingMessage, port: number): boolean {
   const { host, origin } = request.headers;
   return (
     isOwnRequest({ host, origin }, port) &&
-    new URL(request.url ?? "/", "http://local").pathname === API_PATH
+    // What is no address, "//", has none.
+    URL.parse(request.url ?? "/", "http://local")?.pathname === API_PATH
   );
 }
 
-function welcome(socket: WebSocket, services: Services, token: string): void {
+/** @param wire what the WebSocket runs over  @param noStranger called once, when it has said hello or is closed */
+function welcome(
+  socket: WebSocket,
+  wire: Duplex,
+  services: Services,
+  token: string,
+  noStranger: () => void,
+): void {
+  let isStranger = true;
+  let heard = 0;
+  function known(): void {
+    if (!isStranger) return;
+    isStranger = false;
+    clearTimeout(late);
+    wire.off("data", count);
+    noStranger();
+  }
+  /** A frame may be large, and is held until it is complete: not for anyone who has not said hello. */
+  function count(chunk: Uint8Array): void {
+    heard += chunk.byteLength;
+    if (isStranger && heard > HELLO_BYTES) socket.terminate();
+  }
   const late = setTimeout(() => socket.close(CLOSE_UNAUTHORIZED, "no token"), HELLO_WITHIN);
-  socket.on("close", () => clearTimeout(late));
+  wire.on("data", count);
+  socket.on("close", known);
   socket.on("error", () => socket.terminate());
   socket.once("message", (data) => {
     clearTimeout(late);
@@ -66,6 +102,7 @@ function welcome(socket: WebSocket, services: Services, token: string): void {
       socket.close(CLOSE_UNAUTHORIZED, "wrong token");
       return;
     }
+    known();
     socket.on("message", (message) => void answer(socket, services, message));
     const unsubscribe = services.events.subscribe((event, eventData) =>
       send(socket, { event, data: eventData }),
