@@ -125,10 +125,12 @@ export async function viewTree(store: Store, chatId: string): Promise<ChatTree> 
   };
 }
 
-/** The newest leaf below a message, or the message itself. */
+/** The newest leaf below a message, or the message itself. @param visible oldest first */
 export function leafBelow(visible: readonly MessageRecord[], messageId: string): string {
-  const child = visible.findLast((message) => message.parentId === messageId);
-  return child === undefined ? messageId : leafBelow(visible, child.id);
+  const newest = new Map(visible.map(({ id, parentId }) => [parentId, id]));
+  let leaf = messageId;
+  for (let child = newest.get(leaf); child !== undefined; child = newest.get(leaf)) leaf = child;
+  return leaf;
 }
 
 function pathTo(visible: readonly MessageRecord[], messageId: string): MessageRecord[] {
@@ -139,9 +141,9 @@ function pathTo(visible: readonly MessageRecord[], messageId: string): MessageRe
     message !== undefined;
     message = message.parentId === null ? undefined : byId.get(message.parentId)
   ) {
-    path.unshift(message);
+    path.push(message);
   }
-  return path;
+  return path.toReversed();
 }
 
 /** A chat's title from the first words of its first message: at most 60 characters, cut between words. */
