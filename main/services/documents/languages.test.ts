@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { isRefusal, languageOf, refusalFor } from "./languages.ts";
-import { namesOf, termsOf } from "./terms.ts";
+import { namesOf, termsOf, writtenNames } from "./terms.ts";
 
 test.each([
   ["What is the access code for the archive?", "en"],
@@ -23,9 +23,13 @@ test("that there is no answer is said in the language of the question, and known
     ["Qui était Zora Lind ?", "Le document ne mentionne pas Zora Lind."],
     ["¿Quién fue Zora Lind?", "El documento no menciona Zora Lind."],
   ] as const) {
-    expect(refusalFor(question, "Zora Lind")).toBe(said);
+    expect(refusalFor(question, "Zora Lind", [])).toBe(said);
+    for (const asked of [[], ["Zora Lind"], ["Mia Berg", "Zora Lind"]]) {
+      const words = refusalFor(question, "", asked);
+      expect(isRefusal(words), words).toBe(true);
+      for (const name of asked) expect(words).toContain(name);
+    }
     expect(isRefusal(said)).toBe(true);
-    expect(isRefusal(refusalFor(question, ""))).toBe(true);
   }
 });
 
@@ -68,4 +72,15 @@ test("small words of the question's language are not looked for; of a German one
     namesOf(termsOf(question)).map((name) => name.map(({ written }) => written).join(" "));
   expect(names("Welche Farbe hat das Boot von Zora Lind?")).toEqual(["Zora Lind"]);
   expect(names("Which colour has the boat of Zora Lind?")).toEqual(["Zora Lind"]);
+});
+
+test("names are given back as they were written", () => {
+  for (const [question, names] of [
+    ["What is Silas Fairbanks's invoice number?", ["Silas Fairbanks"]],
+    ["How tall is the Statue of Liberty?", ["Statue of Liberty"]],
+    ["When did Napoleon meet Goethe in Erfurt?", ["Napoleon", "Goethe in Erfurt"]],
+    ["What did Anna say about Bob in 1876?", ["Anna", "Bob"]],
+    ["What is the code for the pump house?", []],
+  ] as const)
+    expect(writtenNames(question)).toEqual(names);
 });

@@ -31,12 +31,31 @@ const REFUSALS: Readonly<Record<Language, RegExp>> = {
   es: /(?:^|\s)no\s+(?:(?:se|lo)\s+)?(?:menciona|dice|indica|contiene|especifica|da|proporciona|encuentr|aparece|habla|hay (?:información|mención|ninguna))|ninguna (?:información|mención)/iu,
 };
 
-/** What the program says where there is no answer; of names that stand nowhere, which. */
+/** What refusals are made of, whatever it is that they deny; small words are so already. Lower case, without accents. */
+const REFUSING: Readonly<Record<Language, ReadonlySet<string>>> = {
+  en: words(`answer answers book contain contains determine file find found give gives given include includes indicate indicated information
+    mentioned provide provided provides sorry specific specified specify state stated states there`),
+  de: words(`angabe angaben angegeben antwort beantworten enthalt enthalten erwahnt erwahnung finde finden findet genannt gefunden information
+    informationen keine keinerlei nennt`),
+  fr: words(
+    `aucun aucune contient donne figure fournit indique indiquee information informations mention mentionne precise reponse trouve`,
+  ),
+  es: words(`aparece contiene da encontrar encuentra encuentro especifica habla indica informacion mencion menciona mencionado ninguna
+    proporciona respuesta`),
+};
+
+/** What the program says where there is no answer; of names that stand nowhere, which; of names that stand there, that it is about them. */
 const NOTHING: Readonly<Record<Language, string>> = {
   en: "The document does not say.",
   de: "Das Dokument sagt dazu nichts.",
   fr: "Le document ne le dit pas.",
   es: "El documento no lo dice.",
+};
+const NOT_SAID_OF: Readonly<Record<Language, (names: string) => string>> = {
+  en: (names) => `The document does not say this about ${names}.`,
+  de: (names) => `Über ${names} sagt das Dokument das nicht.`,
+  fr: (names) => `Le document ne le dit pas pour ${names}.`,
+  es: (names) => `El documento no lo dice de ${names}.`,
 };
 const NOT_MENTIONED: Readonly<Record<Language, (names: string) => string>> = {
   en: (names) => `The document does not mention ${names}.`,
@@ -69,18 +88,36 @@ export function isSmallWord(word: string, language: Language): boolean {
 
 /** Whether an answer begins by saying that there is none, in any of the languages. */
 export function isRefusal(answer: string): boolean {
-  const first =
-    answer
-      .trim()
-      .slice(0, 200)
-      .split(/(?<=[.!?])\s/)[0] ?? "";
+  const first = firstSentence(answer);
   return Object.values(REFUSALS).some((form) => form.test(first));
 }
 
-/** That there is no answer, in the language of the question. @param names of the question that stand nowhere; "" for none */
-export function refusalFor(question: string, names: string): string {
+/** Whether a word of a refusal says that it is one, and not what is denied. @param word in lower case, without accents */
+export function isRefusing(word: string): boolean {
+  return Object.values(REFUSING).some((known) => known.has(word));
+}
+
+/** The sentence of an answer that tells whether it is a refusal. */
+export function firstSentence(answer: string): string {
+  return (
+    answer
+      .trim()
+      .slice(0, 200)
+      .split(/(?<=[.!?])\s/)[0] ?? ""
+  );
+}
+
+/**
+ * That there is no answer, in the language of the question.
+ *
+ * @param missing names of the question that stand nowhere; "" for none
+ * @param asked names that it asks about, which do stand there
+ */
+export function refusalFor(question: string, missing: string, asked: readonly string[]): string {
   const language = languageOf(question);
-  return names === "" ? NOTHING[language] : NOT_MENTIONED[language](names);
+  if (missing !== "") return NOT_MENTIONED[language](missing);
+  if (asked.length === 0) return NOTHING[language];
+  return NOT_SAID_OF[language](new Intl.ListFormat(language).format(asked));
 }
 
 function plain(word: string): string {

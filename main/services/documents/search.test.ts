@@ -195,6 +195,30 @@ describe("an answer", () => {
     });
   });
 
+  test("that something else is not there is no answer: the program says in its own words what was asked for", async () => {
+    const cellar = "What is the access code for the cellar?";
+    const verdict = async (asked: string, said: string, comfort = SMALL) =>
+      judgeAnswer(said, asked, await find(asked), comfort);
+    expect(
+      await verdict(cellar, "The document does not mention the access code for the server room."),
+    ).toEqual({ origin: "refusal", text: "The document does not say." });
+    expect(
+      await verdict(
+        "In which year was Ida Berg born?",
+        "There is no information about the year in which Ina Burg was born.",
+      ),
+    ).toEqual({ origin: "refusal", text: "The document does not say this about Ida Berg." });
+    // In the words of the question, or in none.
+    for (const said of [
+      "The document does not mention the access code for the cellar.",
+      "The document does not provide specific information.",
+    ])
+      expect(await verdict(cellar, said)).toEqual({ origin: "model", cited: null });
+    // A large model may know another word for what was asked.
+    const basement = "The document does not mention the door code of the basement.";
+    expect((await verdict(cellar, basement, LARGE)).origin).toBe("model");
+  });
+
   test("that there is none is believed, unless a sentence has all the question's words", async () => {
     const said = "The document does not mention it.";
     expect(judgeAnswer(said, question, await find(question), SMALL).origin).toBe("quote");

@@ -70,6 +70,24 @@ export function namesOf(terms: readonly Term[]): Term[][] {
   return [...names.values()];
 }
 
+/** The names of a question as they are written there, with a small word between two of their words: "Statue of Liberty". Numbers are none. */
+export function writtenNames(question: string): string[] {
+  const terms = termsOf(question);
+  const named = new Set(terms.flatMap(({ name, written }) => (name === null ? [] : [written])));
+  const telling = new Set(terms.map(({ word }) => word));
+  const names: { readonly start: number; end: number }[] = [];
+  for (const { 0: written, index } of question.matchAll(WORD)) {
+    if (!named.has(written) || /\p{N}/u.test(written)) continue;
+    const end = index + written.length;
+    const last = names.at(-1);
+    const between = /^(?:[ \u00a0-]| (\p{Ll}+) )$/u.exec(question.slice(last?.end, index));
+    const isOne = between !== null && !telling.has(plain(between[1] ?? ""));
+    if (isOne && last !== undefined) last.end = end;
+    else names.push({ start: index, end });
+  }
+  return names.map(({ start, end }) => question.slice(start, end));
+}
+
 /** The stems of all words of a text, in order. */
 export function stemsOf(text: string): string[] {
   return Array.from(text.matchAll(WORD), ([word]) => stemOf(plain(word)));

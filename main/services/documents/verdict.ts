@@ -3,9 +3,9 @@ import type { PassageRecord } from "../../store/records.ts";
 import { joinPassages, partOf } from "./runs.ts";
 import type { Finding, ReadingComfort } from "./search.ts";
 import type { RankedSentence } from "./ranking.ts";
-import { isRefusal, refusalFor } from "./languages.ts";
+import { firstSentence, isRefusal, isRefusing, refusalFor } from "./languages.ts";
 import { isSupported, supportOf } from "./support.ts";
-import { stemsOf, termsOf, type Term } from "./terms.ts";
+import { stemsOf, termsOf, writtenNames, type Term } from "./terms.ts";
 import { stemsOfValues } from "./values.ts";
 import { repeatedPart } from "./verbatim.ts";
 
@@ -54,9 +54,12 @@ export function judgeAnswer(
   const trusted = unit === "passage";
   const quote = trusted || best === null ? null : quoteOf(best, question);
   if (isRefusal(answer)) {
-    if (quote === null || best === null || best.coverage < needed(answer, question, quote.cited))
-      return { origin: "model", cited: null };
-    return quote;
+    if (quote !== null && best !== null && best.coverage >= needed(answer, question, quote.cited))
+      return quote;
+    // A small model mixes up what it was asked for with what it knows: "does not mention the train to Nairobi".
+    return !trusted && deniesOther(answer, question)
+      ? { origin: "refusal", text: refusal(question, []) }
+      : { origin: "model", cited: null };
   }
   const cited = citationFor(answer, question, passages);
   if (trusted) return { origin: "model", cited };
@@ -95,6 +98,14 @@ function needed(answer: string, question: string, { text }: PassageRecord): numb
   return isWrong ? QUOTABLE : CONTRADICTED;
 }
 
+/** Whether a refusal has telling words that the question has not: what it denies was not asked for, or not in these words. */
+function deniesOther(answer: string, question: string): boolean {
+  const asked = new Set([...stemsOf(question), ...stemsOfValues(question)]);
+  return termsOf(firstSentence(answer)).some(
+    ({ word, stem }) => !asked.has(stem) && !isRefusing(word),
+  );
+}
+
 /** Whether a text has any word of the question beside its names; of a question of nothing but names every text has. */
 function tellsMore(text: string, question: string): boolean {
   const others = termsOf(question).filter(({ name }) => name === null);
@@ -131,7 +142,8 @@ function citationFor(
   return best?.passage ?? null;
 }
 
-/** Words that follow each other in the question are one name. */
+/** Words that follow each other in the question are one name. @param missing that stand nowhere */
 function refusal(question: string, missing: readonly Term[]): string {
-  return refusalFor(question, missing.map(({ written }) => written).join(" "));
+  const names = missing.map(({ written }) => written).join(" ");
+  return refusalFor(question, names, writtenNames(question));
 }
