@@ -1,14 +1,15 @@
-/** A program that reads one document with the fake engine until it is killed or done: `node digest.testing.ts FOLDER`. */
+/**
+ * A program that reads one document with the fake engine until it is killed or done: `node digest.testing.ts FOLDER [FROM TO]`. It
+ * says when it has taken FROM steps, and takes no more than TO: whoever kills it then does so somewhere in between.
+ */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { startServices } from "../services/services.testing.ts";
 import { createFakeEngine } from "../services/fake-engine.ts";
 
-const [, , dataFolder = ""] = process.argv;
+const [, , dataFolder = "", from, to] = process.argv;
 const engine = createFakeEngine();
-// A millisecond for so many tokens: slow enough to be killed in the middle.
 engine.chunk = 64;
-engine.pace = 1;
 const services = await startServices(dataFolder, engine);
 await services.engine.model();
 const { id } = await services.handlers["documents.import"]({
@@ -16,7 +17,12 @@ const { id } = await services.handlers["documents.import"]({
   mediaType: "text/plain",
   bytes: new Uint8Array(readFileSync(join(dataFolder, "book.txt"))),
 });
-process.stdout.write("reading\n");
+if (from !== undefined) {
+  void engine.hold("prefill", Number(from)).then(() => {
+    process.stdout.write("reading\n");
+    return engine.hold("prefill", Number(to) - Number(from));
+  });
+}
 await services.handlers["documents.read"]({ documentId: id });
 for (;;) {
   const [document] = await services.handlers["documents.list"]({});

@@ -3,7 +3,7 @@
  * protocol's promises (cancel between tokens, snapshots that are refused when changed) and notes what it was asked to read.
  */
 import { createHash } from "node:crypto";
-import { setTimeout as wait } from "node:timers/promises";
+import { setImmediate as turn } from "node:timers/promises";
 import type { EngineClient } from "../engine/client.ts";
 import type {
   EngineErrorCode,
@@ -14,6 +14,9 @@ import type {
 
 type CallOptions = Parameters<EngineClient["call"]>[2];
 
+/** What the engine does step by step: a chunk of a prompt, a token of an answer, a token of a memory map. */
+type Stepwise = "prefill" | "generate" | "memoryMap";
+
 /** What a test sets and looks at. */
 export interface FakeEngine {
   readonly client: EngineClient;
@@ -23,8 +26,6 @@ export interface FakeEngine {
   readonly mapped: number[];
   /** Tokens of the next answers, in turn; the last one repeats. */
   answers: readonly (readonly number[])[];
-  /** ms a token; a chunk in prefill. */
-  pace: number;
   /** Tokens a chunk of prefill: a cancel takes effect behind one. */
   chunk: number;
   /** Makes the next call of this method fail. */
@@ -37,6 +38,15 @@ export interface FakeEngine {
   numericVersions: readonly number[];
   /** Samplers of every generation. */
   readonly samplers: EngineMethods["generate"]["in"]["sampler"][];
+  /**
+   * Takes `steps` more steps of this work, in however many calls, and then stands before the next one until `release`; a cancel ends
+   * a call that stands there. So a test finds the engine in the middle of something, however busy the machine is. There is one such
+   * place at a time: another one lets go of the one before.
+   * @returns when it stands there
+   */
+  hold(work: Stepwise, steps: number): Promise<void>;
+  /** Lets it go on, to the end of everything. */
+  release(): void;
 }
 
 class FakeEngineError extends Error {
@@ -50,6 +60,14 @@ class FakeEngineError extends Error {
   }
 }
 
+/** Where a test holds the engine. */
+interface Gate {
+  readonly work: Stepwise;
+  left: number;
+  readonly reached: PromiseWithResolvers<void>;
+  readonly opened: PromiseWithResolvers<void>;
+}
+
 type Implementation = {
   [M in EngineMethod]: (
     input: EngineMethods[M]["in"],
@@ -57,25 +75,57 @@ type Implementation = {
   ) => Promise<EngineMethods[M]["out"]>;
 };
 
+async function settledOrAborted(
+  work: Promise<void>,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const aborted = Promise.withResolvers<void>();
+  const stop = (): void => aborted.resolve();
+  signal?.addEventListener("abort", stop);
+  await Promise.race([work, aborted.promise]);
+  signal?.removeEventListener("abort", stop);
+}
+
 /** @param modelHash two engines with the same hash can read each other's snapshots */
 export function createFakeEngine(modelHash = "fake-model", stopId = 5): FakeEngine {
   const sessions = new Map<number, number[]>();
   /** Of maps that were cancelled: how far they had come. */
   const maps = new Map<number, number>();
   let nextSession = 1;
+  let gate: Gate | null = null;
   const fake: FakeEngine = {
     client: { call, close: async () => undefined },
     prefills: [],
     mapped: [],
     answers: [[stopId]],
-    pace: 0,
     chunk: 1,
     failNext: null,
     likelihood: () => 0,
     samplerHints: {},
     numericVersions: [1],
     samplers: [],
+    async hold(work, steps) {
+      fake.release();
+      const reached = Promise.withResolvers<void>();
+      gate = { work, left: steps, reached, opened: Promise.withResolvers<void>() };
+      await reached.promise;
+    },
+    release() {
+      gate?.opened.resolve();
+      gate = null;
+    },
   };
+
+  /** Before each step. */
+  async function mayStep(work: Stepwise, signal: AbortSignal | undefined): Promise<void> {
+    if (gate?.work !== work || signal?.aborted === true) return;
+    if (gate.left > 0) {
+      gate.left--;
+      return;
+    }
+    gate.reached.resolve();
+    await settledOrAborted(gate.opened.promise, signal);
+  }
 
   function session(id: number): number[] {
     const ids = sessions.get(id);
@@ -128,7 +178,7 @@ export function createFakeEngine(modelHash = "fake-model", stopId = 5): FakeEngi
       const ids = session(input.session);
       let prefilled = 0;
       while (prefilled < input.ids.length) {
-        if (fake.pace > 0) await wait(fake.pace);
+        await mayStep("prefill", options?.signal);
         if (options?.signal?.aborted === true) break;
         const piece = input.ids.subarray(prefilled, prefilled + fake.chunk);
         ids.push(...piece);
@@ -157,7 +207,9 @@ export function createFakeEngine(modelHash = "fake-model", stopId = 5): FakeEngi
         decodeMs: Math.max(written.length, 1),
       });
       for (const token of answer) {
-        await wait(fake.pace);
+        // A cancel comes between two tokens.
+        await turn();
+        await mayStep("generate", options?.signal);
         if (options?.signal?.aborted === true) return out("cancelled");
         if (written.length === input.maxTokens) return out("length");
         written.push(token);
@@ -212,7 +264,7 @@ export function createFakeEngine(modelHash = "fake-model", stopId = 5): FakeEngi
       if (begun === undefined) throw new FakeEngineError("no-session", `no map ${from}`);
       if (from !== null) maps.delete(from);
       for (let done = begun + 1; done <= length; done++) {
-        if (fake.pace > 0) await wait(fake.pace);
+        await mayStep("memoryMap", options?.signal);
         fake.mapped.push(done);
         options?.onEvent?.({ type: "progress", done, total: length });
         if (options?.signal?.aborted !== true) continue;

@@ -121,25 +121,29 @@ test("an answer that is being written in the branch is stopped, one in another b
   const chatId = await newChat();
   const [, b] = await say(chatId, null, "One");
   const [, , c] = await say(chatId, b ?? null, "Two");
-  engine.pace = 5;
   engine.answers = [Array.from({ length: 60 }, () => 300)];
+  let stands = engine.hold("generate", 10);
   const { userMessageId, assistantMessageId } = await app.handlers["messages.edit"]({
     chatId,
     messageId: c ?? "",
     text: "Other",
   });
+  await stands;
   await remove(chatId, c);
   expect((await shown(chatId)).at(-1)).toBe(assistantMessageId);
+  engine.release();
   await settled(chatId);
   expect((await messages(chatId)).at(-1)).toMatchObject({ tokens: 60 });
   engine.answers = [Array.from({ length: 500 }, () => 300)];
+  stands = engine.hold("generate", 10);
   const { assistantMessageId: again } = await app.handlers["messages.regenerate"]({
     chatId,
     messageId: assistantMessageId,
   });
+  await stands;
   await remove(chatId, userMessageId);
   expect(await inTree(chatId)).not.toContain(again);
-  engine.pace = 0;
+  engine.release();
   engine.answers = [[300, 5]];
   await say(chatId, b ?? null, "Three");
 });

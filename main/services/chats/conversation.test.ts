@@ -211,7 +211,7 @@ describe("interruptions", () => {
   test("stop keeps what was written, and the next turn closes it and reads only itself", async () => {
     const app = await start();
     engine.answers = [await answer("word ".repeat(200)), await answer("Fine.")];
-    engine.pace = 5;
+    const stands = engine.hold("generate", 20);
     const chatId = await newChat(app);
     const sent = await app.handlers["messages.send"]({
       chatId,
@@ -220,12 +220,12 @@ describe("interruptions", () => {
       documentIds: [],
       reading: "search",
     });
-    await settled(app, chatId, sent.assistantMessageId, (message) => message.status === "writing");
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await stands;
     await app.handlers["messages.stop"]({ chatId });
     const stopped = await settled(app, chatId, sent.assistantMessageId);
-    expect(stopped.status).toBe("stopped");
+    expect(stopped).toMatchObject({ status: "stopped", tokens: 20 });
     expect(stopped.text.startsWith("word word")).toBe(true);
+    engine.release();
     const next = await say(app, chatId, stopped.id, "And?");
     expect(next.message.prefilled).toBe(
       (await text.format.turnIds("open", [{ role: "user", text: "And?" }])).length,
@@ -235,7 +235,7 @@ describe("interruptions", () => {
   test("a crash while writing leaves a stopped answer that goes on", async () => {
     let app = await start();
     engine.answers = [await answer("word ".repeat(400)), await answer("Fine.")];
-    engine.pace = 10;
+    const stands = engine.hold("generate", 40);
     const chatId = await newChat(app);
     const sent = await app.handlers["messages.send"]({
       chatId,
@@ -244,6 +244,8 @@ describe("interruptions", () => {
       documentIds: [],
       reading: "search",
     });
+    await stands;
+    // By the clock, however slowly its tokens come.
     await settled(app, chatId, sent.assistantMessageId, (message) => message.text.length > 20);
     // What SIGKILL leaves: the file as it is now, with a message in a transient state.
     await services?.close();
@@ -254,7 +256,7 @@ describe("interruptions", () => {
       .run(sent.assistantMessageId);
     file.prepare("DELETE FROM snapshots WHERE owner_id = ?").run(sent.assistantMessageId);
     file.close();
-    engine.pace = 0;
+    engine.release();
     app = await start();
     const { messages } = await app.handlers["chats.get"]({ chatId });
     expect(messages.at(-1)).toMatchObject({ status: "stopped" });
@@ -316,7 +318,7 @@ describe("interruptions", () => {
   test("a second chat waits its turn, and can be stopped while it waits", async () => {
     const app = await start();
     engine.answers = [await answer("word ".repeat(200))];
-    engine.pace = 5;
+    const stands = engine.hold("generate", 3);
     const one = await newChat(app);
     const two = await newChat(app);
     const send = (chatId: string) =>
@@ -328,6 +330,7 @@ describe("interruptions", () => {
         reading: "search",
       });
     const first = await send(one);
+    await stands;
     const second = await send(two);
     expect((await settled(app, two, second.assistantMessageId, () => true)).status).toBe("queued");
     await app.handlers["messages.stop"]({ chatId: two });
@@ -405,7 +408,7 @@ describe("documents in a chat", () => {
     const app = await start();
     const documentId = await attach(app);
     const chatId = await newChat(app);
-    engine.pace = 2;
+    const stands = engine.hold("prefill", 100);
     const sent = await app.handlers["messages.send"]({
       chatId,
       parentId: null,
@@ -413,9 +416,12 @@ describe("documents in a chat", () => {
       documentIds: [documentId],
       reading: "whole",
     });
-    await settled(app, chatId, sent.assistantMessageId, (message) => message.status === "reading");
+    await stands;
     await app.handlers["messages.stop"]({ chatId });
-    expect((await settled(app, chatId, sent.assistantMessageId)).status).toBe("stopped");
+    expect(await settled(app, chatId, sent.assistantMessageId)).toMatchObject({
+      status: "stopped",
+      prefilled: 100,
+    });
   });
 
   test("the same file is imported once; a removed one is gone from search and keeps its name", async () => {

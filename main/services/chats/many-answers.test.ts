@@ -108,13 +108,19 @@ test("each of them can be continued, reading nothing but the new question", asyn
 test("stopping ends them all, and keeps what was written", async () => {
   engine.answers = [await answer("One.")];
   const { chatId, messageId } = await ask("How many?");
-  engine.answers = [await answer("Two."), await answer("Three.")];
+  const two = await answer("Two.");
+  engine.answers = [two, await answer("Three.")];
+  // The fake writes one after the other: all of the first, and a token of the second.
+  const stands = engine.hold("generate", two.length + 1);
   await app.handlers["messages.regenerateMany"]({ chatId, messageId, count: 2 });
+  await stands;
   await app.handlers["messages.stop"]({ chatId });
   const { nodes } = await atRest(chatId);
   const answers = nodes.filter(({ role }) => role === "assistant").slice(1);
-  expect(answers).toHaveLength(2);
-  for (const { status } of answers) expect(["stopped", "done"]).toContain(status);
+  expect(answers).toMatchObject([
+    { status: "done", excerpt: "Two.", tokens: two.length },
+    { status: "stopped", excerpt: "Th", tokens: 1 },
+  ]);
 });
 
 test("a question is needed, and answers are counted before anything happens", async () => {

@@ -3,7 +3,7 @@ import BetterSqlite3 from "better-sqlite3";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import type { Chat, Message } from "../../contract/dto.ts";
 import type { Services } from "../app.ts";
 import { startServices } from "../services.testing.ts";
@@ -21,6 +21,7 @@ beforeEach(async () => {
   await start(createFakeEngine());
 });
 afterEach(async () => {
+  vi.restoreAllMocks();
   await app.close();
   rmSync(folder, { recursive: true, force: true });
 });
@@ -50,17 +51,17 @@ const isFinal = ({ status }: Message): boolean =>
   !["queued", "reading", "writing"].includes(status);
 
 async function say(chatId: string, parentId: string | null, text: string): Promise<string> {
-  const { assistantMessageId: answer } = await app.handlers["messages.send"]({
-    chatId,
-    parentId,
-    text,
-    documentIds: [],
-    reading: "search",
-  });
+  const answer = await send(chatId, parentId, text);
   await until(async () =>
     (await chat(chatId)).messages.some((message) => message.id === answer && isFinal(message)),
   );
   return answer;
+}
+
+async function send(chatId: string, parentId: string | null, text: string): Promise<string> {
+  const documentIds: string[] = [];
+  const asked = { chatId, parentId, text, documentIds, reading: "search" } as const;
+  return (await app.handlers["messages.send"](asked)).assistantMessageId;
 }
 
 /** A chat of two questions with their answers. */
@@ -126,6 +127,8 @@ test("another model is told as such, keeps the old states, and reads the chat ag
   expect(await app.handlers["chats.cost"]({ chatId })).toMatchObject({ reason: "other-model" });
   expect(engine.prefills).toEqual([]);
 
+  // Between the ends of messages nothing is kept by the clock.
+  vi.spyOn(performance, "now").mockReturnValue(performance.now());
   await app.handlers["chats.rebuild"]({ chatId });
   await until(async () => (await app.handlers["chats.cost"]({ chatId }))?.reason === null);
   expect(engine.prefills.reduce((sum, ids) => sum + ids.length, 0)).toBe(tokens(messages));
@@ -164,12 +167,20 @@ test("a turn does not wait for the background", async () => {
   await say(long.id, null, "word ".repeat(2000));
   const newer = createFakeEngine();
   newer.numericVersions = [2];
-  newer.pace = 1;
+  newer.chunk = 128;
+  const stands = newer.hold("prefill", 1);
   await restart(newer);
-  await until(() => engine.prefills.length > 0);
-  const answer = await say(chatId, messages.at(-1)?.id ?? null, "Now");
-  expect((await chat(chatId)).messages.at(-1)).toMatchObject({ id: answer, status: "done" });
+  await stands;
+  await send(chatId, messages.at(-1)?.id ?? null, "Now");
+  await newer.hold("generate", 0);
+  // The chunk that was being read, and then all that the turn needs: the rest of the long chat waits.
+  expect(newer.prefills.slice(0, 2).map(({ length }) => length)).toEqual([128, 128]);
+  const read = newer.prefills.slice(2).reduce((sum, { length }) => sum + length, 0);
+  expect(read).toBe(tokens((await chat(chatId)).messages));
   expect((await app.handlers["chats.cost"]({ chatId: long.id }))?.reason).toBe("older-version");
+  newer.release();
+  await until(async () => (await chat(chatId)).messages.every(isFinal));
+  expect((await chat(chatId)).messages.at(-1)?.status).toBe("done");
 });
 
 test("a smaller budget takes effect at once, and costs only reading", async () => {

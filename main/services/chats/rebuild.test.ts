@@ -79,34 +79,37 @@ async function restart(...statements: readonly string[]): Promise<readonly unkno
 const forget = (): Promise<unknown> => restart("DELETE FROM snapshots");
 const KEPT = "SELECT owner_id FROM snapshots WHERE owner_kind = 'rebuild'";
 
-/** Reads it again slowly, until something of it is read. */
+/** Reads it again, as far as one chunk: the engine stands before the second. */
 async function begin(chatId: string): Promise<void> {
-  engine.pace = 30;
+  const stands = engine.hold("prefill", 1);
   await app.handlers["chats.rebuild"]({ chatId });
-  await until(() => progress.length > 0);
+  await stands;
+}
+
+/** Reads it again to its end; the reader takes whatever waits in the order of its coming, so nothing that came before waits then. */
+async function readAgain(chatId: string): Promise<void> {
+  engine.release();
+  await app.handlers["chats.rebuild"]({ chatId });
+  await until(async () => (await rebuilds()).every((one) => one.chatId !== chatId));
 }
 
 test("tells how far it is, pauses between chunks, and goes on without reading anything twice", async () => {
-  const { chatId, tokens } = await talk();
+  const [{ chatId, tokens }, other] = [await talk(), await talk()];
   await forget();
-  engine.pace = 30;
-  await app.handlers["chats.rebuild"]({ chatId });
-  await until(() => progress.length > 0);
-  expect(progress[0]).toMatchObject({ chatId, status: "reading", total: tokens });
+  await begin(chatId);
+  expect(progress).toMatchObject([{ chatId, status: "reading", done: 128, total: tokens }]);
   expect(progress[0]?.tokensPerSecond).toBeGreaterThan(0);
   expect(progress[0]?.secondsLeft).toBeGreaterThan(0);
   await app.handlers["chats.pauseRebuild"]({ chatId: null });
   await until(() => app.engine.status().phase === "ready");
   expect(await rebuilds()).toMatchObject([{ chatId, status: "paused" }]);
-  const paused = tokensRead();
-  expect(paused).toBeGreaterThan(0);
-  expect(paused).toBeLessThan(tokens);
-  await new Promise((resolve) => setTimeout(resolve, 80));
-  expect(tokensRead()).toBe(paused);
-  engine.pace = 0;
-  await app.handlers["chats.rebuild"]({ chatId });
-  await until(async () => (await rebuilds()).length === 0);
-  expect(tokensRead()).toBe(tokens);
+  expect(tokensRead()).toBe(128);
+  // Another one is read past it.
+  await readAgain(other.chatId);
+  expect(tokensRead()).toBe(128 + other.tokens);
+  expect(await rebuilds()).toMatchObject([{ chatId, status: "paused" }]);
+  await readAgain(chatId);
+  expect(tokensRead()).toBe(tokens + other.tokens);
   expect(progress.at(-1)).toMatchObject({ done: tokens, total: tokens });
   expect(await isFree(chatId)).toBe(true);
 });
@@ -114,17 +117,19 @@ test("tells how far it is, pauses between chunks, and goes on without reading an
 test("paused and resumed in the same breath it goes on; stopped it gives up, and the chat can still be used", async () => {
   const { chatId, tokens } = await talk();
   await forget();
-  engine.pace = 30;
-  await app.handlers["chats.rebuild"]({ chatId });
-  await until(() => progress.length > 0);
+  await begin(chatId);
   await app.handlers["chats.pauseRebuild"]({ chatId });
+  const stands = engine.hold("prefill", 1);
   await app.handlers["chats.rebuild"]({ chatId });
   expect(await rebuilds()).toHaveLength(1);
+  await stands;
+  expect(tokensRead()).toBe(2 * 128);
   await app.handlers["chats.stopRebuild"]({ chatId });
   await until(async () => (await rebuilds()).length === 0);
+  expect(tokensRead()).toBe(2 * 128);
   expect(tokensRead()).toBeLessThan(tokens);
   expect(await isFree(chatId)).toBe(false);
-  engine.pace = 0;
+  engine.release();
   await app.handlers["messages.regenerate"]({
     chatId,
     messageId: (await messages(chatId)).at(-1)?.id ?? "",
@@ -135,11 +140,8 @@ test("paused and resumed in the same breath it goes on; stopped it gives up, and
 test("a turn goes first, and the reading goes on behind it", async () => {
   const [one, other] = [await talk(), await talk()];
   await forget();
-  engine.pace = 20;
-  await app.handlers["chats.rebuild"]({ chatId: one.chatId });
-  await until(() => progress.length > 0);
+  await begin(one.chatId);
   const { id: chatId } = await app.handlers["chats.create"]({});
-  const before = tokensRead();
   await app.handlers["messages.send"]({
     chatId,
     parentId: null,
@@ -147,13 +149,14 @@ test("a turn goes first, and the reading goes on behind it", async () => {
     documentIds: [],
     reading: "search",
   });
+  engine.release();
   await until(async () => (await messages(chatId)).at(-1)?.status === "done");
-  const own = (await messages(chatId))[0]?.tokens ?? 0;
-  // A chunk that was being read.
-  expect(tokensRead() - before - own).toBeLessThanOrEqual(2 * 128);
-  expect(await rebuilds()).toMatchObject([{ chatId: one.chatId, status: "reading" }]);
-  engine.pace = 0;
   await until(async () => (await rebuilds()).length === 0);
+  // What was read, the chunk that was being read, then the turn, and the rest behind it.
+  const lengths = engine.prefills.map(({ length }) => length);
+  expect(lengths.slice(0, 3)).toEqual([128, 128, (await messages(chatId))[0]?.tokens]);
+  const rest = lengths.slice(3).reduce((sum, length) => sum + length, 0);
+  expect(rest).toBe(one.tokens - 2 * 128);
   expect(await isFree(one.chatId)).toBe(true);
   expect(await isFree(other.chatId)).toBe(false);
 });
@@ -161,11 +164,9 @@ test("a turn goes first, and the reading goes on behind it", async () => {
 test("what a turn has read meanwhile is not read again", async () => {
   const { chatId, tokens } = await talk();
   await forget();
-  engine.pace = 10;
-  await app.handlers["chats.rebuild"]({ chatId });
-  await until(() => progress.length > 0);
+  await begin(chatId);
   await app.handlers["chats.pauseRebuild"]({ chatId });
-  engine.pace = 0;
+  engine.release();
   const tip = (await messages(chatId)).at(-1)?.id ?? "";
   await app.handlers["messages.send"]({
     chatId,
@@ -175,14 +176,13 @@ test("what a turn has read meanwhile is not read again", async () => {
     reading: "search",
   });
   await until(async () => (await messages(chatId)).at(-1)?.status === "done");
-  await app.handlers["chats.rebuild"]({ chatId });
-  await until(async () => (await rebuilds()).length === 0);
+  await readAgain(chatId);
   expect(tokensRead()).toBeLessThan(3 * tokens);
   expect(await isFree(chatId)).toBe(true);
 });
 
 test("what was paused stands so after the next start, and goes on from the token that it had reached", async () => {
-  const { chatId, tokens } = await talk();
+  const [{ chatId, tokens }, other] = [await talk(), await talk()];
   await forget();
   await begin(chatId);
   await app.handlers["chats.pauseRebuild"]({ chatId });
@@ -193,11 +193,11 @@ test("what was paused stands so after the next start, and goes on from the token
   expect(await restart(KEPT)).toHaveLength(1);
   await until(async () => (await rebuilds()).length > 0);
   expect(await rebuilds()).toEqual([{ ...paused, tokensPerSecond: null, secondsLeft: null }]);
-  await new Promise((resolve) => setTimeout(resolve, 50));
-  expect(tokensRead()).toBe(0);
-  await app.handlers["chats.rebuild"]({ chatId });
-  await until(async () => (await rebuilds()).length === 0);
-  expect(before + tokensRead()).toBe(tokens);
+  // Another one is read past it.
+  await readAgain(other.chatId);
+  expect(tokensRead()).toBe(other.tokens);
+  await readAgain(chatId);
+  expect(before + tokensRead()).toBe(tokens + other.tokens);
   expect(progress.at(-1)).toMatchObject({ done: tokens, total: tokens });
   expect(await isFree(chatId)).toBe(true);
   // Nothing of the place between is left.
@@ -236,7 +236,6 @@ test("the place that a reading has reached goes with its chat, and where the rea
   const [one, other] = [await talk(), await talk()];
   await forget();
   for (const { chatId } of [one, other]) {
-    progress = [];
     await begin(chatId);
     await app.handlers["chats.pauseRebuild"]({ chatId });
     await until(() => app.engine.status().phase === "ready");

@@ -78,35 +78,26 @@ test("a layer that is not there is refused, a document that is gone is told", as
 });
 
 test("closing does not wait for a map", async () => {
-  // Half a minute for all of it.
-  engine.pace = 1000;
-  const begun = new Promise<void>((resolve) =>
-    app.events.subscribe((name) => name === "document.mapping" && resolve()),
-  );
+  const stands = engine.hold("memoryMap", 1);
   const map = app.handlers["documents.mapMemory"]({ documentId });
   const refused = expect(map).rejects.toMatchObject({ code: "cancelled" });
-  await begun;
+  await stands;
   await close();
   await refused;
 });
 
 test("a map makes way for a chat, and goes on behind it with what it has done", async () => {
-  engine.pace = 5;
+  const stands = engine.hold("memoryMap", 3);
   engine.answers = [[300, 5]];
   const { id: chatId } = await app.handlers["chats.create"]({});
   const order: string[] = [];
-  const begun = new Promise<void>((resolve) =>
-    app.events.subscribe((name, data) => {
-      if (name === "document.mapping" && "done" in data) {
-        order.push("map");
-        if (data.done === 3) resolve();
-      }
-      if (name === "message.changed" && "message" in data && data.message.role === "assistant")
-        order.push(data.message.status);
-    }),
-  );
+  app.events.subscribe((name, data) => {
+    if (name === "document.mapping") order.push("map");
+    if (name === "message.changed" && "message" in data && data.message.role === "assistant")
+      order.push(data.message.status);
+  });
   const map = app.handlers["documents.mapMemory"]({ documentId });
-  await begun;
+  await stands;
   await app.handlers["messages.send"]({
     chatId,
     parentId: null,
@@ -114,9 +105,13 @@ test("a map makes way for a chat, and goes on behind it with what it has done", 
     documentIds: [],
     reading: "search",
   });
+  engine.release();
   await map;
-  expect(order.indexOf("done")).toBeGreaterThan(0);
-  expect(order.lastIndexOf("map")).toBeGreaterThan(order.indexOf("done"));
+  // The step that was being made, then the chat, then all the others.
+  const [first, second] = [order.indexOf("reading"), order.indexOf("done")];
+  expect(order.slice(0, first).filter((one) => one === "map")).toHaveLength(4);
+  expect(order.slice(first, second)).not.toContain("map");
+  expect(order.lastIndexOf("map")).toBeGreaterThan(second);
   // From one end to the other, no step twice.
   expect(engine.mapped).toEqual(Array.from({ length: engine.mapped.length }, (_, at) => at + 1));
   expect(await app.handlers["documents.memory"]({ documentId, ...whole })).not.toBeNull();
