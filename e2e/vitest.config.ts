@@ -16,9 +16,10 @@ export default defineConfig({
   cacheDir: "node_modules/.vite",
   plugins: [wasmKernels()],
   test: {
-    // Far above what any test takes, even where a software GPU shares two slow cores with others.
-    testTimeout: 240_000,
-    hookTimeout: 240_000,
+    // Far above what any test takes, even where a software GPU shares two slow cores with others: a limit ends what hangs, and judges nothing.
+    testTimeout: 1_800_000,
+    hookTimeout: 1_800_000,
+    teardownTimeout: 120_000,
     // By itself vitest leaves one core free, which is half of a machine with two.
     maxWorkers: 2,
     projects: [
@@ -56,8 +57,9 @@ export default defineConfig({
             enabled: true,
             headless: true,
             screenshotFailures: false,
+            connectTimeout: 300_000,
             provider: playwright({
-              launchOptions: { executablePath: CHROMIUM, args: CHROMIUM_ARGS },
+              launchOptions: { executablePath: CHROMIUM, args: CHROMIUM_ARGS, timeout: 300_000 },
             }),
             instances: [{ browser: "chromium" }],
           },

@@ -45,7 +45,7 @@ export function useCommandLine(): void {
     folder = mkdtempSync(path.join(tmpdir(), "tarn-cli-"));
     const help = await start(path.join(root, "main/cli/launch.ts"), ["help"]);
     expect(help.stdout, help.stderr).toMatch(/^Usage: tarn COMMAND/);
-  }, 300_000);
+  });
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
 }
 

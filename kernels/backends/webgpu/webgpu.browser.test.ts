@@ -38,7 +38,7 @@ describe.each(["webgpu", "wasm"] as const)("%s in a Web Worker", (name) => {
   beforeAll(async () => {
     expected = await runInWorker("reference");
     actual = await runInWorker(name);
-  }, 120_000);
+  });
 
   test("is the backend that was asked for", () => {
     expect(actual.device.backend).toBe(name);

@@ -191,12 +191,14 @@ test("gives up on a server that ends too early each time, and keeps what came", 
   script = [
     (_, response) => {
       response.writeHead(200, { etag: '"one"', "content-length": content.length });
-      response.write("abc", () => setTimeout(() => response.destroy(), 5));
+      whenThere(3, () => response.destroy());
+      response.write("abc");
     },
     (_, response) => response.destroy(),
   ];
   await expect(run()).rejects.toMatchObject({ code: "download" });
   expect(existsSync(target)).toBe(false);
+  expect(readFileSync(`${target}.part`, "utf8")).toBe("abc");
 });
 
 test("starts again from nothing where the server gives no strong ETag", async () => {
