@@ -1,8 +1,8 @@
 /** Opening the one database file: pragmas, exclusive lock, migrations with a backup, errors as sentences. */
 import BetterSqlite3, { type Database } from "better-sqlite3";
-import { closeSync, existsSync, openSync, readdirSync, rmSync } from "node:fs";
-import { basename, dirname, join } from "node:path";
+import { closeSync, existsSync, openSync } from "node:fs";
 import { TarnError } from "../contract/errors.ts";
+import { backUp, removeBackups } from "./backup.ts";
 import { chatsAndDocuments } from "./migrations/0001-chats-and-documents.ts";
 import { snapshots } from "./migrations/0002-snapshots.ts";
 import { readings } from "./migrations/0003-readings.ts";
@@ -83,17 +83,15 @@ export function migrate(db: Database, steps: readonly Migration[], file: string 
     );
   }
   if (version === steps.length) return;
-  if (file !== null && version > 0) {
-    const backup = `${file}.before-${steps.length}.backup`;
-    if (!existsSync(backup)) db.prepare("VACUUM INTO ?").run(backup);
-  }
-  for (const [index, step] of steps.entries()) {
-    if (index < version) continue;
-    db.transaction(() => {
-      step.apply(db);
-      db.pragma(`user_version = ${index + 1}`);
-    })();
-  }
+  const backup = file === null || version === 0 ? null : `${file}.before-${steps.length}.backup`;
+  if (backup !== null) backUp(db, backup);
+  // All or nothing: what a step leaves that fails is the database as it was, never one between two versions.
+  db.transaction(() => {
+    for (const step of steps.slice(version)) step.apply(db);
+    db.pragma(`user_version = ${steps.length}`);
+  })();
+  // Those of earlier versions hold what was said up to then, and nothing that this one has not.
+  if (backup !== null) removeBackups(db, backup);
 }
 
 /**
@@ -102,11 +100,7 @@ export function migrate(db: Database, steps: readonly Migration[], file: string 
  */
 export function forgetCopies(db: Database): void {
   db.pragma("wal_checkpoint(TRUNCATE)");
-  if (db.memory) return;
-  const backup = `${basename(db.name)}.before-`;
-  for (const name of readdirSync(dirname(db.name)))
-    if (name.startsWith(backup) && name.endsWith(".backup"))
-      rmSync(join(dirname(db.name), name), { force: true });
+  removeBackups(db, null);
 }
 
 /** SQLite's errors as sentences for the user; everything else unchanged in meaning, as `store`. */
