@@ -261,3 +261,45 @@ test("a place that does not fit the chat any more is not gone on from", async ()
   expect(tokensRead()).toBe(tokens);
   expect(await isFree(chatId)).toBe(true);
 });
+
+test("a paused reading goes with its deleted chat, and is there again, as far as it was, when that comes back", async () => {
+  const { chatId, tokens } = await talk();
+  await forget();
+  await begin(chatId);
+  await app.handlers["chats.pauseRebuild"]({ chatId });
+  await until(() => app.engine.status().phase === "ready");
+  const [paused] = await rebuilds();
+  expect(paused).toMatchObject({ chatId, status: "paused" });
+  await app.handlers["chats.delete"]({ chatId });
+  expect(await rebuilds()).toEqual([]);
+  await app.handlers["chats.restore"]({ chatId });
+  const { status, done, total } = (await rebuilds())[0] ?? {};
+  expect({ status, done, total }).toEqual({ status: "paused", done: paused?.done, total: tokens });
+  engine.release();
+  await app.handlers["chats.rebuild"]({ chatId });
+  await until(async () => (await rebuilds()).length === 0);
+  expect(tokensRead()).toBe(tokens);
+  expect(await isFree(chatId)).toBe(true);
+});
+
+test("what was being read of a chat stops with its deletion, and goes on when that is undone", async () => {
+  const { chatId, tokens } = await talk();
+  await forget();
+  await begin(chatId);
+  await app.handlers["chats.delete"]({ chatId });
+  expect(await rebuilds()).toEqual([]);
+  await until(() => app.engine.status().phase === "ready");
+  expect(tokensRead()).toBeLessThan(tokens);
+  engine.release();
+  expect(await app.handlers["history.undo"]({})).toMatchObject({ chatId });
+  await until(async () => (await rebuilds()).length === 0);
+  expect(tokensRead()).toBe(tokens);
+  expect(await isFree(chatId)).toBe(true);
+});
+
+test("a chat that is not there is not read again", async () => {
+  await expect(app.handlers["chats.rebuild"]({ chatId: "nobody" })).rejects.toMatchObject({
+    code: "not-found",
+  });
+  expect(await rebuilds()).toEqual([]);
+});
