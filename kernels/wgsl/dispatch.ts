@@ -42,8 +42,6 @@ export type Read =
   | { readonly kind: "scales"; readonly weight: Weight; readonly part: number }
   /** A weight of use `vector`, f32, dense; an unused buffer for null. */
   | { readonly kind: "vector"; readonly weight: Weight | null }
-  /** The token ids of the run. */
-  | { readonly kind: "ids" }
   /** (1 + B) i32: tokens that each sequence has room for in slots that grow; then those that each was fed before the run. */
   | { readonly kind: "positions" };
 
@@ -95,6 +93,8 @@ export interface DispatchContext {
   target(tensor: Tensor): number;
   /** The slot behind a state. @throws KernelError `backend` for another tensor */
   slot(tensor: Tensor): StateSlot;
+  /** The arena index of the run's token ids, (B, T) i32. */
+  readonly ids: number;
   /** The arena index of `values` f32 values that live during this call only. */
   scratch(values: number): number;
   /** @throws KernelError `dtype` if the weight was not uploaded as a matrix */

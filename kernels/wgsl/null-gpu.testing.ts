@@ -26,6 +26,7 @@ export function nullContext(subgroupMatrix: SubgroupMatrixShape): DispatchContex
     software: false,
     place: () => 0,
     target: () => 0,
+    ids: 0,
     slot: () => ({ name: "none", shape: [1] }),
     scratch: () => 0,
     parts: ({ rows }) => [{ firstRow: 0, rows }],

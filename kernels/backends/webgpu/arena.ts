@@ -7,8 +7,10 @@ import type { GpuDevice } from "./device.ts";
 /** Values between starts of buffers in the arena: 256 bytes, so that no two share a cache line. */
 const ALIGNMENT = 64;
 
-/** Where a plan's temporaries, outputs and scratch lie in the arena, in f32 values. */
+/** Where a plan's ids, temporaries, outputs and scratch lie in the arena, in words. */
 export interface ArenaLayout {
+  /** (B, T) i32: the ids of the next run. */
+  readonly ids: number;
   /** For reading; of a state, the place of its copy. */
   place(tensor: Tensor): number;
   /** For writing. @throws KernelError `backend` for a state */
@@ -37,7 +39,7 @@ export interface StateCopy {
   readonly values: number;
 }
 
-/** Lays out a plan: temporaries, outputs, then scratch that every call uses again. */
+/** Lays out a plan: ids, temporaries, outputs, then scratch that every call uses again. */
 export function layOutArena(plan: Plan): ArenaLayout {
   let end = 0;
   const reserve = (values: number): number => {
@@ -45,6 +47,7 @@ export function layOutArena(plan: Plan): ArenaLayout {
     end += Math.ceil(values / ALIGNMENT) * ALIGNMENT;
     return at;
   };
+  const ids = reserve(plan.batch * plan.length);
   const temporaries = plan.temporaries.map(reserve);
   const outputs = plan.outputs.map(reserve);
   const scratchStart = end;
@@ -68,6 +71,7 @@ export function layOutArena(plan: Plan): ArenaLayout {
   }
 
   return {
+    ids,
     target,
     scratch,
     lasting(values) {

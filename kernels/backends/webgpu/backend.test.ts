@@ -287,6 +287,35 @@ describe("a state", () => {
     await backend.release();
   });
 
+  // All slots share a buffer, or have one of two, as the binding allows.
+  test.each([1e6, 1000])(
+    "of several slots keeps them apart: bindings of %i bytes",
+    async (most) => {
+      const gpu = gpuWith(await softwareGpu(), { limits: { maxStorageBufferBindingSize: most } });
+      const backend = await open(gpu);
+      const layout: StateLayout = [
+        { name: "layers.0.conv", shape: [5, 3] },
+        { name: "layers.0.keys", shape: [4], grows: true },
+        { name: "layers.0.ssm", shape: [7, 11] },
+        { name: "layers.1.conv", shape: [5, 3] },
+      ];
+      const random = seeded(9);
+      const valuesOf = () => [15, 8, 77, 15].map((count) => random.normal(count));
+      const [one, other] = [valuesOf(), valuesOf()];
+      const [pair, alone, copy] = [2, 1, 1].map((batch) => backend.createState(layout, batch));
+      await backend.writeState(pair, 0, one, 2);
+      await backend.writeState(pair, 1, other, 2);
+      await backend.copyState(pair, 1, alone, 0);
+      await backend.copyState(alone, 0, copy, 0);
+      expect(await backend.readState(pair, 0)).toEqual(one);
+      expect(await backend.readState(pair, 1)).toEqual(other);
+      expect(await backend.readState(copy, 0)).toEqual(other);
+      for (const state of [pair, alone, copy]) state.release();
+      expect(backend.memory().states).toBe(0);
+      await backend.release();
+    },
+  );
+
   test("larger than the GPU's buffers is out of memory", async () => {
     const backend = await open(await softwareGpu());
     const layout: StateLayout = [{ name: "layers.0.ssm", shape: [2 ** 20, 2 ** 20] }];

@@ -11,12 +11,16 @@ import sampledSource from "./sampled.wgsl?raw";
 
 /** What chooses each sequence's next id from a plan's only output, (B, vocab) logits. */
 export interface Choice {
+  /** They write the next run's ids, and keep them for the host. */
   readonly dispatches: readonly Dispatch[];
-  /** Where in the arena it writes (B) i32 ids, -1 for none, and behind them (B) f32 logarithms of their probabilities. */
-  readonly at: number;
+  /** Where in the arena a stretch's are kept: (runs, 2, B), i32 ids, -1 for none, and f32 logarithms of their probabilities. */
+  readonly history: number;
   /** Writes what belongs to the sequences; the arena must not be used for other plans until their last choice. */
   begin(queue: GPUQueue, arena: GPUBuffer, choices: readonly SequenceChoice[]): void;
-  /** Writes what the next runs choose with. */
+  /**
+   * Writes what the next runs choose with, and begins their history anew.
+   * @param runs MOST_RUNS at most; 0 where the ids of those that follow are known, so that no number is drawn for them
+   */
   beginStretch(queue: GPUQueue, arena: GPUBuffer, runs: number): void;
 }
 
@@ -27,20 +31,21 @@ const PIECE = 4096;
 const THREADS = 256;
 
 /** Words of a rule, as in sampled.wgsl. */
-const RULE_WORDS = 11;
+const RULE_WORDS = 10;
 
 /** The first of the largest. */
 export function describeGreedy(plan: Plan, layout: ArenaLayout, gpu: GpuDevice): Choice {
   const { batch, vocab, pieces } = sizesOf(plan);
   layout.beginCall();
-  const at = layout.scratch(2 * batch);
   const best = layout.scratch(3 * batch * pieces);
-  const params = [layout.output(0), vocab, PIECE, pieces, best, at, at + batch];
+  const counts = layout.lasting(batch);
+  const history = layout.lasting(MOST_RUNS * 2 * batch);
+  const params = [layout.output(0), vocab, PIECE, pieces, best, batch, layout.ids, counts, history];
   return {
     dispatches: dispatchesOf("greedy", greedySource, params, plan, THREADS, gpu),
-    at,
+    history,
     begin: () => undefined,
-    beginStretch: () => undefined,
+    beginStretch: (queue, arena) => queue.writeBuffer(arena, counts * 4, new Uint32Array(batch)),
   };
 }
 
@@ -48,19 +53,29 @@ export function describeGreedy(plan: Plan, layout: ArenaLayout, gpu: GpuDevice):
 export function describeSampled(plan: Plan, layout: ArenaLayout, gpu: GpuDevice): Choice {
   const { batch, vocab, pieces } = sizesOf(plan);
   layout.beginCall();
-  const at = layout.scratch(2 * batch);
   const best = layout.scratch(5 * batch * pieces);
+  const counts = layout.lasting(batch);
+  const history = layout.lasting(MOST_RUNS * 2 * batch);
   const weights = layout.lasting(WEIGHTS.length);
   const rules = layout.lasting(RULE_WORDS * batch);
   const stamps = layout.lasting(batch * vocab);
-  const uniforms = layout.lasting(1 + MOST_RUNS * batch);
-  const outputs = [layout.output(0), vocab, PIECE, pieces, best, at, at + batch, batch];
+  const uniforms = layout.lasting(MOST_RUNS * batch);
+  const outputs = [
+    layout.output(0),
+    vocab,
+    PIECE,
+    pieces,
+    best,
+    batch,
+    layout.ids,
+    counts,
+    history,
+  ];
   const params = [...outputs, weights, rules, stamps, uniforms];
   let drawn: readonly (() => number)[] = [];
-  let run = 0;
   return {
     dispatches: dispatchesOf("sampled", sampledSource, params, plan, 2 * THREADS, gpu),
-    at,
+    history,
     begin(queue, arena, choices) {
       if (choices.length !== batch) {
         throw new KernelError(
@@ -76,14 +91,11 @@ export function describeSampled(plan: Plan, layout: ArenaLayout, gpu: GpuDevice)
         queue.writeBuffer(arena, (stamps + row * vocab) * 4, stampsOf(recent, vocab));
       }
       drawn = choices.map(({ nextUniform }) => nextUniform);
-      run = 0;
     },
     beginStretch(queue, arena, runs) {
-      const words = new Uint32Array(1 + runs * batch);
-      words[0] = run;
-      for (let i = 0; i < runs * batch; i++) words[1 + i] = drawn[i % batch]();
+      queue.writeBuffer(arena, counts * 4, new Uint32Array(batch));
+      const words = Uint32Array.from({ length: runs * batch }, (_, i) => drawn[i % batch]());
       queue.writeBuffer(arena, uniforms * 4, words);
-      run += runs;
     },
   };
 }
@@ -136,7 +148,6 @@ function ruleWords({ rule, recent }: SequenceChoice): readonly number[] {
     floatWord(rule.above),
     floatWord(rule.below),
     recent.length,
-    0,
   ];
 }
 

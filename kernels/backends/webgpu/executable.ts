@@ -2,13 +2,13 @@ import type { AheadLimits, Executable, FedRuns, StateBuffers } from "../../spec/
 import { KernelError } from "../../spec/errors.ts";
 import type { Plan } from "../../spec/op.ts";
 import { checkRun } from "../../spec/state-values.ts";
+import { createCommands } from "./commands.ts";
 import { advancePositions, outputStretches, prepareProgram } from "./program.ts";
 import type { Resources } from "./resources.ts";
 import { prepareAhead, type AheadProgram, type ChoiceKind } from "./run-ahead.ts";
 
 /**
- * Turns a plan into pipelines, parameters and, at the first run, bind groups. A run then records one compute pass
- * and allocates nothing.
+ * Turns a plan into pipelines and parameters, and into bind groups with the first run over a state.
  * @throws KernelError `unsupported`, `backend`, `out-of-memory`, `device-lost`
  */
 export async function compilePlan(plan: Plan, resources: Resources): Promise<Executable> {
@@ -35,20 +35,20 @@ export async function compilePlan(plan: Plan, resources: Resources): Promise<Exe
     const gpuState = await states.use(state, plan.length);
     const buffer = await arena.atLeast(program.layout.size());
     program.bind(buffer, gpuState);
-    gpu.device.queue.writeBuffer(program.ids, 0, new Int32Array(ids));
+    program.setIds(ids);
     program.setPositions(gpuState, state.positions);
-    const encoder = gpu.device.createCommandEncoder({ label: "run" });
+    const commands = createCommands(gpu.device, "run");
     const clock = profiler.clockOf(program.steps);
-    program.encode(encoder, clock);
-    const stamps = clock?.resolve(encoder) ?? [];
+    program.encode(commands, clock);
+    const stamps = clock?.resolve(commands.encoder()) ?? [];
     const outputs = wantOutputs ? outputStretches(plan, program, buffer) : [];
     if (outputs.length === 0 && stamps.length === 0) {
-      gpu.device.queue.submit([encoder.finish()]);
+      commands.submit();
       await gpu.settle(gpu.device.queue.onSubmittedWorkDone());
       advancePositions(state, plan.length);
       return [];
     }
-    const read = await readback.submitAndRead(encoder, [...outputs, ...stamps]);
+    const read = await readback.submitAndRead(commands.take(), [...outputs, ...stamps]);
     advancePositions(state, plan.length);
     clock?.book(read.slice(outputs.length));
     return read.slice(0, outputs.length);

@@ -1,16 +1,18 @@
-// greedy: choice[b] = the first index of the largest value of row b of the logits; -1 where a value is NaN or +∞, or all are -∞.
-// log_probs[b] = the natural logarithm of its probability: of the largest logit l, −ln Σ exp(l_i − l).
+// greedy: the next id of sequence b = the first index of the largest value of row b of the logits; -1 where a value is NaN or +∞,
+// or all are -∞; and the natural logarithm of its probability: of the largest logit l, −ln Σ exp(l_i − l).
 // Grid:     greedy_pieces: a workgroup a sequence and piece of its row; greedy: one a sequence, over the pieces.
 // Numerics: the choice is exact; the sum is f32, in a fixed order.
-// In the arena: logits (B, vocab) f32; choice (B) i32; log_probs (B) f32.
+// In the arena: logits (B, vocab) f32, and what keep_choice in largest.wgsl writes.
 struct Params {
   logits: u32,
   vocab: u32,
   piece: u32,   // values of a piece
   pieces: u32,  // of a row
   best: u32,    // scratch: (B, pieces) of a Candidate's words and its sum of exponentials
-  choice: u32,
-  log_probs: u32,
+  batch: u32,
+  ids: u32,
+  counts: u32,
+  history: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -47,7 +49,6 @@ fn greedy(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation
   let best = best_of(own, thread);
   let sum = sum_of_pieces(row_at, params.pieces, PIECE_WORDS, best, thread);
   if (thread == 0u) {
-    arena[params.choice + workgroup.x] = best.place;
-    arena[params.log_probs + workgroup.x] = bitcast<u32>(select(-log(sum), 0.0, best.place == NOWHERE));
+    keep_choice(workgroup.x, best.place, select(-log(sum), 0.0, best.place == NOWHERE));
   }
 }

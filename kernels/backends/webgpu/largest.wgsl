@@ -1,4 +1,5 @@
-// What looks for the largest logits: values as keys whose order as integers is theirs, and sums over a workgroup.
+// What both choices do: look for the largest logits, as keys whose order as integers is that of the values, sum over a workgroup,
+// and keep what was chosen.
 // Values are compared as words: what WGSL makes of NaN and infinity in f32 arithmetic is the compiler's affair.
 override THREADS: u32 = 256u;  // a power of two
 
@@ -90,4 +91,15 @@ fn sum_of_pieces(row_at: u32, pieces: u32, words: u32, best: Candidate, thread: 
     }
   }
   return sum_of(own, thread);
+}
+
+// Makes the token the next id of the sequence in `row`, and keeps it with the logarithm of its probability, for the host: ids (B) i32;
+// counts (B) of the runs so far; history (runs, 2, B), i32 and f32.
+fn keep_choice(row: u32, token: u32, log_prob: f32) {
+  let run = arena[params.counts + row];
+  arena[params.counts + row] = run + 1u;
+  arena[params.ids + row] = token;
+  let at = params.history + 2u * run * params.batch + row;
+  arena[at] = token;
+  arena[at + params.batch] = bitcast<u32>(log_prob);
 }

@@ -8,6 +8,7 @@ import type { StateSlot, Tensor } from "../../spec/tensor.ts";
 import { slotsOf, type Dispatch, type Read } from "../../wgsl/dispatch.ts";
 import { layOutArena, type ArenaLayout, type StateCopy } from "./arena.ts";
 import type { Allocation } from "./buffers.ts";
+import type { Commands } from "./commands.ts";
 import { describe } from "./describe.ts";
 import { fusePlan } from "./fuse.ts";
 import type { ProfiledStep, RunClock } from "./profiler.ts";
@@ -27,25 +28,28 @@ interface Step extends ProfiledStep {
   readonly slots: readonly number[];
 }
 
-/** A bind group a step, and what they stand for. */
+/** A bind group a step, made when it is first wanted, and what they stand for. */
 interface BoundGroups {
   readonly arena: GPUBuffer;
+  readonly state: GpuState;
   readonly slots: readonly GPUBuffer[];
-  readonly groups: readonly GPUBindGroup[];
+  readonly groups: (GPUBindGroup | null)[];
 }
 
 /** A plan as dispatches, with the buffers that belong to it alone. */
 export interface Program {
   readonly layout: ArenaLayout;
   readonly steps: readonly ProfiledStep[];
-  /** (B, T) i32: the ids of the next run. */
-  readonly ids: GPUBuffer;
-  /** Makes ready for runs over this memory: bind groups, anew where the arena is another one. */
+  /** Takes this memory for the next runs. */
   bind(arena: GPUBuffer, state: GpuState): void;
+  /** Writes the next run's ids, (B, T), behind all that was submitted. */
+  setIds(ids: Int32Array): void;
+  /** Whether runs must be told where the sequences stand. */
+  readonly readsPositions: boolean;
   /** Writes what slots that grow must know of the next run: their room and the sequences' positions. */
   setPositions(state: GpuState, positions: Int32Array): void;
-  /** Appends one run over what is bound: a compute pass, but for copies between dispatches, which end it, and for a clock. */
-  encode(encoder: GPUCommandEncoder, clock: RunClock | null): void;
+  /** Appends one run over what is bound. */
+  encode(commands: Commands, clock: RunClock | null): void;
   release(): void;
 }
 
@@ -97,7 +101,6 @@ export async function prepareProgram(
   const { UNIFORM, STORAGE, COPY_DST } = GPUBufferUsage;
   const uniform = await allocate("params", steps.length * UNIFORM_ALIGNMENT, UNIFORM | COPY_DST);
   gpu.device.queue.writeBuffer(uniform, 0, paramWords(steps));
-  const ids = await allocate("ids", plan.batch * plan.length * 4, STORAGE | COPY_DST);
   const positions = await allocate("positions", (1 + plan.batch) * 4, STORAGE | COPY_DST);
   const readsPositions = steps.some(({ dispatch }) =>
     dispatch.reads.some(({ kind }) => kind === "positions"),
@@ -105,8 +108,6 @@ export async function prepareProgram(
 
   function resourceOf(read: Read): GPUBufferBinding {
     switch (read.kind) {
-      case "ids":
-        return { buffer: ids };
       case "positions":
         return { buffer: positions };
       case "vector":
@@ -129,22 +130,19 @@ export async function prepareProgram(
 
   /** The bind groups of each state that the program has run over. */
   const groupsOf = new WeakMap<GpuState, BoundGroups>();
-  let bound: { readonly arena: GPUBuffer; readonly state: GpuState } | null = null;
-  let groups: readonly GPUBindGroup[] = [];
-  let lastBound: BoundGroups | null = null;
+  let bound: BoundGroups | null = null;
 
   function groupOf(
     { dispatch, slots }: Step,
     index: number,
-    arena: GPUBuffer,
-    state: GpuState,
+    { arena, state }: BoundGroups,
   ): GPUBindGroup {
     const reads = dispatch.reads.length;
     const buffers: GPUBufferBinding[] = [
       { buffer: uniform, offset: index * UNIFORM_ALIGNMENT, size: paramBytes(dispatch) },
       { buffer: arena },
       ...dispatch.reads.map(resourceOf),
-      ...slots.map((slot) => ({ buffer: state.buffer(slot) })),
+      ...slots.map((slot) => state.place(slot)),
     ];
     return gpu.device.createBindGroup({
       label: dispatch.entryPoint,
@@ -153,56 +151,48 @@ export async function prepareProgram(
     });
   }
 
+  function ready(): BoundGroups {
+    if (bound === null) throw new KernelError("backend", "a program that was not bound");
+    return bound;
+  }
+
   return {
     layout,
     steps,
-    ids,
+    readsPositions,
     bind(arena, state) {
-      bound = { arena, state };
-      const slots = plan.layout.map((_, slot) => state.buffer(slot));
+      const slots = plan.layout.map((_, slot) => state.place(slot).buffer);
       const known = groupsOf.get(state);
       // A slot that grows moves to other memory.
       if (known?.arena === arena && known.slots.every((buffer, slot) => buffer === slots[slot])) {
-        groups = known.groups;
+        bound = known;
         return;
       }
       // What binds no state serves all of them: a new sequence's first run makes no more groups than it must.
-      const before = lastBound?.arena === arena ? lastBound.groups : null;
-      groups = steps.map((step, index) =>
-        before !== null && step.slots.length === 0
-          ? before[index]
-          : groupOf(step, index, arena, state),
+      const before = bound?.arena === arena ? bound.groups : null;
+      const groups = steps.map((step, index) =>
+        step.slots.length === 0 ? (before?.[index] ?? null) : null,
       );
-      lastBound = { arena, slots, groups };
-      groupsOf.set(state, lastBound);
+      bound = { arena, state, slots, groups };
+      groupsOf.set(state, bound);
+    },
+    setIds(ids) {
+      gpu.device.queue.writeBuffer(ready().arena, layout.ids * 4, new Int32Array(ids));
     },
     setPositions(state, counts) {
       if (!readsPositions) return;
       gpu.device.queue.writeBuffer(positions, 0, Int32Array.of(state.room(), ...counts));
     },
-    encode(encoder, clock) {
-      if (bound === null) throw new KernelError("backend", "a program that was not bound");
-      let pass: GPUComputePassEncoder | null = null;
-      let current: GPUComputePipeline | null = null;
-      // The host's part of a step of decode: as few calls as can be, and nothing allocated.
+    encode(commands, clock) {
+      const over = ready();
       for (let index = 0; index < steps.length; index++) {
-        const { copies, pipeline, dispatch } = steps[index];
-        if (copies.length > 0 || clock !== null) {
-          pass?.end();
-          pass = null;
-          copyStates(encoder, copies, bound.state, bound.arena);
-        }
-        if (pass === null) {
-          pass = encoder.beginComputePass(clock?.passOf(index));
-          current = null;
-        }
-        if (current !== pipeline) pass.setPipeline(pipeline);
-        current = pipeline;
-        pass.setBindGroup(0, groups[index]);
-        const { workgroups } = dispatch;
-        pass.dispatchWorkgroups(workgroups[0], workgroups[1], workgroups[2]);
+        const step = steps[index];
+        const { copies, pipeline, dispatch } = step;
+        if (copies.length > 0) copyStates(commands.encoder(), copies, over);
+        // Made here and not before the run, groups are made while the device computes.
+        const group = (over.groups[index] ??= groupOf(step, index, over));
+        commands.dispatch(pipeline, group, dispatch.workgroups, clock?.passOf(index));
       }
-      pass?.end();
     },
     release() {
       for (const allocation of held) allocation.release();
@@ -213,11 +203,12 @@ export async function prepareProgram(
 function copyStates(
   encoder: GPUCommandEncoder,
   copies: readonly StateCopy[],
-  state: GpuState,
-  arena: GPUBuffer,
+  { arena, state }: BoundGroups,
 ): void {
-  for (const { slot, from, to, values } of copies)
-    encoder.copyBufferToBuffer(state.buffer(slot), from * 4, arena, to * 4, values * 4);
+  for (const { slot, from, to, values } of copies) {
+    const { buffer, offset } = state.place(slot);
+    encoder.copyBufferToBuffer(buffer, offset + from * 4, arena, to * 4, values * 4);
+  }
 }
 
 function describeCall(
@@ -234,6 +225,7 @@ function describeCall(
     software: gpu.info.software,
     place: (tensor) => layout.place(tensor),
     target: (tensor) => layout.target(tensor),
+    ids: layout.ids,
     slot: (tensor) => stateSlot(plan, tensor),
     scratch: (values) => layout.scratch(values),
     parts: (weight) => weights.matrix(weight).parts,

@@ -14,6 +14,11 @@ export interface Stretch {
 /** Copies GPU memory to the host through staging buffers that are used again. */
 export interface Readback {
   /**
+   * Sees to it that the next `submitAndRead` of so many bytes submits before it returns.
+   * @throws KernelError `device-lost`, `out-of-memory`
+   */
+  prepare(bytes: number): Promise<void>;
+  /**
    * Appends the copies to the encoder, submits it, and resolves with a fresh array a stretch.
    * @throws KernelError `device-lost`, `out-of-memory`
    */
@@ -24,12 +29,14 @@ export interface Readback {
 export function createReadback(gpu: GpuDevice, allocator: Allocator): Readback {
   const idle: Allocation[] = [];
 
-  /** The smallest idle buffer that is large enough, else a new one of a power of two. */
-  async function acquire(bytes: number): Promise<Allocation> {
+  /** The smallest idle buffer that is large enough. */
+  function idleFor(bytes: number): Allocation | undefined {
     idle.sort((a, b) => a.bytes - b.bytes);
-    const fitting = idle.findIndex((allocation) => allocation.bytes >= bytes);
-    const [taken] = fitting === -1 ? [] : idle.splice(fitting, 1);
-    if (taken !== undefined) return taken;
+    return idle.find((allocation) => allocation.bytes >= bytes);
+  }
+
+  /** A new one, of a power of two. */
+  async function allocate(bytes: number): Promise<Allocation> {
     const size = bytes > KEEP_BYTES ? bytes : 2 ** Math.ceil(Math.log2(Math.max(bytes, 4096)));
     return allocator.allocateChecked(
       "readback",
@@ -40,9 +47,14 @@ export function createReadback(gpu: GpuDevice, allocator: Allocator): Readback {
   }
 
   return {
+    async prepare(bytes) {
+      if (idleFor(bytes) === undefined) idle.push(await allocate(bytes));
+    },
     async submitAndRead(encoder, stretches) {
       const total = stretches.reduce((sum, { bytes }) => sum + bytes, 0);
-      const staging = await acquire(total);
+      const ready = idleFor(total);
+      if (ready !== undefined) idle.splice(idle.indexOf(ready), 1);
+      const staging = ready ?? (await allocate(total));
       try {
         let at = 0;
         for (const { buffer, offset, bytes } of stretches) {

@@ -2,6 +2,7 @@ import type { AheadLimits, FedRuns, StateBuffers } from "../../spec/backend.ts";
 import { KernelError } from "../../spec/errors.ts";
 import type { Plan } from "../../spec/op.ts";
 import type { Allocation } from "./buffers.ts";
+import { createCommands } from "./commands.ts";
 import { describeGreedy, describeSampled, type Choice } from "./choice.ts";
 import { createPace } from "./pace.ts";
 import { advancePositions, outputStretches, prepareProgram } from "./program.ts";
@@ -23,7 +24,7 @@ export interface AheadProgram {
 /** Runs that were enqueued together. */
 interface Stretch {
   readonly runs: number;
-  /** Where its choices, its outputs and the state before it are kept: two stretches are on their way at most. */
+  /** Where its outputs and the state before it are kept: two stretches are on their way at most. */
   readonly slot: ShadowSlot;
   /** (B): positions before it. */
   readonly from: Int32Array;
@@ -55,27 +56,24 @@ export async function prepareAhead(
   });
   const choice = madeBy(described);
   const pace = createPace(batch);
-  const held = new Map<string, Allocation>();
+  const held = new Map<ShadowSlot, Allocation>();
   /** Bytes of a run's (B) i32 choices and (B) f32 logarithms. */
   const rowBytes = 2 * batch * 4;
   const outputBytes = plan.outputs.reduce((sum, values) => sum + values * 4, 0);
 
-  /** A buffer of this program for copies on the device. */
-  async function kept(name: string, slot: ShadowSlot, bytes: number): Promise<GPUBuffer> {
-    const key = `${name} ${slot}`;
-    const found = held.get(key);
-    if (found !== undefined && found.bytes >= bytes) return found.buffer;
-    found?.release();
-    held.delete(key);
+  /** A buffer for the last outputs of a stretch. */
+  async function outputsIn(slot: ShadowSlot): Promise<GPUBuffer> {
+    const found = held.get(slot);
+    if (found !== undefined) return found.buffer;
     const usage = GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
-    const made = await allocator.allocateChecked(name, bytes, usage, "workspace");
-    held.set(key, made);
+    const made = await allocator.allocateChecked("outputs", outputBytes, usage, "workspace");
+    held.set(slot, made);
     return made.buffer;
   }
 
   /**
-   * Enqueues runs behind all that was enqueued before, and counts them as run. The first is fed what lies in `program.ids`,
-   * each other what the one before it chose; or all are fed ids that are `known`, (runs, B).
+   * Enqueues runs behind all that was enqueued before, and counts them as run. The first is fed the ids that were set, each other
+   * what the one before it chose; or all are fed ids that are `known`, (runs, B).
    */
   async function enqueue(
     state: StateBuffers,
@@ -86,34 +84,32 @@ export async function prepareAhead(
     const gpuState = await states.use(state, runs);
     const buffer = await arena.atLeast(program.layout.size());
     program.bind(buffer, gpuState);
-    const choices = await kept("choices", slot, runs * rowBytes);
-    const outputs = await kept("outputs", slot, outputBytes);
+    const outputs = await outputsIn(slot);
+    // The next stretch writes over what is read of this one: the copies must be submitted before it is enqueued.
+    await readback.prepare(runs * rowBytes);
     const from = state.positions.slice();
     const enqueuedAt = performance.now();
-    if (known === null) choice.beginStretch(queue, buffer, runs);
+    const commands = createCommands(gpu.device, "run ahead");
+    choice.beginStretch(queue, buffer, known === null ? runs : 0);
     for (let run = 0; run < runs; run++) {
-      if (known !== null)
-        queue.writeBuffer(program.ids, 0, known.slice(run * batch, (run + 1) * batch));
+      if (known !== null || program.readsPositions) commands.submit();
+      if (known !== null) program.setIds(known.subarray(run * batch, (run + 1) * batch));
       program.setPositions(gpuState, state.positions);
-      const encoder = gpu.device.createCommandEncoder({ label: "run ahead" });
       const clock = profiler.clockOf(program.steps);
-      program.encode(encoder, clock);
-      encoder.copyBufferToBuffer(buffer, choice.at * 4, program.ids, 0, batch * 4);
-      encoder.copyBufferToBuffer(buffer, choice.at * 4, choices, run * rowBytes, rowBytes);
-      // Submitted one by one: the device computes this run while the next is encoded.
-      if (clock === null) queue.submit([encoder.finish()]);
-      else clock.book(await readback.submitAndRead(encoder, clock.resolve(encoder)));
+      program.encode(commands, clock);
+      if (clock !== null) {
+        const stamps = clock.resolve(commands.encoder());
+        clock.book(await readback.submitAndRead(commands.take(), stamps));
+      }
       advancePositions(state, 1);
     }
-    const encoder = gpu.device.createCommandEncoder({ label: "read choices" });
     let at = 0;
     for (const stretch of outputStretches(plan, program, buffer)) {
-      encoder.copyBufferToBuffer(buffer, stretch.offset, outputs, at, stretch.bytes);
+      commands.encoder().copyBufferToBuffer(buffer, stretch.offset, outputs, at, stretch.bytes);
       at += stretch.bytes;
     }
-    const read = readback
-      .submitAndRead(encoder, [{ buffer: choices, offset: 0, bytes: runs * rowBytes }])
-      .then(([words]) => words);
+    const history = { buffer, offset: choice.history * 4, bytes: runs * rowBytes };
+    const read = readback.submitAndRead(commands.take(), [history]).then(([words]) => words);
     // Whoever waits for it hears of a failure; where one before it failed nobody waits.
     read.catch(() => undefined);
     return { runs, slot, from, enqueuedAt, choices: read };
@@ -121,7 +117,7 @@ export async function prepareAhead(
 
   /** What the last run of a stretch left. */
   async function outputsOf({ slot }: Stretch): Promise<Float32Array[]> {
-    const buffer = await kept("outputs", slot, outputBytes);
+    const buffer = await outputsIn(slot);
     let offset = 0;
     const stretches = plan.outputs.map((values) => {
       const stretch = { buffer, offset, bytes: values * 4 };
@@ -181,8 +177,10 @@ export async function prepareAhead(
     }
 
     pace.begin();
-    choice.begin(queue, await arena.atLeast(program.layout.size()), choices ?? []);
-    queue.writeBuffer(program.ids, 0, new Int32Array(first));
+    const memory = await arena.atLeast(program.layout.size());
+    program.bind(memory, await states.use(state, 1));
+    choice.begin(queue, memory, choices ?? []);
+    program.setIds(first);
     let ahead: Stretch | null = null;
     for (;;) {
       const current: Stretch = ahead ?? (await launch());

@@ -1,20 +1,21 @@
-// sampled: choice[b] = the next id of sequence b by its rule, as kernels/spec/choice.ts defines it and models/generate computes it
-// on the host; -1 where a logit is NaN or +∞, or all are -∞. log_probs[b] = the natural logarithm of its probability by the
-// logits as they are. Then the sequence's stamps, count and run move on.
+// sampled: the next id of sequence b by its rule, as kernels/spec/choice.ts defines it and models/generate computes it on the host;
+// -1 where a logit is NaN or +∞, or all are -∞; and the natural logarithm of its probability by the logits as they are. Then
+// the sequence's stamps and their count move on.
 // Grid:     sampled_pieces: a workgroup a sequence and piece of its row; sampled: one a sequence, over the pieces and then the row.
 // Numerics: what decides is whole numbers, and differences and products in f32, which WGSL rounds correctly; nothing is a product
 //           and a sum that a driver could fuse, and what may be flushed to 0 is set to 0. The logarithm is f32.
-// In the arena: logits (B, vocab) f32; choice (B) i32; log_probs (B) f32; weights (1025) u32; rules (B, RULE) words;
-// stamps (B, vocab) u32; uniforms: the run of the first row, then (runs, B) u32.
+// In the arena: logits (B, vocab) f32; weights (1025) u32; rules (B, RULE) words; stamps (B, vocab) u32; uniforms (runs, B) u32;
+// and what keep_choice in largest.wgsl writes.
 struct Params {
   logits: u32,
   vocab: u32,
   piece: u32,   // values of a piece
   pieces: u32,  // of a row
   best: u32,    // scratch: (B, pieces) of the best logit's key and place, its piece's sum of exponentials, the best score's key and place
-  choice: u32,
-  log_probs: u32,
   batch: u32,
+  ids: u32,
+  counts: u32,
+  history: u32,
   weights: u32,
   rules: u32,
   stamps: u32,
@@ -39,10 +40,9 @@ struct Rule {
   above: f32,
   below: f32,
   fed: u32,  // ids so far that have a stamp: an id's stamp is the number of its last one, from 1; 0 for none
-  run: u32,
 }
 
-const RULE_WORDS = 11u;
+const RULE_WORDS = 10u;
 
 fn rule_of(row: u32) -> Rule {
   let at = params.rules + row * RULE_WORDS;
@@ -57,7 +57,6 @@ fn rule_of(row: u32) -> Rule {
     bitcast<f32>(arena[at + 7u]),
     bitcast<f32>(arena[at + 8u]),
     arena[at + 9u],
-    arena[at + 10u],
   );
 }
 
@@ -274,8 +273,7 @@ fn threshold(limit: u32, by_weight: bool, thread: u32) -> u32 {
 
 // The token at the place of the run's uniform number among the weights up to `limit`, in the order of ids' digits, lowest first.
 fn draw(limit: u32, thread: u32) -> u32 {
-  let first_run = arena[params.uniforms];
-  let uniform_at = params.uniforms + 1u + (rule.run - first_run) * params.batch + row;
+  let uniform_at = params.uniforms + arena[params.counts + row] * params.batch + row;
   var token = 0u;
   var needed = vec2u(0u);
   for (var stride = 1u; stride < params.vocab; stride *= BINS) {
@@ -300,6 +298,32 @@ fn draw(limit: u32, thread: u32) -> u32 {
   return token;
 }
 
+// Of the workgroup, in every thread.
+struct Best {
+  logit: Candidate,
+  score: Candidate,  // with the penalty
+}
+
+// Both in one go, as barriers are what they cost; `reached` is not in use yet.
+fn best_of_both(own: Best, thread: u32) -> Best {
+  candidates[thread] = own.logit;
+  reached[thread] = vec2u(own.score.key, own.score.place);
+  for (var half = THREADS / 2u; half > 0u; half /= 2u) {
+    workgroupBarrier();
+    if (thread < half) {
+      candidates[thread] = better(candidates[thread], candidates[thread + half]);
+      let score = better(score_in(thread), score_in(thread + half));
+      reached[thread] = vec2u(score.key, score.place);
+    }
+  }
+  workgroupBarrier();
+  return Best(candidates[0], score_in(0u));
+}
+
+fn score_in(thread: u32) -> Candidate {
+  return Candidate(reached[thread].x, reached[thread].y);
+}
+
 @compute @workgroup_size(THREADS)
 fn sampled_pieces(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
   row = workgroup.y;
@@ -307,23 +331,20 @@ fn sampled_pieces(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_in
   let row_at = params.logits + row * params.vocab;
   let begin = workgroup.x * params.piece;
   let end = min(begin + params.piece, params.vocab);
-  var own = Candidate(0u, NOWHERE);
-  var own_score = Candidate(0u, NOWHERE);
+  var own = Best(Candidate(0u, NOWHERE), Candidate(0u, NOWHERE));
   for (var i = begin + thread; i < end; i += THREADS) {
-    own = better(own, candidate_of(arena[row_at + i], i));
-    own_score = better(own_score, candidate_of(score_of(i), i));
+    own.logit = better(own.logit, candidate_of(arena[row_at + i], i));
+    own.score = better(own.score, candidate_of(score_of(i), i));
   }
-  let best = best_of(own, thread);
-  workgroupBarrier();
-  let best_score = best_of(own_score, thread);
-  let sum = sum_of_powers(row_at, begin, end, best, thread);
+  let best = best_of_both(own, thread);
+  let sum = sum_of_powers(row_at, begin, end, best.logit, thread);
   if (thread == 0u) {
     let at = params.best + PIECE_WORDS * (row * params.pieces + workgroup.x);
-    arena[at] = best.key;
-    arena[at + 1u] = best.place;
+    arena[at] = best.logit.key;
+    arena[at + 1u] = best.logit.place;
     arena[at + 2u] = bitcast<u32>(sum);
-    arena[at + 3u] = best_score.key;
-    arena[at + 4u] = best_score.place;
+    arena[at + 3u] = best.score.key;
+    arena[at + 4u] = best.score.place;
   }
 }
 
@@ -339,24 +360,21 @@ fn sampled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocatio
   row = workgroup.x;
   rule = rule_of(row);
   let row_at = params.best + PIECE_WORDS * row * params.pieces;
-  var own = Candidate(0u, NOWHERE);
-  var own_score = Candidate(0u, NOWHERE);
+  var own = Best(Candidate(0u, NOWHERE), Candidate(0u, NOWHERE));
   for (var piece = thread; piece < params.pieces; piece += THREADS) {
     let at = row_at + PIECE_WORDS * piece;
-    own = better(own, Candidate(arena[at], arena[at + 1u]));
-    own_score = better(own_score, Candidate(arena[at + 3u], arena[at + 4u]));
+    own.logit = better(own.logit, Candidate(arena[at], arena[at + 1u]));
+    own.score = better(own.score, Candidate(arena[at + 3u], arena[at + 4u]));
   }
-  let best = best_of(own, thread);
-  workgroupBarrier();
-  let best_score = best_of(own_score, thread);
-  let sum = sum_of_pieces(row_at, params.pieces, PIECE_WORDS, best, thread);
-  var token = best_score.place;
+  let best = best_of_both(own, thread);
+  let sum = sum_of_pieces(row_at, params.pieces, PIECE_WORDS, best.logit, thread);
+  var token = best.score.place;
   if (thread == 0u) {
     stages = select(0u, DRAWS, rule.draws != 0u && token != NOWHERE) | select(0u, TOP_K, rule.top_k != 0u) | select(0u, TOP_P, rule.top_p != 0u);
   }
   let wanted = workgroupUniformLoad(&stages);
   if ((wanted & DRAWS) != 0u) {
-    top = clamp(value_of(best_score.key), -0x1p126f, 0x1p126f);
+    top = clamp(value_of(best.score.key), -0x1p126f, 0x1p126f);
     var limit = MOST_DISTANCE;
     if ((wanted & TOP_K) != 0u) {
       limit = threshold(limit, false, thread);
@@ -367,17 +385,14 @@ fn sampled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocatio
     token = draw(min(limit, rule.most_distance), thread);
   }
   if (thread == 0u) {
-    let at = params.rules + row * RULE_WORDS;
-    arena[params.choice + row] = token;
     var log_prob = 0.0;
     if (token != NOWHERE) {
-      log_prob = bitcast<f32>(arena[params.logits + row * params.vocab + token]) - value_of(best.key) - log(sum);
+      log_prob = bitcast<f32>(arena[params.logits + row * params.vocab + token]) - value_of(best.logit.key) - log(sum);
       if (rule.window != 0u) {
         arena[params.stamps + row * params.vocab + token] = rule.fed + 1u;
-        arena[at + 9u] = rule.fed + 1u;
+        arena[params.rules + row * RULE_WORDS + 9u] = rule.fed + 1u;
       }
     }
-    arena[params.log_probs + row] = bitcast<u32>(log_prob);
-    arena[at + 10u] = rule.run + 1u;
+    keep_choice(row, token, log_prob);
   }
 }

@@ -4,6 +4,7 @@ import { checkCopy, checkFirstRow, checkStateValues } from "../../spec/state-val
 import { slotSize, type StateLayout } from "../../spec/tensor.ts";
 import type { Allocation, Allocator } from "./buffers.ts";
 import type { GpuDevice } from "./device.ts";
+import { createFixedSlots, type FixedSlots, type SlotPlace } from "./fixed-slots.ts";
 import { createGrowingSlot, type GrowingSlot } from "./growing-slot.ts";
 import type { Readback } from "./readback.ts";
 
@@ -11,10 +12,10 @@ import type { Readback } from "./readback.ts";
 export interface GpuState {
   /** Tokens of each sequence that every slot that grows has room for. */
   room(): number;
-  /** The slots that do not grow. */
+  /** All slots that do not grow. */
   readonly fixed: readonly Allocation[];
-  /** What stands behind a slot now; slots that grow move to other buffers. */
-  buffer(slot: number): GPUBuffer;
+  /** Where a slot lies now; slots that grow move to other buffers. */
+  place(slot: number): SlotPlace;
 }
 
 /** The states of a backend. */
@@ -44,8 +45,9 @@ export interface States {
 /** What `create` made. */
 interface Held {
   readonly gpuState: GpuState;
-  /** Buffers of (B, slotSize) f32, and slots that grow, in the layout's order. */
-  readonly slots: readonly (Allocation | GrowingSlot)[];
+  readonly fixed: FixedSlots;
+  /** In the layout's order: (B, slotSize) f32, and slots that grow. */
+  readonly slots: readonly (SlotPlace | GrowingSlot)[];
   /** Why there is no memory for it; null if all is well. */
   readonly problem: Promise<KernelError | null>;
 }
@@ -86,18 +88,23 @@ export function createStates(gpu: GpuDevice, allocator: Allocator, readback: Rea
     },
     create(layout, batch) {
       gpu.check();
-      const slots: (Allocation | GrowingSlot)[] = [];
+      const fixed = createFixedSlots(allocator, layout, batch, gpu.maxBindingBytes);
+      const growing: GrowingSlot[] = [];
+      const release = (): void => {
+        fixed.release();
+        for (const slot of growing) slot.release();
+      };
+      let slots: (SlotPlace | GrowingSlot)[];
       try {
-        for (const slot of layout) {
-          const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
-          slots.push(
-            slot.grows === true
-              ? createGrowingSlot(gpu, allocator, readback, slot, batch)
-              : allocator.allocate(slot.name, batch * slotSize(slot) * 4, usage, "states"),
-          );
-        }
+        slots = layout.map((slot, index) => {
+          const place = fixed.places[index];
+          if (place !== null) return place;
+          const made = createGrowingSlot(gpu, allocator, readback, slot, batch);
+          growing.push(made);
+          return made;
+        });
       } catch (error) {
-        for (const slot of slots) slot.release();
+        release();
         throw error;
       }
       const state: StateBuffers = {
@@ -106,18 +113,23 @@ export function createStates(gpu: GpuDevice, allocator: Allocator, readback: Rea
         positions: new Int32Array(batch),
         release() {
           known.delete(state);
-          for (const slot of slots) slot.release();
+          release();
         },
       };
       known.set(state, {
+        fixed,
         slots,
-        problem: Promise.all(slots.flatMap((slot) => (grows(slot) ? [] : [slot.problem]))).then(
+        problem: Promise.all(fixed.memory.map(({ problem }) => problem)).then(
           (problems) => problems.find((problem) => problem !== null) ?? null,
         ),
         gpuState: {
-          fixed: slots.filter((slot): slot is Allocation => !grows(slot)),
-          room: () => Math.min(...slots.filter(grows).map(({ room }) => room)),
-          buffer: (slot) => slots[slot].buffer,
+          fixed: fixed.memory,
+          room: () => Math.min(...growing.map(({ room }) => room)),
+          place(index) {
+            const slot = slots[index];
+            if (!grows(slot)) return slot;
+            return { buffer: slot.buffer, offset: 0, size: slot.buffer.size };
+          },
         },
       });
       return state;
@@ -130,7 +142,8 @@ export function createStates(gpu: GpuDevice, allocator: Allocator, readback: Rea
         gpu.device.createCommandEncoder({ label: "read state" }),
         slots.flatMap((slot, index) => {
           const bytes = slotSize(state.layout[index]) * 4;
-          return grows(slot) ? [] : [{ buffer: slot.buffer, offset: sequence * bytes, bytes }];
+          if (grows(slot)) return [];
+          return [{ buffer: slot.buffer, offset: slot.offset + sequence * bytes, bytes }];
         }),
       );
       const values: Float32Array[] = [];
@@ -152,7 +165,7 @@ export function createStates(gpu: GpuDevice, allocator: Allocator, readback: Rea
         const array = values[index];
         if (grows(slot)) slot.write(sequence, array);
         else {
-          const offset = sequence * array.length * 4;
+          const offset = slot.offset + sequence * array.length * 4;
           gpu.device.queue.writeBuffer(slot.buffer, offset, new Float32Array(array));
         }
       });
@@ -166,13 +179,21 @@ export function createStates(gpu: GpuDevice, allocator: Allocator, readback: Rea
       const position = from.positions[fromSequence];
       await reserve(to, target, position);
       const encoder = gpu.device.createCommandEncoder({ label: "copy state" });
+      // Of states of one sequence all that does not grow lies alike.
+      const alike = from.batch === 1 && to.batch === 1;
+      if (alike) {
+        target.fixed.memory.forEach(({ buffer, bytes }, index) =>
+          encoder.copyBufferToBuffer(source.fixed.memory[index].buffer, 0, buffer, 0, bytes),
+        );
+      }
       target.slots.forEach((slot, index) => {
         const origin = source.slots[index];
         if (grows(slot) && grows(origin))
           slot.copyFrom(encoder, toSequence, origin, fromSequence, position);
-        else {
+        else if (!alike && !grows(slot) && !grows(origin)) {
           const bytes = slotSize(to.layout[index]) * 4;
-          const [start, end] = [fromSequence * bytes, toSequence * bytes];
+          const start = origin.offset + fromSequence * bytes;
+          const end = slot.offset + toSequence * bytes;
           encoder.copyBufferToBuffer(origin.buffer, start, slot.buffer, end, bytes);
         }
       });
@@ -182,6 +203,6 @@ export function createStates(gpu: GpuDevice, allocator: Allocator, readback: Rea
   };
 }
 
-function grows(slot: Allocation | GrowingSlot): slot is GrowingSlot {
+function grows(slot: SlotPlace | GrowingSlot): slot is GrowingSlot {
   return "room" in slot;
 }

@@ -27,9 +27,8 @@ export function describeEmbedding(operands: Operands, context: DispatchContext):
       ROW_VECTORS: rowWords(table.dtype, table.cols) / 4,
       SCALE_WORDS: scaleWords(table.dtype, table.cols),
     },
-    params: [y.rows, context.target(y), y.stride, part.firstRow, part.rows],
+    params: [y.rows, context.ids, context.target(y), y.stride, part.firstRow, part.rows],
     reads: [
-      { kind: "ids" },
       { kind: "values", weight: table, part: index },
       { kind: "scales", weight: table, part: index },
     ],

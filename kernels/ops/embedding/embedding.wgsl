@@ -9,6 +9,7 @@ override SCALE_WORDS: u32;  // words of what a row's blocks share
 
 struct Params {
   rows: u32,  // B * T
+  ids: u32,
   y_offset: u32,
   y_stride: u32,
   first_row: u32,  // of the table, in this part
@@ -16,10 +17,9 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read_write> arena: array<f32>;    // y: (B * T, dModel)
-@group(0) @binding(2) var<storage, read> ids: array<i32>;            // (B * T)
-@group(0) @binding(3) var<storage, read> table: array<vec4<u32>>;    // (part_rows, dModel) packed
-@group(0) @binding(4) var<storage, read> scales: array<u32>;         // (part_rows, SCALE_WORDS), see unpack.wgsl
+@group(0) @binding(1) var<storage, read_write> arena: array<u32>;    // ids: (B * T) i32; y: (B * T, dModel) f32
+@group(0) @binding(2) var<storage, read> table: array<vec4<u32>>;    // (part_rows, dModel) packed
+@group(0) @binding(3) var<storage, read> scales: array<u32>;         // (part_rows, SCALE_WORDS), see unpack.wgsl
 
 @compute @workgroup_size(64)
 fn embedding(
@@ -35,12 +35,12 @@ fn embedding(
     return;
   }
   // An id below the part wraps around to a large number and is left to its own part, too.
-  let entry = u32(ids[row]) - params.first_row;
+  let entry = arena[params.ids + row] - params.first_row;
   if (entry >= params.part_rows) {
     return;
   }
   let vector = col / VALUES;
   let block = block_of(entry * SCALE_WORDS, vector);
   let value = four_weights(table[entry * ROW_VECTORS + vector], block, (col % VALUES) / 4u)[col % 4u];
-  arena[params.y_offset + row * params.y_stride + col] = value;
+  arena[params.y_offset + row * params.y_stride + col] = bitcast<u32>(value);
 }
