@@ -1,6 +1,7 @@
 /** What is measured of Tarn alone: several sequences at once, a very long one, a cold start, and where the time goes. */
 import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
+import type { EngineClient } from "../../main/engine/client.ts";
 import { measureFlatness } from "../../main/cli/flatness.ts";
 import { refresh } from "../../main/cli/fresh.ts";
 import { profileDecode, profilePrefill } from "../../main/cli/profile-table.ts";
@@ -8,19 +9,24 @@ import { promptIds, TOKENS_BEFORE_DECODE } from "./engine.ts";
 import type { BenchOptions } from "./options.ts";
 import type { Figure, KeptProfile } from "./results.ts";
 import { summarise } from "./statistics.ts";
-import { greedy, type TarnEngine } from "./tarn.ts";
+import type { SamplerOptions } from "../../models/engine/protocol.ts";
+import { drawn, greedy, type TarnEngine } from "./tarn.ts";
 
 /** What a figure says beside where and of which file it is. */
 export type Alone = Pick<Figure, "kind" | "measure" | "value" | "detail">;
 /** The same of a profile. */
 export type AloneProfile = Pick<KeptProfile, "measure" | "tokens" | "bytesPerSecond" | "rows">;
 
-type Plan = Pick<BenchOptions, "decode" | "runs" | "batch" | "flat" | "prompts">;
+type Plan = Pick<BenchOptions, "decode" | "runs" | "batch" | "sampled" | "flat" | "prompts">;
 
 /** All that the plan asks for, of a loaded model. */
 export async function measureAlone(engine: TarnEngine, plan: Plan): Promise<Alone[]> {
   const found: Alone[] = [];
   if (plan.batch !== null) found.push(await measureBatch(engine, plan.batch, plan));
+  if (plan.sampled) {
+    for (const branches of plan.batch === null ? [1] : [1, plan.batch])
+      found.push(await measureSampled(engine, branches, plan));
+  }
   if (plan.flat !== null) found.push(...(await measureFlat(engine, plan.flat, plan)));
   return found;
 }
@@ -31,41 +37,82 @@ async function measureBatch(
   branches: number,
   { decode, runs }: Plan,
 ): Promise<Alone> {
-  const { session: trunk } = await client.call("create", {});
-  const ids = Int32Array.from(promptIds(TOKENS_BEFORE_DECODE));
-  await client.call("prefill", { session: trunk, ids, chunk: null, logits: "last" });
-  const rateOf = async (count: number): Promise<number> => {
-    const sessions: number[] = [];
-    for (let i = 0; i < count; i++)
-      sessions.push((await client.call("fork", { session: trunk })).session);
-    const start = performance.now();
-    if (count === 1) {
-      const [session = 0] = sessions;
-      const request = { session, sampler: greedy, stopIds: [], maxTokens: decode };
-      await client.call("generate", { ...request, keepLogits: false });
-    } else {
-      const samplers = sessions.map(() => greedy);
-      await client.call("generateMany", { sessions, samplers, stopIds: [], maxTokens: decode });
-    }
-    const seconds = (performance.now() - start) / 1000;
-    for (const session of sessions) await client.call("free", { session });
-    return (count * decode) / seconds;
-  };
-  const [together, alone]: [number[], number[]] = [[], []];
-  for (let run = -1; run < runs; run++) {
-    const rates = [await rateOf(branches), await rateOf(1)] as const;
-    if (run < 0) continue; // To warm up.
-    together.push(rates[0]);
-    alone.push(rates[1]);
-  }
-  await client.call("free", { session: trunk });
-  const [all, one] = [summarise(together).median, summarise(alone).median];
+  const { ours: all, others: one } = await inTurn(client, decode, runs, [
+    { branches, sampler: greedy },
+    { branches: 1, sampler: greedy },
+  ]);
   return {
     kind: "batch",
     measure: `${branches} branches of one state, decode ${decode}`,
     value: all / one,
     detail: `${all.toFixed(0)} tokens/s together, ${one.toFixed(0)} one alone`,
   };
+}
+
+/** Tokens that are drawn, and the likeliest, in turn. */
+async function measureSampled(
+  { client }: TarnEngine,
+  branches: number,
+  { decode, runs }: Plan,
+): Promise<Alone> {
+  const { ours: sampled, others: likeliest } = await inTurn(client, decode, runs, [
+    { branches, sampler: drawn },
+    { branches, sampler: greedy },
+  ]);
+  const of = branches === 1 ? "" : `${branches} branches of one state, `;
+  const { temperature, topP, repetitionPenalty } = drawn;
+  return {
+    kind: "sampled",
+    measure: `${of}decode ${decode}, drawn against likeliest`,
+    value: sampled / likeliest,
+    detail:
+      `${sampled.toFixed(0)} tokens/s drawn (temperature ${temperature}, top-p ${topP}, ` +
+      `repetition penalty ${repetitionPenalty}), ${likeliest.toFixed(0)} the likeliest`,
+  };
+}
+
+/** Some branches of one state that decode, and how they choose. */
+interface Decoding {
+  readonly branches: number;
+  readonly sampler: SamplerOptions;
+}
+
+/** Times two ways to decode in turn, behind one untimed run of each: the medians, in tokens a second of all branches. */
+async function inTurn(
+  client: EngineClient,
+  decode: number,
+  runs: number,
+  [ours, others]: readonly [Decoding, Decoding],
+): Promise<{ readonly ours: number; readonly others: number }> {
+  const { session: trunk } = await client.call("create", {});
+  const ids = Int32Array.from(promptIds(TOKENS_BEFORE_DECODE));
+  await client.call("prefill", { session: trunk, ids, chunk: null, logits: "last" });
+  const rateOf = async ({ branches, sampler }: Decoding): Promise<number> => {
+    const sessions: number[] = [];
+    for (let i = 0; i < branches; i++)
+      sessions.push((await client.call("fork", { session: trunk })).session);
+    const limits = { stopIds: [], maxTokens: decode };
+    const start = performance.now();
+    if (branches === 1) {
+      const [session = 0] = sessions;
+      await client.call("generate", { session, sampler, ...limits, keepLogits: false });
+    } else {
+      const samplers = sessions.map((_, seed) => ({ ...sampler, seed }));
+      await client.call("generateMany", { sessions, samplers, ...limits });
+    }
+    const seconds = (performance.now() - start) / 1000;
+    for (const session of sessions) await client.call("free", { session });
+    return (branches * decode) / seconds;
+  };
+  const rates: readonly [number[], number[]] = [[], []];
+  for (let run = -1; run < runs; run++) {
+    const pair = [await rateOf(ours), await rateOf(others)] as const;
+    if (run < 0) continue; // To warm up.
+    rates[0].push(pair[0]);
+    rates[1].push(pair[1]);
+  }
+  await client.call("free", { session: trunk });
+  return { ours: summarise(rates[0]).median, others: summarise(rates[1]).median };
 }
 
 /** Behind so many tokens against behind 1,000. */

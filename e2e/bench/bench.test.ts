@@ -97,6 +97,7 @@ test("The command line", () => {
   expect(
     readOptions(["--alone", "--batch", "16", "--flat", "5000", "--cuda-architecture", "90a"]),
   ).toMatchObject({ alone: true, batch: 16, flat: 5000, start: false, cudaArchitecture: "90a" });
+  expect(readOptions(["--alone", "--sampled"])).toMatchObject({ sampled: true, batch: null });
   expect(() => readOptions(["--batch", "1"])).toThrow(/--batch/);
   expect(() => readOptions(["--cuda-architecture", "sm_90"])).toThrow(/--cuda-architecture/);
   expect(() => readOptions(["--seconds", "50", "--flat", "5000"])).toThrow(/--seconds/);
@@ -184,7 +185,8 @@ const figure: Figure = {
 
 test("What Tarn does alone has its targets too", () => {
   const flat = { ...figure, kind: "flat memory", measure: "behind 1000424", value: 2e6 } as const;
-  const results = { ...none, figures: [figure, flat] };
+  const sampled = { ...figure, kind: "sampled", measure: "decode 64", value: 0.9 } as const;
+  const results = { ...none, figures: [figure, flat, sampled] };
   const found = outcomes(results);
   expect(found.find(({ target }) => target.id === "gpu-batch")).toMatchObject({
     measured: {
@@ -200,6 +202,7 @@ test("What Tarn does alone has its targets too", () => {
     reached: false,
   });
   expect(markdown(results, [])).toContain("not reached: 2.00 times as much");
+  expect(markdown(results, [])).toContain("| mamba2-130m f16 | decode 64 | 0.90 × |");
 });
 
 const profile: KeptProfile = {

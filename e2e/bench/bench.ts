@@ -40,7 +40,8 @@ if (args.includes("--help")) {
 const options = readOptions(args);
 const folder = options.folder ?? path.join(tmpdir(), "tarn-bench");
 const context = Math.max(...options.prompts, TOKENS_BEFORE_DECODE) + options.decode + 64;
-const wantsAlone = options.batch !== null || options.flat !== null || options.profile;
+const wantsAlone =
+  options.batch !== null || options.sampled || options.flat !== null || options.profile;
 const commit = await describeCommit();
 const machine = describeMachine();
 const fresh: { readonly [K in keyof Results]: Results[K][number][] } = {

@@ -29,6 +29,7 @@ Measures Tarn and other engines in turn, on the same files, and says which is ho
 
 Of Tarn alone, behind what is above or, with --alone, instead of it:
   --batch N         N branches of one state in one pass, against one of them
+  --sampled         decode with tokens drawn in place of the likeliest; with --batch, of the branches too
   --flat N          decode and memory behind N tokens, against behind 1,000
   --profile         every kernel's time, bytes and FLOP in decode and in the longest prompt
   --start           the default model from a cold process to the first text, on --threads
@@ -66,6 +67,7 @@ export interface BenchOptions {
   readonly cublas: string | null;
   readonly alone: boolean;
   readonly batch: number | null;
+  readonly sampled: boolean;
   readonly flat: number | null;
   readonly profile: boolean;
   readonly start: boolean;
@@ -98,6 +100,7 @@ export function readOptions(args: readonly string[]): BenchOptions {
       cublas: { type: "string" },
       alone: { type: "boolean", default: false },
       batch: { type: "string" },
+      sampled: { type: "boolean", default: false },
       flat: { type: "string" },
       profile: { type: "boolean", default: false },
       start: { type: "boolean", default: false },
@@ -107,8 +110,13 @@ export function readOptions(args: readonly string[]): BenchOptions {
   });
   const named = (["cpu", "chromium", "gpu"] as const).filter((place) => values[place]);
   const places: readonly Place[] = named.length === 0 ? ["cpu"] : named;
-  if (values.seconds !== undefined && (values.batch ?? values.flat) !== undefined)
-    throw new RangeError("--seconds goes with peers; --batch and --flat are measured in one call.");
+  if (
+    values.seconds !== undefined &&
+    (values.sampled || (values.batch ?? values.flat) !== undefined)
+  )
+    throw new RangeError(
+      "--seconds goes with peers; --batch, --sampled and --flat are measured in one call.",
+    );
   const fitting = places.flatMap((place) => PEERS_OF[place]);
   return {
     places,
@@ -131,6 +139,7 @@ export function readOptions(args: readonly string[]): BenchOptions {
     cublas: values.cublas ?? null,
     alone: values.alone,
     batch: optional("--batch", values.batch, 2, 1024),
+    sampled: values.sampled,
     flat: optional("--flat", values.flat, 1001, 10_000_000),
     profile: values.profile,
     start: values.start,

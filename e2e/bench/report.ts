@@ -66,7 +66,7 @@ function aloneSection({ figures, profiles, limits }: Results): string {
 }
 
 function valueText({ kind, value }: Figure): string {
-  if (kind === "batch") return `${digits(value)} ×`;
+  if (kind === "batch" || kind === "sampled") return `${digits(value)} ×`;
   if (kind === "flat speed") return `${(100 * value).toFixed(1)} %`;
   return kind === "flat memory" ? `${(value / 1e6).toFixed(2)} MB` : `${value.toFixed(2)} s`;
 }

@@ -41,7 +41,7 @@ const limit = z.object({
 });
 
 const figure = z.object({
-  kind: z.enum(["batch", "flat speed", "flat memory", "start"]),
+  kind: z.enum(["batch", "sampled", "flat speed", "flat memory", "start"]),
   place: z.enum(["cpu", "gpu"]),
   machine: z.string(),
   tarnDevice: z.string(),

@@ -14,6 +14,17 @@ export const greedy: SamplerOptions = {
   seed: 0,
 };
 
+/** What a chat might use, with whatever costs time; `tarn bench --sampled` has the same. */
+export const drawn: SamplerOptions = {
+  temperature: 0.8,
+  topK: 0,
+  topP: 0.95,
+  minP: 0,
+  repetitionPenalty: 1.1,
+  repetitionWindow: 64,
+  seed: 1,
+};
+
 /** Tarn, and what it says of the model. */
 export interface TarnEngine extends BenchEngine {
   readonly model: ModelInfo;
