@@ -12,6 +12,9 @@ import { CHROMIUM, CHROMIUM_ARGS } from "./chromium.ts";
 const root = fileURLToPath(new URL("..", import.meta.url));
 const results = path.join(root, "e2e/results");
 
+/** What nobody should have to wait for, ms: a slow machine is no fault of the program, so a limit only ends what hangs. */
+export const PATIENCE = 240_000;
+
 export interface Server {
   /** With its token. */
   readonly address: string;
@@ -64,7 +67,7 @@ export async function dataFolder(): Promise<{ path: string; release(): Promise<v
 }
 
 export async function launchBrowser(): Promise<Browser> {
-  return chromium.launch({ executablePath: CHROMIUM, args: CHROMIUM_ARGS });
+  return chromium.launch({ executablePath: CHROMIUM, args: CHROMIUM_ARGS, timeout: PATIENCE });
 }
 
 /** A server over a folder of its own, and its page in a browser. */
@@ -100,6 +103,7 @@ export class TarnApp {
 
   private constructor(page: Page) {
     this.page = page;
+    page.setDefaultTimeout(PATIENCE);
     page.on("request", (request) => {
       const { protocol, hostname } = new URL(request.url());
       if (
@@ -169,7 +173,7 @@ export class TarnApp {
   }
 
   async settled(): Promise<void> {
-    await this.button("Stop").waitFor({ state: "detached", timeout: 240_000 });
+    await this.button("Stop").waitFor({ state: "detached" });
     await this.button("Send").waitFor();
   }
 

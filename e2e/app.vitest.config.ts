@@ -1,6 +1,7 @@
 /** The tests of the built programs (`*.e2e.ts`), one at a time: each starts servers and browsers of its own. */
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
+import { PATIENCE } from "./app.ts";
 
 export default defineConfig({
   root: fileURLToPath(new URL("..", import.meta.url)),
@@ -9,9 +10,10 @@ export default defineConfig({
     environment: "node",
     include: ["e2e/**/*.e2e.ts"],
     fileParallelism: false,
-    testTimeout: 300_000,
-    hookTimeout: 300_000,
-    // A slow machine is no fault of the program.
-    expect: { poll: { timeout: 60_000 } },
+    // Each waits for several things, and each of those for PATIENCE at most.
+    testTimeout: 1_800_000,
+    hookTimeout: 1_800_000,
+    teardownTimeout: 120_000,
+    expect: { poll: { timeout: PATIENCE } },
   },
 });

@@ -1,4 +1,5 @@
 /** A chat's branches and the memory map of a document, as a user meets them; seen in light and dark. */
+import type { Locator } from "playwright";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { openApp, type Opened, type TarnApp } from "./app.ts";
 import { minutes } from "./document.ts";
@@ -16,6 +17,8 @@ const view = (name: string) =>
   app.page.getByRole("radiogroup", { name: "View" }).getByText(name, { exact: true });
 const cards = () => app.page.getByRole("region", { name: "Compare answers" }).getByRole("article");
 const rows = () => app.page.getByRole("treeitem");
+const hasFocus = (one: Locator): Promise<boolean> =>
+  one.evaluate((element) => element === document.activeElement);
 
 test("several answers are written in one batch and stand side by side; nothing is read for them", async () => {
   await app.ask("Tell me about the lake.");
@@ -24,34 +27,32 @@ test("several answers are written in one batch and stand side by side; nothing i
   expect(await rows().count()).toBe(2);
   await app.page.getByRole("radiogroup", { name: "Answers" }).getByText("4").click();
   await app.button("Answer again").click();
-  await expect.poll(() => cards().count(), { timeout: 60_000 }).toBe(5);
-  await app.button("Answer again").waitFor({ timeout: 240_000 });
-  const seeds = await cards().locator(".small").allInnerTexts();
-  expect(new Set(seeds.filter((text) => text.includes("seed"))).size).toBe(4);
-  for (const text of await cards().locator(".an-text").allInnerTexts())
-    expect(text.trim()).not.toBe("");
+  await expect.poll(() => cards().count()).toBe(5);
+  await app.button("Answer again").waitFor();
+  const seeds = async (): Promise<number> => {
+    const texts = await cards().locator(".small").allInnerTexts();
+    return new Set(texts.filter((text) => text.includes("seed"))).size;
+  };
+  await expect.poll(seeds).toBe(4);
+  const wordless = async (): Promise<number> => {
+    const texts = await cards().locator(".an-text").allInnerTexts();
+    return texts.filter((text) => text.trim() === "").length;
+  };
+  await expect.poll(wordless).toBe(0);
   expect(await app.inBothThemes("branches")).toEqual([]);
 });
 
 test("the tree is walked by keys, a digit finds an answer, and Enter goes on from it", async () => {
   await rows().last().focus();
   await app.page.keyboard.press("Home");
-  expect(
-    await rows()
-      .first()
-      .evaluate((row) => row === document.activeElement),
-  ).toBe(true);
+  await expect.poll(() => hasFocus(rows().first())).toBe(true);
   await app.page.keyboard.press("ArrowDown");
-  expect(
-    await rows()
-      .nth(1)
-      .evaluate((row) => row === document.activeElement),
-  ).toBe(true);
+  await expect.poll(() => hasFocus(rows().nth(1))).toBe(true);
   await app.page.keyboard.press("ArrowLeft");
   await cards().first().focus();
   await app.page.keyboard.press("3");
   const third = cards().nth(2);
-  expect(await third.evaluate((card) => card === document.activeElement)).toBe(true);
+  await expect.poll(() => hasFocus(third)).toBe(true);
   const words = (await third.locator(".an-text").innerText()).trim().slice(0, 40);
   await app.page.keyboard.press("Enter");
   await app.message.waitFor();
@@ -77,7 +78,7 @@ test("the memory map is painted on a document's words, with words for it, and ta
   });
   await app.button("Open minutes.pdf").click();
   await app.button("Memory map").click();
-  await app.page.getByText("of this page is still held").waitFor({ timeout: 240_000 });
+  await app.page.getByText("of this page is still held").waitFor();
   const painted = (): Promise<number> =>
     app.page.evaluate(() =>
       [...CSS.highlights.values()].reduce((sum, highlight) => sum + highlight.size, 0),

@@ -5,14 +5,17 @@ import { get } from "node:http";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import type { Browser } from "playwright";
+import type { Browser, WebSocketRoute } from "playwright";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { z } from "zod";
+import { decodeServerFrame } from "../main/contract/frames.ts";
 import { dataFolder, launchBrowser, type Server, startServer, TarnApp } from "./app.ts";
 import { minutes } from "./document.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const FACT = "The access code for the archive is 4821.";
 const PAGES = 24;
+const deltaSchema = z.object({ text: z.string() });
 const FACT_PAGE = 17;
 
 let data: Awaited<ReturnType<typeof dataFolder>>;
@@ -55,19 +58,21 @@ test("shows nothing without the token, and answers no foreign host", async () =>
 });
 
 test("answers with the default model, streaming", async () => {
+  const { pieces, goOn } = await holdBehindFirstPiece();
   await app.message.fill("What is the capital of France?");
   await app.button("Send").click();
-  await app.button("Stop").waitFor();
   const answer = app.answers.first();
-  await answer.waitFor();
-  const lengths = new Set<number>();
-  while (await app.button("Stop").isVisible()) {
-    lengths.add((await answer.innerText()).length);
-    await app.page.waitForTimeout(20);
-  }
+  // What is no letter may be Markdown.
+  const lettersOf = (text: string): string => text.replaceAll(/\P{Letter}/gu, "");
+  const words = async () => lettersOf(await answer.locator(".md").innerText());
+  // The first piece is on the screen while the others are still on their way.
+  await expect.poll(words).not.toBe("");
+  await app.button("Stop").waitFor();
+  expect(await words()).toBe(lettersOf(pieces[0] ?? ""));
+  goOn();
   await app.settled();
-  expect(lengths.size).toBeGreaterThan(1);
-  expect((await answer.innerText()).length).toBeGreaterThan(0);
+  expect(pieces.length).toBeGreaterThan(1);
+  await expect.poll(words).toBe(lettersOf(pieces.join("")));
   await app.screenshot("conversation-light");
 });
 
@@ -96,8 +101,7 @@ test("is still there after SIGKILL, and the next turn reads its own tokens only"
     .or(app.chats.getByRole("listitem").first().getByRole("link"))
     .first()
     .click();
-  await app.answers.first().waitFor();
-  expect(await app.answers.last().innerText()).toBe(before);
+  await expect.poll(() => app.answers.last().innerText()).toBe(before);
 
   const question = "Thank you.";
   const answer = await app.ask(question);
@@ -108,9 +112,7 @@ test("is still there after SIGKILL, and the next turn reads its own tokens only"
 
 test("regenerates from the stored state: nothing is read", async () => {
   await app.button("Regenerate").last().click();
-  await expect
-    .poll(() => app.answers.last().getAttribute("data-prefilled"), { timeout: 30_000 })
-    .toBe("0");
+  await expect.poll(() => app.answers.last().getAttribute("data-prefilled")).toBe("0");
   await app.settled();
 });
 
@@ -125,6 +127,42 @@ test("has no accessibility faults, light and dark", async () => {
   expect(await app.accessibilityFaults()).toEqual([]);
   await app.screenshot("conversation-dark");
 });
+
+/** Opens the page anew, on a connection that lets nothing through behind the first piece of an answer until it may go on. */
+async function holdBehindFirstPiece(): Promise<{
+  readonly pieces: readonly string[];
+  goOn(): void;
+}> {
+  const pieces: string[] = [];
+  let held: (string | Buffer)[] | null = [];
+  let page: WebSocketRoute | null = null;
+  await app.page.routeWebSocket(/./, (toPage) => {
+    page = toPage;
+    toPage.connectToServer().onMessage((message) => {
+      const piece = pieceIn(message);
+      const isBehind = pieces.length > 0 && held !== null;
+      if (piece !== null) pieces.push(piece);
+      if (isBehind) held?.push(message);
+      else toPage.send(message);
+    });
+  });
+  await app.page.reload();
+  await app.message.waitFor();
+  return {
+    pieces,
+    goOn() {
+      for (const message of held ?? []) page?.send(message);
+      held = null;
+    },
+  };
+}
+
+/** The words of a `message.delta`; null in any other frame. */
+function pieceIn(message: string | Buffer): string | null {
+  const frame = decodeServerFrame(Buffer.from(message));
+  if (!("event" in frame) || frame.event !== "message.delta") return null;
+  return deltaSchema.parse(frame.data).text;
+}
 
 /** The status of the page for a request that says it is for `host`, as a rebound DNS name would. */
 function statusAs(host: string): Promise<number> {

@@ -4,7 +4,7 @@ import { fileURLToPath } from "node:url";
 import { type Browser, chromium, type Page } from "playwright";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import type { Api } from "../main/contract/contract.ts";
-import { dataFolder, TarnApp } from "./app.ts";
+import { dataFolder, PATIENCE, TarnApp } from "./app.ts";
 import type { Report } from "./electron-double/report.ts";
 
 declare global {
@@ -31,7 +31,7 @@ beforeAll(async () => {
   });
   program.on("message", (report: Report) => reports.push(report));
   const { port } = await reported("browser");
-  browser = await chromium.connectOverCDP(`http://127.0.0.1:${port}`);
+  browser = await chromium.connectOverCDP(`http://127.0.0.1:${port}`, { timeout: PATIENCE });
   await reported("shown");
   page = await pageOf("ui");
   app = TarnApp.on(page);
@@ -77,9 +77,7 @@ test("answers from the engine in the hidden window's worker", async () => {
 
 test("regenerates from the stored state: nothing is read", async () => {
   await app.button("Regenerate").last().click();
-  await expect
-    .poll(() => app.answers.last().getAttribute("data-prefilled"), { timeout: 30_000 })
-    .toBe("0");
+  await expect.poll(() => app.answers.last().getAttribute("data-prefilled")).toBe("0");
   await app.settled();
 });
 
@@ -198,7 +196,7 @@ async function reported<K extends Report["kind"]>(kind: K): Promise<Extract<Repo
 }
 
 async function until(holds: () => boolean): Promise<void> {
-  await vi.waitUntil(holds, { timeout: 60_000, interval: 50 });
+  await vi.waitUntil(holds, { timeout: PATIENCE, interval: 50 });
 }
 
 async function pageOf(origin: string): Promise<Page> {

@@ -55,18 +55,27 @@ test("files of every kind are dropped on the window and listed with their sizes"
 });
 
 test("a document is read in the background, paused and resumed; then a chat begins behind it and reads its own words and one sentence again", async () => {
-  await app.button("Read minutes.pdf").click();
-  const bar = app.page.getByRole("progressbar", { name: "Reading minutes.pdf" });
-  await bar.waitFor();
-  await expect
-    .poll(async () => Number(await bar.getAttribute("aria-valuenow")), { timeout: 60_000 })
-    .toBeGreaterThan(3);
+  // Reading all of it would take minutes: nobody can come too late to pause it.
+  const line = "On this day the keeper of the hut wrote down who came and who went. ";
+  const long = { name: "log.txt", bytes: new TextEncoder().encode(line.repeat(6000)) };
+  await drop([long]);
+  await app.button("Read log.txt").click();
+  const bar = (name: string) => app.page.getByRole("progressbar", { name: `Reading ${name}` });
+  const percent = async () => Number(await bar(long.name).getAttribute("aria-valuenow"));
+  await expect.poll(percent).toBeGreaterThan(0);
   await app.screenshot("documents-reading.light");
-  await app.button("Pause minutes.pdf").click();
-  await app.button("Resume minutes.pdf").waitFor();
+  await app.button("Pause log.txt").click();
+  await app.button("Resume log.txt").waitFor();
   expect(await app.inBothThemes("documents-paused")).toEqual([]);
-  await app.button("Resume minutes.pdf").click();
-  await bar.waitFor({ state: "detached", timeout: 240_000 });
+  const paused = await percent();
+  await app.button("Resume log.txt").click();
+  await expect.poll(percent).toBeGreaterThan(paused);
+  await app.button("Pause log.txt").click();
+  await app.button("Resume log.txt").waitFor();
+
+  await app.button("Read minutes.pdf").click();
+  await app.button("Read minutes.pdf").waitFor({ state: "detached" });
+  await bar("minutes.pdf").waitFor({ state: "detached" });
   expect(await app.inBothThemes("documents-read")).toEqual([]);
   await app.button("Ask minutes.pdf").click();
   await app.page.getByRole("radio", { name: /Read all of it/ }).check();

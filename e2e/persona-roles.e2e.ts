@@ -69,7 +69,7 @@ test.each([
     await app.button("Make").click();
   }
   const list = app.page.getByRole("list", { name: "Personas" });
-  await list.getByText("read,").waitFor({ timeout: 60_000 });
+  await list.getByText("read,").waitFor();
   await app.page.getByText(sentence).first().waitFor();
   expect(await app.inBothThemes(`personas-${what}`)).toEqual([]);
   await app.button("Chat with Night watchman").click();

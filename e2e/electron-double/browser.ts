@@ -1,9 +1,10 @@
 /** One Chromium for all windows of the double, and a server that gives it `app:` pages under names of localhost. */
-import { mkdtempSync } from "node:fs";
+import { mkdtempSync, readFileSync } from "node:fs";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { chromium, type BrowserContext } from "playwright";
+import { PATIENCE } from "../app.ts";
 import { CHROMIUM, CHROMIUM_ARGS } from "../chromium.ts";
 import type { SessionRules } from "./rules.ts";
 
@@ -24,23 +25,23 @@ export async function openBrowser(rules: SessionRules): Promise<Browser> {
   });
   const port = await listen(server);
   server.unref();
-  const debuggingPort = await freePort();
-  const context = await chromium.launchPersistentContext(
-    mkdtempSync(path.join(tmpdir(), "tarn-double-chromium-")),
-    {
-      executablePath: CHROMIUM,
-      args: [...CHROMIUM_ARGS, `--remote-debugging-port=${debuggingPort}`],
-      headless: true,
-      // The program ends by `quit`, as Electron's does; a signal must not leave it half alive.
-      handleSIGTERM: false,
-      handleSIGINT: false,
-      handleSIGHUP: false,
-      viewport: { width: 1180, height: 800 },
-    },
-  );
+  const profile = mkdtempSync(path.join(tmpdir(), "tarn-double-chromium-"));
+  const context = await chromium.launchPersistentContext(profile, {
+    executablePath: CHROMIUM,
+    // A port that is free, which Chromium chooses: what was free a moment ago may be another program's now.
+    args: [...CHROMIUM_ARGS, "--remote-debugging-port=0"],
+    headless: true,
+    // The program ends by `quit`, as Electron's does; a signal must not leave it half alive.
+    handleSIGTERM: false,
+    handleSIGINT: false,
+    handleSIGHUP: false,
+    timeout: PATIENCE,
+    viewport: { width: 1180, height: 800 },
+  });
+  context.setDefaultTimeout(PATIENCE);
   return {
     context,
-    debuggingPort,
+    debuggingPort: await chosenPort(profile),
     toHttp: (url) => url.replace(/^app:\/\/([a-z]+)/, `http://$1.localhost:${port}`),
     toApp: (url) => url.replace(/^http:\/\/([a-z]+)\.localhost:\d+/, "app://$1"),
   };
@@ -70,9 +71,20 @@ async function listen(server: ReturnType<typeof createServer>): Promise<number> 
   return address.port;
 }
 
-async function freePort(): Promise<number> {
-  const probe = createServer();
-  const port = await listen(probe);
-  await new Promise((resolve) => probe.close(resolve));
-  return port;
+/** The port that Chromium listens on, from the file in which it says so, and behind it a line of the address. */
+async function chosenPort(profile: string): Promise<number> {
+  for (;;) {
+    const [port, address] = readIfThere(path.join(profile, "DevToolsActivePort")).split("\n");
+    if (address !== undefined) return Number(port);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+function readIfThere(file: string): string {
+  try {
+    return readFileSync(file, "utf8");
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "ENOENT") return "";
+    throw error;
+  }
 }
