@@ -10,6 +10,7 @@ import { costOfChunks } from "./chunk-answers.ts";
 import type { DigestContext, Digester } from "./digest.ts";
 import type { ReadDocument } from "./extracted.ts";
 import { extractInThread } from "./extractor.ts";
+import { MAX_CHARACTERS } from "./formats/text-builder.ts";
 import { cutPassages } from "./passages.ts";
 import { search } from "./search.ts";
 
@@ -230,6 +231,12 @@ export function documentHandlers(context: DigestContext, digester: Digester): Do
         pages: longer.pages,
         notice: added.notice ?? before.notice,
       };
+      if (document.characters > MAX_CHARACTERS)
+        throw new TarnError(
+          "document-too-large",
+          `"${before.name}" would have more than ${MAX_CHARACTERS / 1e6} million characters. Nothing was added; attach this file by itself.`,
+          { documentId, limit: MAX_CHARACTERS },
+        );
       const passages = cutPassages(longer.text, longer.pages);
       await digester.leave(documentId);
       const input = { document, before: before.sha256, text: longer.text, passages };

@@ -3,7 +3,7 @@ import { TarnError } from "../../../contract/errors.ts";
 import type { PageStart } from "../../../store/records.ts";
 
 /** UTF-16 units that a document may have: 256 MB of memory, some 13 million tokens. */
-const MAX_CHARACTERS = 64_000_000;
+export const MAX_CHARACTERS = 64_000_000;
 /** Titles are shown in one line. */
 const MAX_TITLE = 200;
 const CELL = " | ";
