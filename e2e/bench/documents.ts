@@ -1,24 +1,26 @@
 /**
  * What a document of 100,000 tokens costs a chat that begins behind it: `npm run bench:documents -- [options]`. The program is
- * started anew for every timing, in turn with the document and without it. docs/long-documents.md is written from one run.
+ * started anew for every timing, in turn with the document and without it. docs/long-documents.md is written from one run, and its
+ * section about a chat past the budget of states from another one.
  */
-import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { cpus, tmpdir } from "node:os";
 import path from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import { parseArgs, promisify } from "node:util";
+import { parseArgs } from "node:util";
 import { refresh } from "../../main/cli/fresh.ts";
 import type { CallInput } from "../../main/contract/contract.ts";
 import { type Client, connect } from "../contract-client.ts";
 import type { Place } from "./long-chat.ts";
 import { busySeconds, secondsOf } from "./machine.ts";
+import { budgetSection, chatIn, pastBudget } from "./past-budget.ts";
 import { summarise } from "./statistics.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
-const usage = `Usage: npm run bench:documents -- [--folder DIR] [--tokens N] [--starts N] [--turns N] [--prepare | --measure] [--write]
+const usage = `Usage: npm run bench:documents -- [--folder DIR] [--tokens N] [--starts N] [--turns N] [--prepare | --measure] [--budget MB] [--write]
 
   --folder DIR   where the two data folders lie (a folder in the system's temporary one); what was read stays read
   --tokens N     of the document (100000)
@@ -26,7 +28,8 @@ const usage = `Usage: npm run bench:documents -- [--folder DIR] [--tokens N] [--
   --turns N      of the long chat, on a copy of the folder (200)
   --prepare      only reads the document
   --measure      only measures; builds nothing
-  --write        writes docs/long-documents.md`;
+  --budget MB    only a chat without any document, whose states may take so much
+  --write        writes docs/long-documents.md, or its section about that chat`;
 
 const { values } = parseArgs({
   options: {
@@ -36,6 +39,7 @@ const { values } = parseArgs({
     turns: { type: "string" },
     prepare: { type: "boolean" },
     measure: { type: "boolean" },
+    budget: { type: "string" },
     write: { type: "boolean" },
     help: { type: "boolean" },
   },
@@ -47,6 +51,7 @@ const folder = path.resolve(values.folder ?? path.join(tmpdir(), "tarn-bench-doc
 /** Where the document was read, and a folder without any. */
 const folders = { document: path.join(folder, "document"), plain: path.join(folder, "plain") };
 const QUESTION = "What is this about?";
+const page = path.join(root, "docs/long-documents.md");
 /** A start during which others had more seconds of the processors says nothing of the program. */
 const UNDISTURBED = 0.2;
 
@@ -282,18 +287,7 @@ async function longChat({ documentId }: Prepared): Promise<readonly Place[]> {
   const copy = await mkdtemp(path.join(folder, "long-chat-"));
   try {
     await copyFile(path.join(folders.document, "tarn.sqlite"), path.join(copy, "tarn.sqlite"));
-    const places = [1, 10, 50, 100, 200].filter((place) => place < turns);
-    const program = fileURLToPath(new URL("./long-chat.ts", import.meta.url));
-    const { stdout } = await promisify(execFile)(process.execPath, [
-      program,
-      copy,
-      documentId,
-      [...places, turns].join(),
-    ]);
-    return stdout
-      .trim()
-      .split("\n")
-      .map((line) => JSON.parse(line) as Place);
+    return await chatIn(copy, documentId, "", turns);
   } finally {
     await rm(copy, { recursive: true, force: true });
   }
@@ -390,10 +384,18 @@ else {
     await refresh("node");
     await refresh("renderer");
   }
-  if (values.measure !== true || !existsSync(path.join(folder, "prepared.json"))) await prepare();
-  if (values.prepare !== true) {
+  if (values.budget !== undefined) {
+    const section = await pastBudget(folder, Number(values.budget), turns);
+    console.log(section);
+    const before = await readFile(page, "utf8");
+    const above = before.slice(0, before.length - budgetSection(before).length).trimEnd();
+    if (values.write === true) await writeFile(page, `${above}\n\n${section}`);
+  } else if (values.measure !== true || !existsSync(path.join(folder, "prepared.json")))
+    await prepare();
+  if (values.prepare !== true && values.budget === undefined) {
     const text = await measure();
     console.log(text);
-    if (values.write === true) await writeFile(path.join(root, "docs/long-documents.md"), text);
+    const kept = existsSync(page) ? budgetSection(await readFile(page, "utf8")) : "";
+    if (values.write === true) await writeFile(page, `${text}${kept}`);
   }
 }

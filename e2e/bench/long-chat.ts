@@ -1,7 +1,7 @@
 /**
  * A long chat over a document that was read before, as a program that looks at itself: the services with the engine that was built,
- * in one process. Arguments: the data folder, the document's id ("" for none), the turns behind which it looks, as "1,10". Prints a
- * {@link Place} in a line each.
+ * in one process. Arguments: the data folder, the document's id ("" for none), the turns behind which it looks, as "1,10", and the bytes
+ * that states may take ("" for as many as the settings say). Prints a {@link Place} in a line each.
  */
 import { statSync } from "node:fs";
 import path from "node:path";
@@ -27,8 +27,15 @@ export interface Place {
   readonly database: number;
   /** Of all stored states, bytes. */
   readonly states: number;
+  /** Messages of the chat whose state is stored. */
+  readonly kept: number;
+  /** Whether that of the last message is among them, and that of the first answer, which was pinned. */
+  readonly isTipKept: boolean;
+  readonly isPinKept: boolean;
   /** From a question to the first words of its answer, ms: median of the last turns. */
   readonly firstToken: number;
+  /** From a question until its answer is complete and its state taken, ms: median of the last turns. */
+  readonly turn: number;
   /** What a question and its answer brought, tokens: median of the last turns. */
   readonly turnTokens: number;
 }
@@ -37,7 +44,7 @@ export interface Place {
 const LAST = 9;
 const ANSWER_TOKENS = 30;
 
-const [dataFolder = "", documentId = "", list = ""] = process.argv.slice(2);
+const [dataFolder = "", documentId = "", list = "", budget = ""] = process.argv.slice(2);
 const places = list.split(",").map(Number);
 const root = fileURLToPath(new URL("../../", import.meta.url));
 let started: EngineClient | null = null;
@@ -54,7 +61,10 @@ const services = await createServices({
 const { handlers, events, engine } = services;
 await engine.model();
 const { sampler } = await handlers["settings.get"]({});
-await handlers["settings.set"]({ sampler: { ...sampler, maxTokens: ANSWER_TOKENS } });
+await handlers["settings.set"]({
+  sampler: { ...sampler, maxTokens: ANSWER_TOKENS },
+  ...(budget === "" ? {} : { statesBudget: Number(budget) }),
+});
 const { id: chatId } = await handlers["chats.create"]({});
 
 let answering = "";
@@ -72,7 +82,9 @@ events.subscribe((name, data) => {
 
 interface Answered {
   readonly id: string;
+  /** To its first words, and to its end. */
   readonly milliseconds: number;
+  readonly whole: number;
   /** Behind it, bytes. */
   readonly resident: number;
 }
@@ -93,11 +105,14 @@ async function turn(parentId: string | null, text: string, about: string): Promi
   });
   ({ assistantMessageId: answering } = await sent);
   await done;
-  const milliseconds = (firstAt || performance.now()) - began;
-  return { id: answering, milliseconds, resident: process.memoryUsage.rss() };
+  const whole = performance.now() - began;
+  const milliseconds = firstAt === 0 ? whole : firstAt - began;
+  return { id: answering, milliseconds, whole, resident: process.memoryUsage.rss() };
 }
 
 async function look(turns: number, last: readonly Answered[]): Promise<Place> {
+  const { nodes, tipId } = await handlers["chats.tree"]({ chatId });
+  const kept = nodes.filter((one) => one.snapshotBytes > 0);
   const { messages } = await handlers["chats.get"]({ chatId });
   const size = (file: string): number => statSync(file, { throwIfNoEntry: false })?.size ?? 0;
   const file = path.join(dataFolder, "tarn.sqlite");
@@ -114,7 +129,11 @@ async function look(turns: number, last: readonly Answered[]): Promise<Place> {
     engine: (memory?.states ?? 0) + (memory?.workspace ?? 0),
     database: size(file) + size(`${file}-wal`),
     states: (await handlers["states.sizes"]({})).bytes,
+    kept: kept.length,
+    isTipKept: kept.some(({ id }) => id === tipId),
+    isPinKept: kept.some(({ isPinned }) => isPinned),
     firstToken: summarise(last.map(({ milliseconds }) => milliseconds)).median,
+    turn: summarise(last.map(({ whole }) => whole)).median,
     turnTokens: summarise(pairs).median,
   };
 }
@@ -127,6 +146,7 @@ for (let done = 1; done <= Math.max(...places); done++) {
   const one = await turn(parentId, text, done === 1 ? documentId : "");
   parentId = one.id;
   answered.push(one);
+  if (done === 1) await handlers["messages.pinState"]({ chatId, messageId: one.id, pinned: true });
   if (places.includes(done))
     console.log(JSON.stringify(await look(done, answered.slice(-Math.min(LAST, done)))));
 }
