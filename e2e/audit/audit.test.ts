@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { Audit, AuditPart } from "../../main/contract/provenance.ts";
+import type { EngineClient } from "../../main/engine/client.ts";
 import { openNodeFile } from "../../main/engine/node-file.ts";
 import { createServices, type Services } from "../../main/services/app.ts";
 import { chatModel } from "../soak/model.ts";
@@ -23,7 +24,11 @@ afterEach(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-async function start(fixture: string, backend: "wasm" | "reference" = "wasm"): Promise<Services> {
+async function start(
+  fixture: string,
+  backend: "wasm" | "reference" = "wasm",
+  startEngine: () => EngineClient = startOwnThreadEngine,
+): Promise<Services> {
   const models = path.join(folder, "resources/models");
   chatModel(fixture, models);
   app = await createServices({
@@ -31,7 +36,7 @@ async function start(fixture: string, backend: "wasm" | "reference" = "wasm"): P
     resourcesFolder: path.join(folder, "resources"),
     version: "0",
     shell: "browser",
-    startEngine: startOwnThreadEngine,
+    startEngine,
     openFile: openNodeFile,
     openLink: async () => undefined,
   });
@@ -311,6 +316,44 @@ describe.each(["rwkv7", "bamba"])("%s, asked by parts", (fixture) => {
       says: expect.stringContaining("“hut.txt”"),
     });
   });
+});
+
+test("one of 16 answers, whose activations had 8 bits, holds", async () => {
+  /** The engine with matrices in blocks where their width allows: only products with those round activations. */
+  const startQuantising = (): EngineClient => {
+    const engine = startOwnThreadEngine();
+    return {
+      ...engine,
+      call: (method, input, options) =>
+        engine.call(method, method === "load" ? { ...input, quantise: "q8_0" } : input, options),
+    };
+  };
+  const services = await start("mamba2", "wasm", startQuantising);
+  const chatId = await newChat(services);
+  const first = await say(services, chatId, null, "One");
+  const { assistantMessageIds } = await services.handlers["messages.regenerateMany"]({
+    chatId,
+    messageId: first,
+    count: 16,
+  });
+  await settled(services, chatId);
+  expect(assistantMessageIds).toHaveLength(16);
+  for (const id of [first, assistantMessageIds[0], assistantMessageIds[15]]) {
+    const found = await audit(services, chatId, id);
+    expect(
+      found.messages.flatMap(({ parts }) => parts.filter((p) => p.finding !== "holds")),
+    ).toEqual([]);
+    expect(found).toMatchObject({ finding: "holds" });
+  }
+  await close();
+  const db = new BetterSqlite3(path.join(folder, "data/tarn.sqlite"));
+  const rounded = db
+    .prepare<[], { readonly count: number }>(
+      `SELECT count(DISTINCT owner_id) AS count FROM derivations WHERE steps LIKE '%"activations":"int8"%'`,
+    )
+    .get();
+  db.close();
+  expect(rounded?.count).toBe(16);
 });
 
 test("another model, and another backend, are said, not passed over", async () => {

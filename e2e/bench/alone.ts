@@ -98,7 +98,7 @@ async function inTurn(
       await client.call("generate", { session, sampler, ...limits, keepLogits: false });
     } else {
       const samplers = sessions.map((_, seed) => ({ ...sampler, seed }));
-      await client.call("generateMany", { sessions, samplers, ...limits });
+      await client.call("generateMany", { sessions, samplers, ...limits, activations: null });
     }
     const seconds = (performance.now() - start) / 1000;
     for (const session of sessions) await client.call("free", { session });

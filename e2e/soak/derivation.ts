@@ -1,5 +1,5 @@
 /** How a session came to stand where it stands: what an uninterrupted run would have to do. */
-import type { SamplerOptions } from "../../models/engine/protocol.ts";
+import type { Precision, SamplerOptions } from "../../models/engine/protocol.ts";
 
 export type Step =
   | { readonly kind: "read"; readonly ids: readonly number[] }
@@ -11,6 +11,7 @@ export type Step =
       readonly branch: number;
       /** Tokens of the longest of them. */
       readonly most: number;
+      readonly activations: Precision;
       readonly ids: readonly number[];
       /** SHA-256 (hex) of the logits after each token; null where the engine does not give them. */
       readonly logits: string | null;

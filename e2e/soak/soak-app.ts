@@ -87,6 +87,7 @@ const recording: Handlers = {
       samplers: [input.sampler],
       branch: 0,
       most: result.ids.length,
+      activations: "int16",
       ids: [...result.ids],
       logits: hashOf(result.logits ?? new Float32Array()),
     });
@@ -104,12 +105,13 @@ const recording: Handlers = {
   async generateMany(input, ask) {
     const result = await ask({ ...input, stopIds: [] });
     const { samplers } = input;
+    const { activations } = result;
     const before = new Set(input.sessions.map((one) => JSON.stringify(derivationOf(one))));
     if (before.size > 1) throw new Error("a batch of answers to different questions");
     const most = Math.max(...result.branches.map(({ ids }) => ids.length));
     for (const [branch, session] of input.sessions.entries()) {
       const ids = [...(result.branches[branch]?.ids ?? [])];
-      goOn(session, { kind: "write", samplers, branch, most, ids, logits: null });
+      goOn(session, { kind: "write", samplers, branch, most, activations, ids, logits: null });
     }
     return result;
   },
@@ -158,6 +160,7 @@ async function continueFork(client: EngineClient, from: number): Promise<void> {
     samplers: [sampler],
     branch: 0,
     most: ids.length,
+    activations: "int16",
     ids: [...ids],
     logits: hashOf(logits ?? new Float32Array()),
   };

@@ -67,7 +67,7 @@ async function follow(sessions: number[], derivation: Derivation): Promise<strin
 /** Writes all answers of the batch, and goes on with the one that is meant. @returns whether its ids are the same */
 async function writeTogether(
   sessions: number[],
-  { samplers, branch, most, ids }: Extract<Step, { kind: "write" }>,
+  { samplers, branch, most, activations, ids }: Extract<Step, { kind: "write" }>,
 ): Promise<boolean> {
   const session = sessions.at(-1) ?? 0;
   const batch: number[] = [];
@@ -78,6 +78,7 @@ async function writeTogether(
     samplers,
     stopIds: [],
     maxTokens: most,
+    activations,
   });
   sessions.push(...sessions.splice(sessions.indexOf(batch[branch] ?? 0), 1));
   return JSON.stringify([...(branches[branch]?.ids ?? [])]) === JSON.stringify(ids);

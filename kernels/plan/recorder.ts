@@ -1,8 +1,16 @@
-import type { OpCall, Operand, Plan, Recorder } from "../spec/op.ts";
+import type { OpCall, Operand, Plan, Precision, Recorder } from "../spec/op.ts";
 import { slotSize, type BufferRef, type StateLayout, type Tensor } from "../spec/tensor.ts";
 
 export function isTensor(operand: Operand | undefined): operand is Tensor {
   return typeof operand === "object" && operand !== null && "buffer" in operand;
+}
+
+/** What a plan is recorded for. */
+export interface PlanShape {
+  readonly batch: number;
+  readonly length: number;
+  /** "int16" if left out. */
+  readonly activations?: Precision;
 }
 
 /**
@@ -10,11 +18,11 @@ export function isTensor(operand: Operand | undefined): operand is Tensor {
  * a buffer of its own, so that a backend can see who reads what before it lets them share (`shareTemporaries`).
  */
 export function recordPlan(
-  shape: { readonly batch: number; readonly length: number },
+  shape: PlanShape,
   layout: StateLayout,
   build: (recorder: Recorder) => void,
 ): Plan {
-  const { batch, length } = shape;
+  const { batch, length, activations = "int16" } = shape;
   const calls: OpCall[] = [];
   const temporaries: number[] = [];
   const outputs: number[] = [];
@@ -41,5 +49,5 @@ export function recordPlan(
       dense({ kind: "output", index: outputs.push(rows * cols) - 1 }, rows, cols),
     record: ({ name }, operands) => void calls.push({ op: name, operands }),
   });
-  return { batch, length, layout, calls, temporaries, outputs };
+  return { batch, length, activations, layout, calls, temporaries, outputs };
 }

@@ -37,10 +37,18 @@ export interface Recorder {
   record(declaration: OpDeclaration, operands: Operands): void;
 }
 
+/**
+ * To how many bits a backend that rounds activations for products with weights in blocks may round those of few rows: "int16",
+ * or "int8" as those of a long prompt, where that is faster. Either way a row's product has the same bits alone and among others
+ * in such a plan. Backends that round to something else, or not at all, do what they always do.
+ */
+export type Precision = "int16" | "int8";
+
 /** What was recorded for one shape (B, T); a value, free of any backend. */
 export interface Plan {
   readonly batch: number;
   readonly length: number;
+  readonly activations: Precision;
   /** Of the states that a run takes. */
   readonly layout: StateLayout;
   readonly calls: readonly OpCall[];

@@ -1,7 +1,7 @@
 import { recordPlan } from "../plan/recorder.ts";
 import type { Backend } from "../spec/backend.ts";
 import { packedRowBytes, type WeightDType } from "../spec/dtype.ts";
-import type { Recorder } from "../spec/op.ts";
+import type { Precision, Recorder } from "../spec/op.ts";
 import type { StateLayout, Tensor, Weight } from "../spec/tensor.ts";
 
 /** An input: `values` is (B * T, cols). */
@@ -35,6 +35,8 @@ export interface OpTrial<Input extends string, State extends string, WeightName 
   readonly batch: number;
   /** T */
   readonly length: number;
+  /** "int16" if left out. */
+  readonly activations?: Precision;
   /** (B, T); zeros if left out. */
   readonly ids?: Int32Array;
   /** (B): tokens that each sequence was fed before, or one number for all; 0 if left out. */
@@ -77,7 +79,7 @@ export async function runOp<Input extends string, State extends string, WeightNa
   backend: Backend,
   trial: OpTrial<Input, State, WeightName>,
 ): Promise<OpResult<State>> {
-  const { batch, length, position = 0 } = trial;
+  const { batch, length, position = 0, activations = "int16" } = trial;
   const inputs = keys(trial.inputs).map((name) => ({ name, ...withMargin(trial.inputs[name]) }));
   const states = keys(trial.states).map((name) => ({ name, values: trial.states[name] }));
   const slots = [...states, ...inputs];
@@ -89,7 +91,7 @@ export async function runOp<Input extends string, State extends string, WeightNa
 
   const weights = await mapValues(trial.weights, (weight, name) => upload(backend, name, weight));
   let y: Tensor | undefined;
-  const plan = recordPlan({ batch, length }, layout, (k) => {
+  const plan = recordPlan({ batch, length, activations }, layout, (k) => {
     const given = {
       states: fromEntries(states.map(({ name }, index) => [name, k.state(index)])),
       inputs: fromEntries(

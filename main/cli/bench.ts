@@ -198,6 +198,7 @@ async function timeBatch(
     samplers: sessions.map((_, seed) => ({ ...sampler, seed })),
     stopIds: [],
     maxTokens: count,
+    activations: null,
   });
   const seconds = (performance.now() - start) / 1000;
   for (const session of sessions) await engine.call("free", { session });

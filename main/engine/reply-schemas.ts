@@ -123,6 +123,7 @@ export const outputSchemas: { readonly [M in EngineMethod]: z.ZodType<EngineMeth
   fork: session,
   prefillMany: z.object({ positions: z.array(count), prefilled: count, cancelled: z.boolean() }),
   generateMany: z.object({
+    activations: z.enum(["int16", "int8"]),
     branches: z.array(
       z.object({
         ids: z.instanceof(Int32Array),

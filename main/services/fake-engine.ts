@@ -230,7 +230,7 @@ export function createFakeEngine(modelHash = "fake-model", stopId = 5): FakeEngi
         cancelled: outs.some(({ cancelled }) => cancelled),
       };
     },
-    async generateMany({ sessions: ids, samplers, stopIds, maxTokens }, options) {
+    async generateMany({ sessions: ids, samplers, stopIds, maxTokens, activations }, options) {
       const branches: EngineMethods["generateMany"]["out"]["branches"][number][] = [];
       for (const [branch, id] of ids.entries()) {
         const sampler = samplers[branch];
@@ -250,7 +250,7 @@ export function createFakeEngine(modelHash = "fake-model", stopId = 5): FakeEngi
         const logProbs = new Float32Array(written.length);
         branches.push({ ids: written, reason, position, logProbs });
       }
-      return { branches, decodeMs: 1 };
+      return { branches, activations: activations ?? "int16", decodeMs: 1 };
     },
     score: async ({ ids }) => ({ logProbs: new Float32Array(ids.length), cancelled: false }),
     scoreMany: async ({ sessions: behind, ids }) => ({

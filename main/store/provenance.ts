@@ -20,6 +20,8 @@ const stepsSchema = z.array(
       most: z.number().int().min(0),
       // Steps of version 1 do not name it.
       choices: z.number().int().default(1),
+      // Those from before there was a choice do not name it.
+      activations: z.enum(["int16", "int8"]).default("int16"),
     }),
   ]),
 );

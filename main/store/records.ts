@@ -148,6 +148,8 @@ export type DerivationStep =
       readonly most: number;
       /** The version of the way in which samplers choose. */
       readonly choices: number;
+      /** How activations were rounded. */
+      readonly activations: "int16" | "int8";
     };
 
 /** How a state was computed from another one. */

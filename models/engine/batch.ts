@@ -1,4 +1,5 @@
 import type { AheadLimits, FedRuns, StateBuffers } from "../../kernels/spec/backend.ts";
+import type { Precision } from "../../kernels/spec/op.ts";
 import type { RunOptions } from "../arch/architecture.ts";
 import { stateBytes } from "../state/layer-state.ts";
 import { EngineFault } from "./failure.ts";
@@ -7,6 +8,9 @@ import type { Session } from "./sessions.ts";
 
 /** Sequences in one run: beyond this the weights are no longer what a run waits for. */
 const MOST_SEQUENCES = 16;
+
+/** From so many answers of one request on, its products are what it waits for: 8 bits of activations then nearly halve them. */
+const MANY_ANSWERS = 8;
 
 /** Bytes of states side by side, besides those of the sessions themselves. */
 const STATE_BYTES = { webgpu: 3 * 2 ** 30, wasm: 2 ** 29, reference: 2 ** 29 } as const;
@@ -29,6 +33,11 @@ export interface Batch {
   ): Promise<Float32Array[] | null>;
 }
 
+/** How activations are rounded where so many answers are written by one request, from its first token to its last. */
+export function precisionOf(answers: number): Precision {
+  return answers < MANY_ANSWERS ? "int16" : "int8";
+}
+
 /** Sequences that may run together, `tokens` after where the furthest session stands; at least one. */
 export function batchLimit(
   { backend, layout }: LoadedModel,
@@ -48,12 +57,14 @@ export async function inBatch<T>(
   model: LoadedModel,
   sessions: readonly Session[],
   work: (batch: Batch) => Promise<T>,
+  activations: Precision = "int16",
 ): Promise<T> {
   const [first] = sessions;
-  if (first !== undefined && sessions.length === 1) return await work(batchOn(model, first.state));
+  if (first !== undefined && sessions.length === 1)
+    return await work(batchOn(model, first.state, activations));
   const states = await gather(model, sessions);
   try {
-    return await work(batchOn(model, states));
+    return await work(batchOn(model, states, activations));
   } finally {
     await scatter(model, states, sessions);
   }
@@ -67,7 +78,7 @@ export async function onCopies<T>(
 ): Promise<T> {
   const states = await gather(model, sessions);
   try {
-    return await work(batchOn(model, states));
+    return await work(batchOn(model, states, "int16"));
   } finally {
     states.release();
   }
@@ -108,7 +119,11 @@ async function scatter(
   if (failures.length > 0) throw failures[0];
 }
 
-function batchOn({ plans, vocabSize }: LoadedModel, states: StateBuffers): Batch {
+function batchOn(
+  { plans, vocabSize }: LoadedModel,
+  states: StateBuffers,
+  activations: Precision,
+): Batch {
   function eachOf(outputs: readonly Float32Array[], each: number): Float32Array[] {
     const [logits] = outputs;
     if (logits === undefined)
@@ -123,13 +138,13 @@ function batchOn({ plans, vocabSize }: LoadedModel, states: StateBuffers): Batch
       const length = ids[0]?.length ?? 0;
       const together = new Int32Array(states.batch * length);
       ids.forEach((piece, index) => together.set(piece, index * length));
-      const executable = await plans.get({ batch: states.batch, length }, options);
+      const executable = await plans.get({ batch: states.batch, length, activations }, options);
       const outputs = await executable.run(together, states, true);
       return eachOf(outputs, (options.logits === "all" ? length : 1) * vocabSize);
     },
     async runAhead(first, limits, onFed) {
       const options: RunOptions = { logits: "last", phase: "decode" };
-      const shape = { batch: states.batch, length: 1 };
+      const shape = { batch: states.batch, length: 1, activations };
       const { runAhead, takesChoices } = await plans.get(shape, options);
       if (runAhead === undefined || !(limits.choices === null || takesChoices)) return null;
       return eachOf(await runAhead(first, states, limits, onFed), vocabSize);

@@ -133,6 +133,7 @@ test.each<{ readonly choices: string; readonly sampler: SamplerOptions }>([
         samplers,
         stopIds: [],
         maxTokens: 9,
+        activations: null,
       });
       // The last session meets this id first or early; the others go on without it.
       const stopIds = [free.branches[4]?.ids[1] ?? -1];
@@ -143,6 +144,7 @@ test.each<{ readonly choices: string; readonly sampler: SamplerOptions }>([
         samplers,
         stopIds,
         maxTokens: 9,
+        activations: null,
       });
       answers.push([free, stopped].flatMap(({ branches }) => branches));
       await engine.call("unload", {});
@@ -180,6 +182,7 @@ describe.each(["reference", "wasm"] as const)("batches on %s", (backend) => {
         sessions: many,
         samplers,
         ...shared,
+        activations: null,
       });
       for (const [index, session] of single.entries()) {
         const prompt = ids[index] ?? new Int32Array();
@@ -232,7 +235,7 @@ describe.each(["mamba", "bamba"])("%s", (folder) => {
     const tokens: [branch: number, index: number][] = [];
     const { branches } = await engine.call(
       "generateMany",
-      { sessions, samplers, stopIds, maxTokens: 12 },
+      { sessions, samplers, stopIds, maxTokens: 12, activations: null },
       ({ kind, ...reply }) => {
         if (kind !== "event" || !("event" in reply) || reply.event.type !== "token") return;
         tokens.push([reply.event.branch, reply.event.index]);
@@ -272,6 +275,7 @@ describe.each(["mamba", "bamba"])("%s", (folder) => {
       samplers: forks.map((_, seed) => ({ ...greedy, temperature: 1.5, seed })),
       stopIds: [],
       maxTokens: 5,
+      activations: null,
     });
     const { logProbs, cancelled } = await engine.call("scoreMany", {
       sessions,
@@ -312,7 +316,7 @@ test("a cancel leaves every session where its completed tokens end", async () =>
   const shared = { stopIds: [], maxTokens: 500 };
   const answer = await engine.call(
     "generateMany",
-    { sessions, samplers: sessions.map(() => greedy), ...shared },
+    { sessions, samplers: sessions.map(() => greedy), ...shared, activations: null },
     cancelAt(7),
   );
   for (const [index, { ids: written, reason, position, logProbs }] of answer.branches.entries()) {
@@ -346,6 +350,7 @@ test("more sessions than a batch holds take their turns", async () => {
     samplers: sessions.map(() => greedy),
     stopIds: [],
     maxTokens: 3,
+    activations: null,
   });
   expect(branches.map(({ position }) => position)).toEqual(sessions.map(() => 6));
 });
@@ -367,7 +372,13 @@ test("requests for many that make no sense fail typed and change nothing", async
   await expect(prefill([a, 99], [Int32Array.of(1), Int32Array.of(1)])).rejects.toMatchObject({
     code: "no-session",
   });
-  const generate = { sessions: [a, b], samplers: [greedy, greedy], stopIds: [], maxTokens: 1 };
+  const generate = {
+    sessions: [a, b],
+    samplers: [greedy, greedy],
+    stopIds: [],
+    maxTokens: 1,
+    activations: null,
+  };
   await expect(engine.call("generateMany", generate)).rejects.toMatchObject(badRequest);
   await expect(engine.call("score", { session: a, ids: Int32Array.of(1) })).rejects.toMatchObject(
     badRequest,

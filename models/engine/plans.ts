@@ -1,14 +1,11 @@
-import { recordPlan } from "../../kernels/plan/recorder.ts";
+import { type PlanShape, recordPlan } from "../../kernels/plan/recorder.ts";
 import type { Backend, Executable } from "../../kernels/spec/backend.ts";
 import type { StateLayout } from "../../kernels/spec/tensor.ts";
 import type { RecordRun, RunOptions } from "../arch/architecture.ts";
 
 export interface PlanCache {
   /** The executable for `batch` sequences of `length` tokens; recorded and compiled the first time. */
-  get(
-    shape: { readonly batch: number; readonly length: number },
-    options: RunOptions,
-  ): Promise<Executable>;
+  get(shape: PlanShape, options: RunOptions): Promise<Executable>;
   release(): void;
 }
 
@@ -24,15 +21,15 @@ export function createPlanCache(
 ): PlanCache {
   const byShape = new Map<string, Executable>();
   return {
-    async get({ batch, length }, options) {
-      const shape = `${batch} ${length} ${options.logits} ${options.phase}`;
-      const cached = byShape.get(shape);
+    async get(shape, options) {
+      const { batch, length, activations = "int16" } = shape;
+      const key = `${batch} ${length} ${activations} ${options.logits} ${options.phase}`;
+      const cached = byShape.get(key);
       // Taken out and put in again: a Map lists the oldest first.
-      byShape.delete(shape);
+      byShape.delete(key);
       const executable =
-        cached ??
-        (await backend.compile(recordPlan({ batch, length }, layout, (k) => record(k, options))));
-      byShape.set(shape, executable);
+        cached ?? (await backend.compile(recordPlan(shape, layout, (k) => record(k, options))));
+      byShape.set(key, executable);
       for (const [oldest, dropped] of byShape) {
         if (byShape.size <= most) break;
         byShape.delete(oldest);

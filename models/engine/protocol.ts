@@ -4,6 +4,7 @@
  * answered by exactly one `done` or `failed`, and any number of `event`s before that.
  */
 import type { BackendName, DeviceInfo } from "../../kernels/spec/backend.ts";
+import type { Precision } from "../../kernels/spec/op.ts";
 import type { KernelTime } from "../../kernels/spec/profile.ts";
 import type { SamplerOptions } from "../generate/sampler.ts";
 import type { KvDtype } from "../state/layer-state.ts";
@@ -20,7 +21,7 @@ export interface ModelFile {
   readonly bytes: number;
 }
 
-export type { KernelTime, KvDtype, SamplerHints, SamplerOptions };
+export type { KernelTime, KvDtype, Precision, SamplerHints, SamplerOptions };
 export { CHOICE_VERSION } from "../../kernels/spec/choice.ts";
 export { isGreedy } from "../generate/sampler.ts";
 
@@ -190,8 +191,12 @@ export interface EngineMethods {
       readonly samplers: readonly SamplerOptions[];
       readonly stopIds: readonly number[];
       readonly maxTokens: number;
+      /** To the end of the request, however few sessions are left; null: "int8" for 8 sessions and more. */
+      readonly activations: Precision | null;
     };
     out: {
+      /** What was taken. */
+      readonly activations: Precision;
       /** One a session. */
       readonly branches: readonly {
         readonly ids: Int32Array;

@@ -1,4 +1,10 @@
-import type { EngineMethods, EngineRequest, ModelFile, SamplerOptions } from "./protocol.ts";
+import type {
+  EngineMethods,
+  EngineRequest,
+  ModelFile,
+  Precision,
+  SamplerOptions,
+} from "./protocol.ts";
 import { EngineFault } from "./failure.ts";
 
 /** A request whose method and id are known, before its input is looked at. */
@@ -88,6 +94,7 @@ export function readRequest({ id, method, input }: RawRequest): EngineRequest {
           samplers: field("samplers", isSamplers, "a list of sampler options"),
           stopIds: field("stopIds", isStopIds, "a list of ids"),
           maxTokens: field("maxTokens", isCount, "a count"),
+          activations: field("activations", isPrecisionOrNull, "int16, int8 or null"),
         },
       };
     case "score":
@@ -221,6 +228,10 @@ function isKvDtype(value: unknown): value is EngineMethods["load"]["in"]["kvDtyp
 
 function isQuantise(value: unknown): value is "q8_0" | null {
   return value === null || value === "q8_0";
+}
+
+function isPrecisionOrNull(value: unknown): value is Precision | null {
+  return value === null || value === "int16" || value === "int8";
 }
 
 function isPages(value: unknown): value is "all" | "new" {

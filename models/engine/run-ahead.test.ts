@@ -123,6 +123,7 @@ forEachBackend("answers whose runs go ahead", (_, name) => {
         samplers: together,
         stopIds: [first.ids[5] ?? -1],
         maxTokens: 12,
+        activations: null,
       });
       seen.push(branches.map(({ ids, reason, position }) => ({ ids, reason, position })));
       for (const session of sessions) seen.push(await standOf(engine, session));

@@ -1,6 +1,6 @@
 import { logProbabilities, logProbability } from "../generate/log-probability.ts";
 import { createSampler, isGreedy, type Sampler } from "../generate/sampler.ts";
-import { type Batch, batchLimit, inBatch, onCopies } from "./batch.ts";
+import { type Batch, batchLimit, inBatch, onCopies, precisionOf } from "./batch.ts";
 import { EngineFault } from "./failure.ts";
 import type { LoadedModel } from "./loader.ts";
 import type { EngineMethods } from "./protocol.ts";
@@ -79,16 +79,23 @@ interface Branch {
 
 /**
  * `generate` for all sessions, a token of each in one run. One that has ended leaves the batch; where there are more
- * sessions than a batch holds, the next one takes its place.
+ * sessions than a batch holds, the next one takes its place. Activations are rounded in one way from the first token to the
+ * last, however few of the branches are left.
  * @throws EngineFault `bad-request` where there are no logits to sample from, before anything is run
  */
 export async function generateMany(
   model: LoadedModel,
   sessions: readonly Session[],
-  { samplers, stopIds, maxTokens }: Omit<EngineMethods["generateMany"]["in"], "sessions">,
+  {
+    samplers,
+    stopIds,
+    maxTokens,
+    activations: asked,
+  }: Omit<EngineMethods["generateMany"]["in"], "sessions">,
   context: RequestContext,
 ): Promise<EngineMethods["generateMany"]["out"]> {
   const stops = new Set(stopIds);
+  const activations = asked ?? precisionOf(sessions.length);
   const branches = pair(sessions, samplers).map(([session, options], index): Branch => {
     lastLogits(session);
     const sampler = createSampler(options, session.recent);
@@ -102,12 +109,13 @@ export async function generateMany(
     if (open.length === 0) break;
     const live = open.slice(0, batchLimit(model, sessions, maxTokens));
     const members = live.map(({ session }) => session);
-    await inBatch(model, members, async (batch) => {
+    const write = async (batch: Batch): Promise<void> => {
       while (live.every(({ reason }) => reason === null)) {
         if (context.signal.aborted) for (const branch of open) branch.reason = "cancelled";
         else await step(batch, live, limits, context);
       }
-    });
+    };
+    await inBatch(model, members, write, activations);
   }
   return {
     branches: branches.map(({ session: { position }, ids, logProbs, reason }) => ({
@@ -116,6 +124,7 @@ export async function generateMany(
       position,
       logProbs: Float32Array.from(logProbs),
     })),
+    activations,
     decodeMs: performance.now() - start,
   };
 }

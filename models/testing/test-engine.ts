@@ -10,6 +10,7 @@ import type {
 } from "../engine/protocol.ts";
 import { startEngine } from "../engine/worker.ts";
 import { memoryFile } from "../weights/memory-file.ts";
+import type { RandomAccessFile } from "../weights/source.ts";
 
 /** The likeliest token, always. */
 export const greedy: SamplerOptions = {
@@ -32,8 +33,14 @@ export interface TestEngine {
   post(message: unknown): void;
 }
 
-/** The engine on this thread, with the models of e2e/fixtures, behind a port that delivers as slowly as a real one. */
-export function testEngine(candidates: readonly BackendCandidate[]): TestEngine {
+/**
+ * The engine on this thread, behind a port that delivers as slowly as a real one.
+ * @param find files by what opens them; those that it does not know, and all where there is none, are of e2e/fixtures/models
+ */
+export function testEngine(
+  candidates: readonly BackendCandidate[],
+  find: (open: string) => RandomAccessFile | undefined = () => undefined,
+): TestEngine {
   let deliver: (message: unknown) => void = () => undefined;
   const waiting = new Map<number, { listen: (reply: EngineReply) => void }>();
   let nextId = 1;
@@ -49,6 +56,7 @@ export function testEngine(candidates: readonly BackendCandidate[]): TestEngine 
         },
       },
       openFile: async (open) =>
+        find(open) ??
         memoryFile(
           open.split("/").at(-1) ?? "",
           new Uint8Array(

@@ -78,7 +78,7 @@ export async function createWasmBackend(options: WasmBackendOptions): Promise<Ba
       "simd",
       ...(isRelaxed ? ["relaxed-simd"] : []),
       ...(threads > 1 ? ["threads"] : []),
-      // Long prompts only; all else has 16 bits everywhere (docs/decisions/0014-byte-products.md).
+      // Long prompts and many answers of one request; all else has 16 bits everywhere (docs/decisions/0014, 0031).
       kernels.multipliesBytes() === 0 ? "int16-activations" : "int8-activations",
     ],
     limits: { threads, maxMemoryBytes: 2 ** 32 },

@@ -1,6 +1,7 @@
 import type { ExpertLinearOperands } from "../../ops/expert-linear/expert-linear.ts";
 import type { RouteOperands } from "../../ops/route/route.ts";
 import { WEIGHT_BLOCKS } from "../../spec/dtype.ts";
+import type { Precision } from "../../spec/op.ts";
 import {
   DTYPES,
   float,
@@ -37,7 +38,7 @@ export function route(operands: RouteOperands): Part {
 }
 
 /** The products, and where they are weighted their sums. */
-export function expertLinear(operands: ExpertLinearOperands): Part {
+export function expertLinear(operands: ExpertLinearOperands, activations: Precision): Part {
   const { x, weight, bias, nExpert, experts, weights, residual, y } = operands;
   const K = weight.cols;
   const R = weight.rows / nExpert;
@@ -57,6 +58,7 @@ export function expertLinear(operands: ExpertLinearOperands): Part {
     ...tensorWords(weights),
     ...tensorWords(residual),
     ...tensorWords(y),
+    integer(Number(activations === "int8")),
   ];
   const scratch = WEIGHT_BLOCKS[weight.dtype].values === 1 ? plainRoom(K) : roundedRoom(K);
   if (weights === null) return { instructions: [{ opcode: "expertLinear", words }], scratch };

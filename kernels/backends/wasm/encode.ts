@@ -24,7 +24,7 @@ import type { Wkv7BonusOperands } from "../../ops/wkv7-bonus/wkv7-bonus.ts";
 import type { Wkv7KeysOperands } from "../../ops/wkv7-keys/wkv7-keys.ts";
 import type { Wkv7Operands } from "../../ops/wkv7/wkv7.ts";
 import { WEIGHT_BLOCKS, type WeightDType } from "../../spec/dtype.ts";
-import type { OpCall, Operands, Plan } from "../../spec/op.ts";
+import type { OpCall, Operands, Plan, Precision } from "../../spec/op.ts";
 import { attention, rope } from "./encode-attention.ts";
 import {
   activation,
@@ -106,7 +106,7 @@ function encodeCall(call: OpCall, plan: Plan, threads: number): Part {
     case "gated-rms-norm":
       return gatedRmsNorm(operandsOf<GatedRmsNormOperands>(call));
     case "linear":
-      return linear(operandsOf<LinearOperands>(call));
+      return linear(operandsOf<LinearOperands>(call), plan.activations);
     case "causal-conv1d":
       return causalConv1d(operandsOf<CausalConv1dOperands>(call), plan.batch);
     case "selective-scan":
@@ -148,7 +148,7 @@ function encodeCall(call: OpCall, plan: Plan, threads: number): Part {
     case "route":
       return route(operandsOf<RouteOperands>(call));
     case "expert-linear":
-      return expertLinear(operandsOf<ExpertLinearOperands>(call));
+      return expertLinear(operandsOf<ExpertLinearOperands>(call), plan.activations);
     default:
       return unknownOp(call.op);
   }
@@ -186,7 +186,7 @@ function gatedRmsNorm({ x, z, weight, eps, groupSize, y }: GatedRmsNormOperands)
   return { instructions: [{ opcode: "gatedRmsNorm", words }] };
 }
 
-function linear({ x, weight, bias, residual, y }: LinearOperands): Part {
+function linear({ x, weight, bias, residual, y }: LinearOperands, activations: Precision): Part {
   const words = (quantized: Word): Word[] => [
     integer(x.rows),
     integer(x.cols),
@@ -198,6 +198,7 @@ function linear({ x, weight, bias, residual, y }: LinearOperands): Part {
     ...tensorWords(residual),
     ...tensorWords(y),
     quantized,
+    integer(Number(activations === "int8")),
   ];
   if (WEIGHT_BLOCKS[weight.dtype].values === 1) {
     // Room for one group of weights as f32.

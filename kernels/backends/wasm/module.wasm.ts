@@ -38,8 +38,8 @@ export {
   oneGroupQ4, oneGroupQ4K, oneGroupQ5K, oneGroupQ6K, oneGroupQ8, severalQ4, severalQ4K, severalQ5K, severalQ6K, severalQ8,
 } from "../../ops/linear/one-row.wasm";
 export {
-  halvesBytes, halvesNarrow, halvesSplit, halvesWords, minBytes, minNarrow, minSplit, minWords, plainBytes, plainNarrow, plainSplit,
-  plainWords,
+  halvesBytes, halvesNarrow, halvesNarrowBytes, halvesSplit, halvesWords, minBytes, minNarrow, minNarrowBytes, minSplit, minWords,
+  plainBytes, plainNarrow, plainNarrowBytes, plainSplit, plainWords,
 } from "../../ops/linear/row-tile.wasm";
 
 /** 16 bytes that stay 0. */

@@ -2,7 +2,7 @@
 // stay packed, and are unpacked once for all rows that go to their expert.
 import { scratch, take } from "../../wasm/team.wasm";
 import { GROUP, groupBytes } from "../linear/packed.wasm";
-import { roundedForm } from "../linear/rounded.wasm";
+import { ALONE, BYTES, roundedForm } from "../linear/rounded.wasm";
 import { NARROW, narrowTiles, panelStep, roundTile, tileBytes, tileRows, wideLanes, wideTiles } from "../linear/rounded-tile.wasm";
 import { multiplyPanel, SUM_BYTES } from "../linear/row-tile.wasm";
 import { ExpertLinear, expertOf } from "./operands.wasm";
@@ -74,7 +74,9 @@ function multiplyRows(op: ExpertLinear, room: Room, expert: i32, from: i32, coun
   const begin = expert * op.outputs, end = begin + op.outputs;
   const first = begin / GROUP + from, last = min(first + STRIP - 1, (end - 1) / GROUP);
   if (first > last) return;
-  const form = roundedForm(op.rows);
+  let form = roundedForm(op.rows, op.eightBits);
+  // A tile, be it of one row.
+  if (form == ALONE) form = BYTES;
   roundRows(op, room, form, count);
   for (let group = first; group <= last; group++) {
     const weight = op.weight + <usize>group * groupBytes(op.dtype, op.cols);

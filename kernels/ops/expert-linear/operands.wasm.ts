@@ -34,6 +34,8 @@ export class ExpertLinear {
   residualStride: i32;
   y: usize;
   yStride: i32;
+  /** 1: x is rounded to 8 bits even where its rows are few. */
+  eightBits: i32;
 }
 
 /** The number of the expert in place j of a row, or −1 for no expert. */

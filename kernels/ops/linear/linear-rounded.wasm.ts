@@ -35,7 +35,7 @@ export function linearRounded(op: Linear): void {
 export function quantize(instruction: usize): void {
   const op = changetype<Linear>(instruction);
   if (op.rows == 1) {
-    if (take(1) == 0) roundRow(op.x, op.cols >> 5, roundedForm(1), op.quantized);
+    if (take(1) == 0) roundRow(op.x, op.cols >> 5, roundedForm(1, op.eightBits), op.quantized);
     return;
   }
   // By columns: a block of all rows lies in one piece, and what a thread writes it does not share with another.
@@ -48,7 +48,7 @@ export function quantize(instruction: usize): void {
 
 /** Rounds all of x for this thread alone; returns the bytes that it takes. */
 function roundAll(op: Linear, to: usize): usize {
-  const form = roundedForm(op.rows);
+  const form = roundedForm(op.rows, op.eightBits);
   if (op.rows == 1) {
     roundRow(op.x, op.cols >> 5, form, to);
     return roundedRowBytes(op.cols, form);
@@ -61,14 +61,14 @@ function roundAll(op: Linear, to: usize): usize {
 
 /** Rounds `count` blocks of 32 columns of all rows. */
 function roundBlocks(op: Linear, first: i32, count: i32, to: usize, staging: usize): void {
-  const form = roundedForm(op.rows);
+  const form = roundedForm(op.rows, op.eightBits);
   const tiles = wideTiles(op.rows, form) + narrowTiles(op.rows, form);
   for (let tile = 0; tile < tiles; tile++) roundOne(op, tile, first, count, to, staging);
 }
 
 function roundOne(op: Linear, tile: i32, first: i32, count: i32, to: usize, staging: usize): void {
-  const form = roundedForm(op.rows), wide = wideTiles(op.rows, form), each = tileRows(form, wideLanes(form));
-  // Only x of one panel ends in narrow tiles.
+  const form = roundedForm(op.rows, op.eightBits), wide = wideTiles(op.rows, form), each = tileRows(form, wideLanes(form));
+  // Only the last panel ends in narrow tiles.
   const narrow = max(tile - wide, 0), lanes = tile < wide ? wideLanes(form) : NARROW;
   const row = (tile - narrow) * each + narrow * tileRows(form, NARROW);
   const panel = row / PANEL, place = tile - narrow - panel * (PANEL / each);
@@ -106,7 +106,7 @@ function manyRows(op: Linear, x: usize, sums: usize): void {
 
 /** `count` groups of weights with the rows of a panel. */
 function multiplyPiece(op: Linear, x: usize, panel: i32, group: i32, count: i32, sums: usize): void {
-  const form = roundedForm(op.rows), size = groupBytes(op.dtype, op.cols);
+  const form = roundedForm(op.rows, op.eightBits), size = groupBytes(op.dtype, op.cols);
   const row = panel * PANEL, rows = min(PANEL, op.rows - row);
   const at = x + <usize>panel * panelBytes(op.cols, form);
   const step = <usize>PANEL * SUM_BYTES, unpacked = sums + PIECE * step;

@@ -24,7 +24,7 @@ import { blockBytesOf, joined, SPLIT, WORDS, X_NEGATIVE_SUM } from "./rounded.wa
 
 /**
  * The only row of x times all groups. A piece of work is some times STREAMS of them.
- * @param x rounded as roundedForm(1) says
+ * @param x rounded as roundedForm says of one row
  * @param sums SUMS bytes of this thread
  */
 export function oneRow(op: Linear, x: usize, sums: usize): void {

@@ -23,6 +23,8 @@ export class Linear {
   yStride: i32;
   /** Room for x in 16 bits if the threads share that work, 0 if each does all of it. */
   quantized: usize;
+  /** 1: x is rounded to 8 bits even where its rows are few. */
+  eightBits: i32;
 }
 
 /** Writes 8 outputs of a row (fewer in the last group) with bias and residual. */

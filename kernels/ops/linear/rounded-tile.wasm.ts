@@ -9,8 +9,9 @@
 // A correction is what a sum of products starts with: minus the offset of the weights' fields times the sum of x (see offsetShift),
 // and, but for WORDS, MAGIC. Where a scale has 16 columns the first is that of the first 16. SPLIT has one for h and one for l.
 //
-// Rows lie in panels of PANEL, a panel as [blocks of 32 columns][tiles]; rows that are missing in the last tile are zeros. Of SPLIT
-// none are missing unless there is but one: rows that do not fill a tile of six lanes make one or two of four.
+// Rows lie in panels of PANEL, a panel as [blocks of 32 columns][tiles]; rows that are missing in the last tile are zeros. Rows that
+// do not fill a tile of six lanes make one of four where that is enough, of SPLIT one or two: then none are missing unless there is
+// but one.
 import { offsetOf, scaleColumns } from "./bit-fields.wasm";
 import { BYTES, MAGIC, roundRow, SPLIT, WORDS, X_HALF_SUM, X_NEGATIVE_SUM, X_SUM, X_VALUES } from "./rounded.wasm";
 
@@ -23,7 +24,7 @@ export function wideLanes(form: i32): i32 {
   return form == WORDS ? 2 : 6;
 }
 
-/** Lanes of those at the end of SPLIT. */
+/** Lanes of those at the end of SPLIT and BYTES. */
 @inline export const NARROW: i32 = 4;
 
 @inline
@@ -38,7 +39,11 @@ export function tileBytes(form: i32, lanes: i32): usize {
 
 /** Tiles of NARROW lanes for so many rows. */
 export function narrowTiles(rows: i32, form: i32): i32 {
-  if (form != SPLIT) return 0;
+  if (form == WORDS) return 0;
+  if (form == BYTES) {
+    const left = rows % wideLanes(BYTES);
+    return left > 0 && left <= NARROW ? 1 : 0;
+  }
   if (rows == 1) return 1;
   const rest = rows % 3;
   return rest == 0 ? 0 : 3 - rest;
@@ -75,7 +80,8 @@ export function roundTile(
   }
   for (let row = 0; row < rows; row++) {
     const lane = <usize>row << 2;
-    if (form == BYTES) rowBytes(x, cols, offset, hasHalves, to, lane, step, staging);
+    if (form == BYTES && lanes == NARROW) rowNarrowBytes(x, cols, offset, hasHalves, to, lane, step, staging);
+    else if (form == BYTES) rowBytes(x, cols, offset, hasHalves, to, lane, step, staging);
     else if (form == WORDS) rowWords(x, cols, offset, hasHalves, to, lane, step, staging);
     else if (lanes == NARROW) rowNarrow(x, cols, offset, hasHalves, to, lane, step, staging);
     else rowSplit(x, cols, offset, hasHalves, to, lane, step, staging);
@@ -86,6 +92,10 @@ export function roundTile(
 // A function for each form, as in row-tile.wasm.ts.
 function rowBytes(x: usize, cols: i32, offset: i32, hasHalves: bool, to: usize, lane: usize, step: usize, staging: usize): void {
   rowOf(BYTES, 6, x, cols, offset, hasHalves, to, lane, step, staging);
+}
+
+function rowNarrowBytes(x: usize, cols: i32, offset: i32, hasHalves: bool, to: usize, lane: usize, step: usize, staging: usize): void {
+  rowOf(BYTES, NARROW, x, cols, offset, hasHalves, to, lane, step, staging);
 }
 
 function rowSplit(x: usize, cols: i32, offset: i32, hasHalves: bool, to: usize, lane: usize, step: usize, staging: usize): void {

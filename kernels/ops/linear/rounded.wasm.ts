@@ -1,17 +1,21 @@
-// Rows of x rounded in blocks of 32, in one of three forms. A block is
+// Rows of x rounded in blocks of 32, in one of four forms. A block is
 //
 //   f32 scale, i32 sum of its first 16 values, i32 sum of all, f32 −scale · that sum, and the values v:
 //   WORDS    32 int16, |v| ≤ 32512 = 127 · 256 (finer than f16)
 //   SPLIT    the same v as 32 bytes h, then 32 bytes l, v = 256 h + l: for products of bytes (see wasm/dot.wasm.ts)
-//   BYTES    32 int8, |v| ≤ 127: half the products, for long prompts (see docs/decisions/0014-byte-products.md)
+//   BYTES    32 int8, |v| ≤ 127: half the products, for long prompts (see docs/decisions/0014-byte-products.md) and for plans
+//            that ask for it, however few their rows (0031-bits-of-a-request.md)
+//   ALONE    the v of BYTES as SPLIT has them, all h 0: the only row of such a plan, which then is read as any only row, and gives
+//            the bits that it would among others
 import { multipliesBytes } from "../../wasm/dot.wasm";
 import { madd } from "../../wasm/math.wasm";
 
 @inline export const WORDS: i32 = 0;
 @inline export const SPLIT: i32 = 1;
 @inline export const BYTES: i32 = 2;
+@inline export const ALONE: i32 = 3;
 
-/** From so many rows on x is rounded to 8 bits where that is faster: a prompt's, and no decode's of several sequences. */
+/** From so many rows on x is rounded to 8 bits where that is faster: a prompt's. */
 @inline const LONG: i32 = 32;
 
 /** Where what a block holds begins in it. */
@@ -20,9 +24,10 @@ import { madd } from "../../wasm/math.wasm";
 @inline export const X_NEGATIVE_SUM: usize = 12;
 @inline export const X_VALUES: usize = 16;
 
-/** The form for so many rows. */
-export function roundedForm(rows: i32): i32 {
+/** The form for so many rows. @param bytes 1 where the plan asks for 8 bits whatever their number, else 0 */
+export function roundedForm(rows: i32, bytes: i32): i32 {
   if (!multipliesBytes()) return WORDS;
+  if (bytes != 0) return rows == 1 ? ALONE : BYTES;
   return rows < LONG ? SPLIT : BYTES;
 }
 
@@ -76,16 +81,21 @@ function roundBytes(x: usize, blocks: i32, to: usize): void {
   roundRowOf(BYTES, x, blocks, to);
 }
 
+function roundAlone(x: usize, blocks: i32, to: usize): void {
+  roundRowOf(ALONE, x, blocks, to);
+}
+
 /** Rounds `blocks` blocks of f32. */
 export function roundRow(x: usize, blocks: i32, form: i32, to: usize): void {
   if (form == BYTES) roundBytes(x, blocks, to);
   else if (form == SPLIT) roundSplit(x, blocks, to);
+  else if (form == ALONE) roundAlone(x, blocks, to);
   else roundWords(x, blocks, to);
 }
 
 @inline
 function roundRowOf(form: i32, x: usize, blocks: i32, to: usize): void {
-  const most: f32 = form == BYTES ? 127 : 32512;
+  const most: f32 = form == BYTES || form == ALONE ? 127 : 32512;
   // From a half block's values to the next one's.
   const step: usize = form == WORDS ? 32 : 16;
   for (; blocks > 0; blocks--) {
@@ -126,7 +136,7 @@ function roundHalf(x: usize, inverse: v128, form: i32, to: usize): v128 {
   const low = i16x8.narrow_i32x4_s(a, b), high = i16x8.narrow_i32x4_s(c, d);
   if (form == BYTES) {
     v128.store(to, i8x16.narrow_i16x8_s(low, high));
-  } else if (form == SPLIT) {
+  } else if (form != WORDS) {
     const lowH = i16x8.shr_s(i16x8.add(low, halfByte), 8), highH = i16x8.shr_s(i16x8.add(high, halfByte), 8);
     v128.store(to, i8x16.narrow_i16x8_s(lowH, highH));
     v128.store(to, i8x16.narrow_i16x8_s(i16x8.sub(low, i16x8.shl(lowH, 8)), i16x8.sub(high, i16x8.shl(highH, 8))), 32);

@@ -42,7 +42,7 @@ export function multiplyPanel(
     if (dtype != Q8_0) expandTile(group, dtype, count, unpacked);
     const blocks = dtype == Q8_0 ? group : unpacked;
     if (narrow != 0) multiplyWide(dtype, form, blocks, count >> 5, x, x + narrow, step, sums);
-    if (narrow != step) multiplyNarrow(dtype, blocks, count >> 5, x + narrow, x + step, step, narrowSums);
+    if (narrow != step) multiplyNarrow(dtype, form, blocks, count >> 5, x + narrow, x + step, step, narrowSums);
     x += <usize>(count >> 5) * step;
     group += groupBytes(dtype, count);
   }
@@ -74,10 +74,19 @@ function multiplyWide(dtype: i32, form: i32, block: usize, blocks: i32, x: usize
   }
 }
 
-function multiplyNarrow(dtype: i32, block: usize, blocks: i32, x: usize, end: usize, step: usize, sums: usize): void {
-  if (dtype <= Q4_0) plainNarrow(block, blocks, x, end, step, sums);
-  else if (hasMin(dtype)) minNarrow(block, blocks, x, end, step, sums);
-  else halvesNarrow(block, blocks, x, end, step, sums);
+function multiplyNarrow(
+  dtype: i32, form: i32, block: usize, blocks: i32, x: usize, end: usize, step: usize, sums: usize,
+): void {
+  if (dtype <= Q4_0) {
+    if (form == BYTES) plainNarrowBytes(block, blocks, x, end, step, sums);
+    else plainNarrow(block, blocks, x, end, step, sums);
+  } else if (hasMin(dtype)) {
+    if (form == BYTES) minNarrowBytes(block, blocks, x, end, step, sums);
+    else minNarrow(block, blocks, x, end, step, sums);
+  } else {
+    if (form == BYTES) halvesNarrowBytes(block, blocks, x, end, step, sums);
+    else halvesNarrow(block, blocks, x, end, step, sums);
+  }
 }
 
 // A function for each kind and form, exported by the module so that it stays one: where the optimiser has them in one function, it
@@ -92,6 +101,10 @@ export function plainSplit(block: usize, blocks: i32, x: usize, end: usize, step
 
 export function plainNarrow(block: usize, blocks: i32, x: usize, end: usize, step: usize, sums: usize): void {
   multiplyOf(PLAIN, SPLIT, NARROW, block, blocks, x, end, step, sums);
+}
+
+export function plainNarrowBytes(block: usize, blocks: i32, x: usize, end: usize, step: usize, sums: usize): void {
+  multiplyOf(PLAIN, BYTES, NARROW, block, blocks, x, end, step, sums);
 }
 
 export function plainWords(block: usize, blocks: i32, x: usize, end: usize, step: usize, sums: usize): void {
@@ -110,6 +123,10 @@ export function minNarrow(block: usize, blocks: i32, x: usize, end: usize, step:
   multiplyOf(MIN, SPLIT, NARROW, block, blocks, x, end, step, sums);
 }
 
+export function minNarrowBytes(block: usize, blocks: i32, x: usize, end: usize, step: usize, sums: usize): void {
+  multiplyOf(MIN, BYTES, NARROW, block, blocks, x, end, step, sums);
+}
+
 export function minWords(block: usize, blocks: i32, x: usize, end: usize, step: usize, sums: usize): void {
   wordsOf(MIN, block, blocks, x, end, step, sums);
 }
@@ -124,6 +141,10 @@ export function halvesSplit(block: usize, blocks: i32, x: usize, end: usize, ste
 
 export function halvesNarrow(block: usize, blocks: i32, x: usize, end: usize, step: usize, sums: usize): void {
   multiplyOf(HALVES, SPLIT, NARROW, block, blocks, x, end, step, sums);
+}
+
+export function halvesNarrowBytes(block: usize, blocks: i32, x: usize, end: usize, step: usize, sums: usize): void {
+  multiplyOf(HALVES, BYTES, NARROW, block, blocks, x, end, step, sums);
 }
 
 export function halvesWords(block: usize, blocks: i32, x: usize, end: usize, step: usize, sums: usize): void {
@@ -192,8 +213,10 @@ function blockOf(kind: i32, form: i32, lanes: i32, block: usize, x: usize, end: 
         addSums(x + 4, sums + 32, c, d, withoutMagic(a1), withoutMagic(b1));
         addSums(x + 8, sums + 64, c, d, withoutMagic(a2), withoutMagic(b2));
         addSums(x + 12, sums + 96, c, d, withoutMagic(a3), withoutMagic(b3));
-        addSums(x + 16, sums + 128, c, d, withoutMagic(a4), withoutMagic(b4));
-        addSums(x + 20, sums + 160, c, d, withoutMagic(a5), withoutMagic(b5));
+        if (lanes > 4) {
+          addSums(x + 16, sums + 128, c, d, withoutMagic(a4), withoutMagic(b4));
+          addSums(x + 20, sums + 160, c, d, withoutMagic(a5), withoutMagic(b5));
+        }
       } else if (lanes > 4) {
         addSums(x, sums, c, d, joinedMagic(a0, a3), joinedMagic(b0, b3));
         addSums(x + 4, sums + 32, c, d, joinedMagic(a1, a4), joinedMagic(b1, b4));

@@ -361,6 +361,7 @@ async function generateAll(
       samplers,
       stopIds,
       maxTokens,
+      activations: null,
     },
     options,
   );

@@ -119,7 +119,8 @@ export async function answersFrom(
     const { stopIds } = wording;
     const { branches } = await engine.call(
       "generateMany",
-      { sessions: forks, samplers, stopIds, maxTokens: MAX_TOKENS },
+      // Rounded in one way, however many chunks were found.
+      { sessions: forks, samplers, stopIds, maxTokens: MAX_TOKENS, activations: "int16" },
       options,
     );
     const answers: ChunkAnswer[] = [];

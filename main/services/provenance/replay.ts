@@ -116,7 +116,7 @@ export function createReplay(
   /** @returns the session behind the branch that is meant, and what it wrote */
   async function write(
     session: SessionId,
-    { samplers, branch, most }: Extract<DerivationStep, { readonly write: number }>,
+    { samplers, branch, most, activations }: Extract<DerivationStep, { readonly write: number }>,
   ): Promise<{ readonly session: SessionId; readonly ids: Int32Array }> {
     const { stopIds } = wording;
     const [sampler, ...others] = samplers;
@@ -130,7 +130,7 @@ export function createReplay(
     try {
       while (sessions.length < samplers.length)
         sessions.push((await exclusively(() => engine.call("fork", { session }))).session);
-      const input = { sessions, samplers, stopIds, maxTokens: most };
+      const input = { sessions, samplers, stopIds, maxTokens: most, activations };
       const { branches } = await exclusively(() => engine.call("generateMany", input));
       const [meant, ids] = [sessions[branch], branches[branch]?.ids];
       if (meant === undefined || ids === undefined)

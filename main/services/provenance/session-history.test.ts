@@ -33,7 +33,10 @@ test("follows what is read and written from where a session began, also in forks
     baseHash: null,
     base: 0,
     position: 6,
-    steps: [{ read: 3 }, { write: 3, samplers: [SAMPLER], branch: 0, most: 3, choices }],
+    steps: [
+      { read: 3 },
+      { write: 3, samplers: [SAMPLER], branch: 0, most: 3, choices, activations: "int16" },
+    ],
   });
   history.standsAt(session, "a", 6);
   await engine.call("prefill", { ...prompt, ids: Int32Array.of(4) });
@@ -47,14 +50,17 @@ test("follows what is read and written from where a session began, also in forks
   expect(history.of(session)).toBeNull();
 });
 
-test("a branch of a batch knows the samplers of all", async () => {
+test("a branch of a batch knows the samplers of all, and how activations were rounded", async () => {
   const { engine, history } = follow();
   const { session } = await engine.call("create", {});
   const { session: other } = await engine.call("fork", { session });
   const samplers = [SAMPLER, { ...SAMPLER, seed: 2 }];
   const sessions = [session, other];
-  await engine.call("generateMany", { sessions, samplers, stopIds: [5], maxTokens: 9 });
-  expect(history.of(other)?.steps).toEqual([{ write: 3, samplers, branch: 1, most: 3, choices }]);
+  const activations = "int8";
+  const rest = { stopIds: [5], maxTokens: 9, activations } as const;
+  await engine.call("generateMany", { sessions, samplers, ...rest });
+  const step = { write: 3, samplers, branch: 1, most: 3, choices, activations };
+  expect(history.of(other)?.steps).toEqual([step]);
 });
 
 test("says nothing of a session whose beginning it does not know, or that a call failed on", async () => {

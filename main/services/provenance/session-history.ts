@@ -67,14 +67,15 @@ export function followSessions(client: EngineClient): FollowedEngine {
         branch: 0,
         most: ids.length,
         choices: CHOICE_VERSION,
+        activations: "int16",
       }),
-    generateMany({ sessions, samplers: given }, { branches }) {
+    generateMany({ sessions, samplers: given }, { branches, activations }) {
       const samplers = given.map(optionsOf);
       const most = Math.max(...branches.map(({ ids }) => ids.length));
       const alike = new Set(sessions.map((session) => JSON.stringify(paths.get(session) ?? null)));
       for (const [branch, session] of sessions.entries()) {
         const write = branches[branch]?.ids.length ?? 0;
-        const step = { write, samplers, branch, most, choices: CHOICE_VERSION };
+        const step = { write, samplers, branch, most, choices: CHOICE_VERSION, activations };
         if (alike.size === 1) go(session, step);
         else lose(session);
       }
