@@ -37,7 +37,8 @@ export async function startServer(data: string): Promise<Server> {
     },
   );
   const stdout: string[] = [];
-  const gone = new Promise<void>((resolve) => child.on("exit", () => resolve()));
+  // Behind the end of whoever has its output, which is the server itself too: its file is free then.
+  const gone = new Promise<void>((resolve) => child.on("close", () => resolve()));
   const address = await new Promise<string>((resolve, reject) => {
     createInterface({ input: child.stdout }).on("line", (line) => {
       stdout.push(line);
