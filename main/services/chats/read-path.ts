@@ -9,7 +9,7 @@ import { hashOfIds, type DocumentReadings } from "../documents/document-readings
 import { readByCuts } from "../documents/read-by-cuts.ts";
 import type { Store } from "../../store/store.ts";
 import type { LoadedModel } from "../engine/engine-service.ts";
-import { isSealed, knownOnly, wordsMissing } from "./sealed.ts";
+import { areKnown, knownOnly, wordsMissing } from "./sealed.ts";
 import { fits, type StatePlace, type StateService } from "../states/state-service.ts";
 
 /** A message on the way from the root, with its ids. */
@@ -83,7 +83,7 @@ export async function findStart(
   if (live !== null && liveIndex >= 0) return { session: live.session, index: liveIndex, ahead: 0 };
   const begun = await startInFirst({ states, readings }, model, steps[0]);
   if (begun !== null) return begun;
-  const sealed = steps.find(({ message }) => isSealed(message));
+  const sealed = steps.find(({ ids }) => !areKnown(ids));
   if (sealed !== undefined) throw wordsMissing(sealed.message);
   const { session } = await model.engine.call("create", {});
   return { session, index: -1, ahead: 0 };

@@ -15,8 +15,14 @@ export function sealedIds(tokens: number, lastId: number | null): Int32Array {
   return ids;
 }
 
+/** Whether its words may be elsewhere, where its ids are not known. A persona without a prompt has no words either, once it was in a file. */
 export function isSealed({ role, text, persona }: MessageRecord): boolean {
   return role === "system" && text === "" && persona === null;
+}
+
+/** Whether all can be read again. */
+export function areKnown(ids: Int32Array): boolean {
+  return !ids.includes(UNKNOWN_ID);
 }
 
 /** Those that are known. */

@@ -1,4 +1,5 @@
 /** Chats as files and back, with the services as they are wired: what goes on, what is refused with which sentence, what leaks. */
+import BetterSqlite3 from "better-sqlite3";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -223,6 +224,39 @@ test("what is cut off, changed, no state file, or lies about itself leaves nothi
     });
   }
   expect((await app.handlers["chats.list"]({ query: "" })).map(({ id }) => id)).toEqual([chatId]);
+});
+
+test("a persona without a prompt is words enough: where its state is gone the chat is read again from its ids", async () => {
+  const { id: personaId } = await app.handlers["personas.add"]({
+    name: "Examples alone",
+    prompt: "",
+    examples: [{ user: "Two and two?", assistant: "Four." }],
+    temperature: null,
+  });
+  const { id } = await app.handlers["chats.create"]({});
+  await app.handlers["messages.send"]({
+    chatId: id,
+    parentId: null,
+    text: "Three and three?",
+    documentIds: [],
+    reading: "search",
+    personaId,
+  });
+  await settled(id);
+  const bytes = await saved(id);
+  await another(MODEL);
+  const chatId = await opened(bytes);
+  const read = (await messages(chatId)).reduce((sum, { tokens }) => sum + tokens, 0);
+  await app.close();
+  const db = new BetterSqlite3(join(folders.at(-1) ?? "", "tarn.sqlite"));
+  db.exec("PRAGMA foreign_keys = ON; DELETE FROM snapshots");
+  db.close();
+  engine = createFakeEngine(MODEL);
+  engine.answers = [[300, 301, 5]];
+  app = await startServices(folders.at(-1) ?? "", engine);
+  const all = await say(chatId, "And four and four?");
+  expect(all.map(({ status }) => status)).not.toContain("failed");
+  expect(all.at(-1)?.prefilled).toBeGreaterThan(read);
 });
 
 test("parts come in order and as many as were said; only one file is held", async () => {
