@@ -50,10 +50,11 @@ export function backUp(db: Database, file: string): void {
       schema.filter(({ type }) => type !== "table"),
       Number(db.pragma("user_version", { simple: true })),
     );
-    sync(partial);
+    // Windows writes nothing to disk of a file that is open for reading only.
+    sync(partial, "r+");
     renameSync(partial, file);
     // Windows has no such thing as a folder that is written to disk.
-    if (process.platform !== "win32") sync(dirname(file));
+    if (process.platform !== "win32") sync(dirname(file), "r");
   } catch (cause) {
     rmSync(partial, { force: true });
     throw cause;
@@ -116,8 +117,8 @@ function quicken(db: Database, schema: "main" | "copy"): void {
   db.pragma(`${schema}.synchronous = OFF`);
 }
 
-function sync(path: string): void {
-  const handle = openSync(path, "r");
+function sync(path: string, flags: "r" | "r+"): void {
+  const handle = openSync(path, flags);
   try {
     fsyncSync(handle);
   } finally {
