@@ -197,7 +197,8 @@ class Attempt {
     }
     await rename(this.#part, this.#target);
     await rm(this.#note, { force: true });
-    // The rename itself is on the disk only when the folder is.
+    // The rename itself is on the disk only when the folder is. Windows has no such thing as a folder that is written to disk.
+    if (process.platform === "win32") return;
     const folder = await open(dirname(this.#target), "r");
     try {
       await folder.sync();
