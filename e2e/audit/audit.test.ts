@@ -42,7 +42,7 @@ async function start(
   });
   await app.handlers["settings.set"]({
     backend,
-    sampler: { ...app.settings.get().sampler, temperature: 0.8, maxTokens: 24, seed: 0 },
+    sampler: { ...app.settings.get().sampler, temperature: 0.8, maxTokens: 24, seed: 5 },
   });
   await app.engine.model();
   return app;

@@ -246,6 +246,15 @@ describe("who has not said hello", () => {
     expect(await client.closed).toBe(1006);
   });
 
+  test("may come again when it was late: its token was not wrong", async () => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    onTestFinished(() => void vi.useRealTimers());
+    const client = connect(address.origin);
+    expect(await isOpen(client)).toBe(true);
+    vi.advanceTimersByTime(10_000);
+    expect(await client.closed).toBe(1013);
+  });
+
   test("is one of a few at a time", async () => {
     // On a busy machine the first would be sent away before the last has come.
     vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });

@@ -16,6 +16,8 @@ import { isOwnRequest, sameToken } from "./access.ts";
 
 /** A connection must say hello within this time, ms. */
 const HELLO_WITHIN = 10_000;
+/** WebSocket close code for one that may come again: a page on a busy machine may be late with a token that is right. */
+const CLOSE_TRY_AGAIN = 1013;
 /** A page that falls this far behind (bytes) is cut off; it reconnects and asks anew. */
 const MAX_BACKLOG = 64 * 1024 * 1024;
 /** Who has not said hello may send so many bytes: a token, and what WebSockets put around it. */
@@ -91,7 +93,7 @@ function welcome(
     heard += chunk.byteLength;
     if (isStranger && heard > HELLO_BYTES) socket.terminate();
   }
-  const late = setTimeout(() => socket.close(CLOSE_UNAUTHORIZED, "no token"), HELLO_WITHIN);
+  const late = setTimeout(() => socket.close(CLOSE_TRY_AGAIN, "no token yet"), HELLO_WITHIN);
   wire.on("data", count);
   socket.on("close", known);
   socket.on("error", () => socket.terminate());
