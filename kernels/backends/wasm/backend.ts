@@ -40,7 +40,7 @@ export interface WasmBackendOptions {
 }
 
 /** Bytes of packed rows in flight while a weight is read. */
-const PIECE_BYTES = 4 << 20;
+const PIECE_BYTES = 1 << 20;
 
 /**
  * Makes the backend that computes on the CPU with WebAssembly SIMD.
