@@ -10,7 +10,8 @@ import type { BenchOptions } from "./options.ts";
 import type { Figure, KeptProfile } from "./results.ts";
 import { summarise } from "./statistics.ts";
 import type { SamplerOptions } from "../../models/engine/protocol.ts";
-import { drawn, greedy, type TarnEngine } from "./tarn.ts";
+import { drawingSampler, greedySampler } from "../../main/cli/samplers.ts";
+import type { TarnEngine } from "./tarn.ts";
 
 /** What a figure says beside where and of which file it is. */
 export type Alone = Pick<Figure, "kind" | "measure" | "value" | "detail">;
@@ -38,8 +39,8 @@ async function measureBatch(
   { decode, runs }: Plan,
 ): Promise<Alone> {
   const { ours: all, others: one } = await inTurn(client, decode, runs, [
-    { branches, sampler: greedy },
-    { branches: 1, sampler: greedy },
+    { branches, sampler: greedySampler },
+    { branches: 1, sampler: greedySampler },
   ]);
   return {
     kind: "batch",
@@ -56,11 +57,11 @@ async function measureSampled(
   { decode, runs }: Plan,
 ): Promise<Alone> {
   const { ours: sampled, others: likeliest } = await inTurn(client, decode, runs, [
-    { branches, sampler: drawn },
-    { branches, sampler: greedy },
+    { branches, sampler: drawingSampler },
+    { branches, sampler: greedySampler },
   ]);
   const of = branches === 1 ? "" : `${branches} branches of one state, `;
-  const { temperature, topP, repetitionPenalty } = drawn;
+  const { temperature, topP, repetitionPenalty } = drawingSampler;
   return {
     kind: "sampled",
     measure: `${of}decode ${decode}, drawn against likeliest`,

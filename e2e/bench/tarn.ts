@@ -1,29 +1,8 @@
 /** Tarn as a program has it: an engine client, timed from outside. Runs in Node and in a page. */
+import { greedySampler } from "../../main/cli/samplers.ts";
 import type { EngineClient } from "../../main/engine/client.ts";
-import type { BackendChoice, ModelInfo, SamplerOptions } from "../../models/engine/protocol.ts";
+import type { BackendChoice, ModelInfo } from "../../models/engine/protocol.ts";
 import type { BenchEngine } from "./engine.ts";
-
-/** The largest logit, nothing else. */
-export const greedy: SamplerOptions = {
-  temperature: 0,
-  topK: 0,
-  topP: 1,
-  minP: 0,
-  repetitionPenalty: 1,
-  repetitionWindow: 0,
-  seed: 0,
-};
-
-/** What a chat might use, with whatever costs time; `tarn bench --sampled` has the same. */
-export const drawn: SamplerOptions = {
-  temperature: 0.8,
-  topK: 0,
-  topP: 0.95,
-  minP: 0,
-  repetitionPenalty: 1.1,
-  repetitionWindow: 64,
-  seed: 1,
-};
 
 /** Tarn, and what it says of the model. */
 export interface TarnEngine extends BenchEngine {
@@ -70,7 +49,7 @@ export async function withModel(
   ): Promise<{ readonly ids: Int32Array; readonly logits: Float32Array | null }> =>
     await client.call("generate", {
       session,
-      sampler: greedy,
+      sampler: greedySampler,
       stopIds: [],
       maxTokens,
       keepLogits,

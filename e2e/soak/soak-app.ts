@@ -5,6 +5,7 @@
 import { createHash } from "node:crypto";
 import { appendFileSync, existsSync, readFileSync } from "node:fs";
 import type { EngineClient } from "../../main/engine/client.ts";
+import { greedySampler } from "../../main/cli/samplers.ts";
 import { openNodeFile } from "../../main/engine/node-file.ts";
 import { startNodeEngine } from "../../main/engine/node-host.ts";
 import { createServices } from "../../main/services/app.ts";
@@ -138,18 +139,9 @@ const recording: Handlers = {
 
 async function continueFork(client: EngineClient, from: number): Promise<void> {
   const { session } = await client.call("fork", { session: from });
-  const sampler = {
-    temperature: 0,
-    topK: 0,
-    topP: 1,
-    minP: 0,
-    repetitionPenalty: 1,
-    repetitionWindow: 0,
-    seed: 1,
-  };
   const { ids, logits } = await client.call("generate", {
     session,
-    sampler,
+    sampler: greedySampler,
     stopIds: [],
     maxTokens: continued,
     keepLogits: true,
@@ -157,7 +149,7 @@ async function continueFork(client: EngineClient, from: number): Promise<void> {
   await client.call("free", { session });
   const step: Step = {
     kind: "write",
-    samplers: [sampler],
+    samplers: [greedySampler],
     branch: 0,
     most: ids.length,
     activations: "int16",

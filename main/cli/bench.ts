@@ -4,7 +4,7 @@ import type { EngineClient } from "../engine/client.ts";
 import type { ModelInfo, SamplerOptions } from "../../models/engine/protocol.ts";
 import { measureReadBandwidth } from "./bandwidth.ts";
 import { measureFlatness, type Flatness } from "./flatness.ts";
-import { greedySampler } from "./greedy.ts";
+import { drawingSampler, greedySampler } from "./samplers.ts";
 import { withModel } from "./model.ts";
 import { integer, integers, parse, readCommon } from "./options.ts";
 import { profileDecode, profilePrefill, profileTable, type Profile } from "./profile-table.ts";
@@ -26,17 +26,6 @@ const NAME_WIDTH = 22;
 
 /** Tokens that a sequence holds before its decode is timed. */
 const TOKENS_BEFORE_DECODE = 16;
-
-/** What a chat might use, with whatever costs time. */
-const sampledSampler: SamplerOptions = {
-  temperature: 0.8,
-  topK: 0,
-  topP: 0.95,
-  minP: 0,
-  repetitionPenalty: 1.1,
-  repetitionWindow: 64,
-  seed: 1,
-};
 
 /** Ten million: hours even of the smallest model. */
 const MAX_FLAT_TOKENS = 10_000_000;
@@ -92,7 +81,7 @@ export async function run(args: readonly string[]): Promise<void> {
       return { decode: { tokens: decode, ...one }, batch: { sequences: batch, ...many } };
     };
     const decoded = await decodeWith(greedySampler);
-    const sampled = values.sampled === true && (await decodeWith(sampledSampler));
+    const sampled = values.sampled === true && (await decodeWith(drawingSampler));
     const flatness =
       flat === null
         ? null
@@ -109,7 +98,7 @@ export async function run(args: readonly string[]): Promise<void> {
       path,
       prefill,
       ...decoded,
-      ...(sampled !== false && { sampled: { sampler: sampledSampler, ...sampled } }),
+      ...(sampled !== false && { sampled: { sampler: drawingSampler, ...sampled } }),
       ...(flatness !== null && { flatness }),
       backend: model.device.backend,
       device: model.device.name,

@@ -1,6 +1,6 @@
 import type { EngineClient } from "../engine/client.ts";
 import type { ModelInfo, SessionId } from "../../models/engine/protocol.ts";
-import { greedySampler } from "./greedy.ts";
+import { greedySampler } from "./samplers.ts";
 import { note } from "./output.ts";
 
 /** Tokens behind which decode is first timed. */

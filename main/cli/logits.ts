@@ -1,7 +1,7 @@
 import path from "node:path";
 import { TarnError } from "../contract/errors.ts";
 import type { EngineClient } from "../engine/client.ts";
-import { greedySampler } from "./greedy.ts";
+import { greedySampler } from "./samplers.ts";
 import { readPrompts } from "./ids.ts";
 import { withModel } from "./model.ts";
 import { integer, parse, readCommon, required } from "./options.ts";

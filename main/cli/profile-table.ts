@@ -1,6 +1,6 @@
 import type { EngineClient } from "../engine/client.ts";
 import type { KernelTime, ModelInfo } from "../../models/engine/protocol.ts";
-import { greedySampler } from "./greedy.ts";
+import { greedySampler } from "./samplers.ts";
 
 /** Where the time of one kind of run goes. */
 export interface Profile {

@@ -10,7 +10,7 @@ import {
   writeStateFile,
   type StateFile,
 } from "../services/state-files/state-file.ts";
-import { greedySampler } from "./greedy.ts";
+import { greedySampler } from "./samplers.ts";
 import { readIds } from "./ids.ts";
 import { withModel } from "./model.ts";
 import { integer, parse, readCommon, required, UsageError } from "./options.ts";

@@ -29,8 +29,8 @@ function residentBytes(): number {
 }
 
 /**
- * Gives `parse` 200,000 inputs, the same ones in every run unless TARN_TEST_SEED says otherwise. It must end in time, without much memory, and without any error
- * but those that `refuses` knows.
+ * Gives `parse` 200,000 inputs, the same ones in every run unless TARN_TEST_SEED says otherwise. It must end in time, without
+ * much memory, and without any error but those that `refuses` knows.
  */
 export async function fuzz<Input>(
   inputs: fc.Arbitrary<Input>,

@@ -1,24 +1,9 @@
 import { expect, test } from "vitest";
-import type { MessageRecord } from "../../store/records.ts";
 import { leafBelow } from "./chat-view.ts";
 
-const message = (id: number, parent: number | null): MessageRecord => ({
+const message = (id: number, parent: number | null) => ({
   id: String(id),
-  chatId: "chat",
   parentId: parent === null ? null : String(parent),
-  role: "user",
-  text: "",
-  status: "done",
-  error: null,
-  passages: [],
-  grounds: null,
-  persona: null,
-  documents: [],
-  tokens: 0,
-  prefilled: null,
-  tokensPerSecond: null,
-  sampler: null,
-  createdAt: id,
 });
 
 test("the newest leaf is found below any message, the message itself where nothing is", () => {

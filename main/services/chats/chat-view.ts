@@ -126,7 +126,10 @@ export async function viewTree(store: Store, chatId: string): Promise<ChatTree> 
 }
 
 /** The newest leaf below a message, or the message itself. @param visible oldest first */
-export function leafBelow(visible: readonly MessageRecord[], messageId: string): string {
+export function leafBelow(
+  visible: readonly Pick<MessageRecord, "id" | "parentId">[],
+  messageId: string,
+): string {
   const newest = new Map(visible.map(({ id, parentId }) => [parentId, id]));
   let leaf = messageId;
   for (let child = newest.get(leaf); child !== undefined; child = newest.get(leaf)) leaf = child;
