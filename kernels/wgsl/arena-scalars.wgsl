@@ -9,6 +9,10 @@ fn arena_four(at: u32) -> vec4<u32> {
   return vec4<u32>(arena[at], arena[at + 1u], arena[at + 2u], arena[at + 3u]);
 }
 
+fn arena_vector(vector: u32) -> vec4<u32> {
+  return arena_four(4u * vector);
+}
+
 // The first `count` of four values.
 fn keep_four(at: u32, four: vec4<f32>, count: u32) {
   for (var i = 0u; i < count; i += 1u) {

@@ -9,6 +9,11 @@ fn arena_four(at: u32) -> vec4<u32> {
   return arena[at / 4u];
 }
 
+// By its place among the vectors.
+fn arena_vector(vector: u32) -> vec4<u32> {
+  return arena[vector];
+}
+
 // `count` is 4: rows that lie on multiples of four have a multiple of four values.
 fn keep_four(at: u32, four: vec4<f32>, count: u32) {
   arena[at / 4u] = bitcast<vec4<u32>>(four);

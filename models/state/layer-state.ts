@@ -9,11 +9,12 @@ import { slotSize, type StateLayout, type StateSlot } from "../../kernels/spec/t
  * | 1 | the first |
  * | 2 | 14-bit activations and another exponential on CPUs, halves in matrix products on GPUs |
  * | 3 | one half for x in more matrix products on GPUs, another order of sums in ssd there |
+ * | 4 | norms and gates of prompts in the dispatch that rounds x to halves on GPUs: sums of squares in another order |
  */
-export const NUMERIC_VERSION = 3;
+export const NUMERIC_VERSION = 4;
 
 /** Versions whose states are continued all the same, because a state means the same in them. Its own is always among them. */
-export const CONTINUED_VERSIONS: readonly number[] = [NUMERIC_VERSION, 2];
+export const CONTINUED_VERSIONS: readonly number[] = [NUMERIC_VERSION, 3, 2];
 
 /** How attention's keys and values are kept: f16 in half the memory, rounded once. */
 export type KvDtype = "f32" | "f16";

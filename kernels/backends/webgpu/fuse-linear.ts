@@ -5,7 +5,7 @@ import type { GatedRmsNormOperands } from "../../ops/gated-rms-norm/gated-rms-no
 import { goesToMatrices } from "../../ops/linear/few-matrix.webgpu.ts";
 import { asFused, type FusedLinearOperands } from "../../ops/linear/fused-linear.ts";
 import type { LinearOperands } from "../../ops/linear/linear.ts";
-import { TILED_FROM_ROWS } from "../../ops/linear/linear.webgpu.ts";
+import { matrixUnitFor, TILED_FROM_ROWS } from "../../ops/linear/linear-matrix.webgpu.ts";
 import type { RmsNormOperands } from "../../ops/rms-norm/rms-norm.ts";
 import type { ScaledAddOperands } from "../../ops/scaled-add/scaled-add.ts";
 import type { Tensor } from "../../spec/tensor.ts";
@@ -17,16 +17,18 @@ interface Part {
   readonly does: Partial<FusedLinearOperands>;
 }
 
-/** Puts norms and gates before products of few rows into them, and what follows them: functions, sums, a convolution. */
+/**
+ * Puts norms and gates before products into them, and what follows products of few rows: functions, sums, a convolution.
+ */
 export function fuseLinears(graph: CallGraph, device: FuseLimits): void {
   // Whole norms at once: one that is left for another reader must be there for all of them.
   const parts = new Map<number, Part[]>();
   for (let at = 0; at < graph.length; at++) {
     const linear = graph.operands<LinearOperands>(at, "linear");
-    if (linear === null || linear.x.rows >= TILED_FROM_ROWS) continue;
+    if (linear === null) continue;
     const found = [
       ...(takesPrologue(linear, device) ? [prologue(graph, at, linear.x, device)] : []),
-      epilogue(graph, at, linear),
+      ...(linear.x.rows < TILED_FROM_ROWS ? [epilogue(graph, at, linear)] : []),
     ].filter((part) => part !== null);
     if (found.length > 0) parts.set(at, found);
     // What follows has one product before it that can do it; what stands before is read by others, too.
@@ -47,7 +49,11 @@ export function fuseLinears(graph: CallGraph, device: FuseLimits): void {
 
 /** Of several rows every team of lanes would norm them again; on matrix units they are made ready once. */
 function takesPrologue({ x, weight }: LinearOperands, device: FuseLimits): boolean {
-  return x.rows === 1 || goesToMatrices(x.rows, weight, device);
+  return (
+    x.rows === 1 ||
+    goesToMatrices(x.rows, weight, device) ||
+    (x.rows >= TILED_FROM_ROWS && matrixUnitFor(weight, device) !== null)
+  );
 }
 
 /** The norm or gate that gives x, or both. */

@@ -1,4 +1,4 @@
-// few_halves: what stands before a product of few rows, a norm or gate or nothing, as f16 for few-matrix.wgsl. With
+// few_halves: what stands before a product, a norm or gate or nothing, as f16 for few-matrix.wgsl and linear-matrix.wgsl. With
 // g = act(z) · x or x, and f and s as in prologue.wgsl, a row becomes p · f in f16, p a power of two so that no value is too
 // large and the largest ones keep all their bits; its sums are to be multiplied by s / p. With PARTS 2 what rounding takes
 // away is a second f16 (22 bits together).
@@ -86,8 +86,15 @@ fn scale_for(largest: f32) -> f32 {
 }
 
 @compute @workgroup_size(THREADS)
-fn few_halves(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-  let row = workgroup.x;
+fn few_halves(
+  @builtin(workgroup_id) workgroup: vec3<u32>,
+  @builtin(num_workgroups) grid: vec3<u32>,
+  @builtin(local_invocation_index) thread: u32,
+) {
+  let row = workgroup_index(workgroup, grid);
+  if (row >= params.rows) {
+    return;
+  }
   // As bits: of numbers without a sign the larger has the larger bits, and infinities and NaNs come last.
   var most = 0u;
   for (var word = thread; word < params.row_words; word += 2u * THREADS) {

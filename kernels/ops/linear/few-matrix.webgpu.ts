@@ -13,19 +13,17 @@ import grid from "../../wgsl/grid.wgsl?raw";
 import { dtypeCodes, rowWords, scaleWords, valuesInVector } from "../../wgsl/packed.ts";
 import softplus from "../../wgsl/softplus.wgsl?raw";
 import unpack from "../../wgsl/unpack.wgsl?raw";
-import halvesSource from "./few-halves.wgsl?raw";
 import matrixSource from "./few-matrix.wgsl?raw";
 import { fewMatrixProduct, LANES, TILE_K } from "./few-matrix.ts";
 import finish from "./finish.wgsl?raw";
 import finishConv from "./finish-conv.wgsl?raw";
-import { NORM_CODES, type FusedLinearOperands } from "./fused-linear.ts";
+import type { FusedLinearOperands } from "./fused-linear.ts";
+import { describeHalves } from "./halves.webgpu.ts";
 
 /** Rows of x that a matrix of sums has, and that one workgroup computes. */
 const MOST_ROWS = 16;
 /** With fewer, the products of linear.wgsl are as quick, and exact to f32. */
 const FEWEST_ROWS = 5;
-/** Threads that make a row of x ready: it is what all the rest waits for. */
-const HALVES_THREADS = 256;
 /** Weights from which on x is one f16 a value, as in prompts (linear-matrix.webgpu.ts): the file has rounded W as coarsely. */
 const LARGE_MATRIX = 2 ** 23;
 
@@ -53,7 +51,7 @@ export function describeFewRowsOnMatrices(
   o: FusedLinearOperands,
   context: DispatchContext,
 ): Dispatch[] {
-  const { x, z, weight, bias, residual, y, conv, convWeight, convState } = o;
+  const { x, weight, bias, residual, y, conv, convWeight, convState } = o;
   const { values } = WEIGHT_BLOCKS[weight.dtype];
   const parts = values === 1 && weight.rows * weight.cols < LARGE_MATRIX ? 2 : 1;
   const words = Math.ceil(weight.cols / 2);
@@ -62,35 +60,11 @@ export function describeFewRowsOnMatrices(
   const place = (tensor: Tensor | null): readonly [number, number] =>
     tensor === null ? [0, 0] : [context.place(tensor), tensor.stride];
   const residualPlace = place(residual);
-  const round: Dispatch = {
-    shader: {
-      name: "few-halves",
-      parts: [softplus, activate, halvesSource],
-      consts: { PARTS: parts, SUBGROUP: LANES, THREADS: HALVES_THREADS },
-      subgroups: true,
-    },
-    entryPoint: "few_halves",
-    constants: {
-      NORM: NORM_CODES[o.norm ?? "none"],
-      GATED: z === null ? 0 : 1,
-      GATE_ACT: ACTIVATION_CODES[o.gateAct],
-      HAS_NORM_WEIGHT: o.normWeight === null ? 0 : 1,
-    },
-    params: [
-      weight.cols,
-      x.rows,
-      ...place(x),
-      ...place(z),
-      halves,
-      scalesOfX,
-      words,
-      floatWord(o.over === "mean" ? weight.cols : 1),
-      floatWord(o.eps),
-    ],
-    reads: [{ kind: "vector", weight: o.normWeight }],
-    state: null,
-    workgroups: [x.rows, 1, 1],
-  };
+  const round = describeHalves(
+    o,
+    { parts, subgroupSize: LANES, words, halves, scales: scalesOfX },
+    context,
+  );
   const wordValues = valuesInVector(weight.dtype) / 4;
   const whole = weight.cols % TILE_K === 0;
   const matrixK = context.subgroupMatrix?.k ?? 16;

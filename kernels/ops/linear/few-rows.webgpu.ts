@@ -14,6 +14,7 @@ import finish from "./finish.wgsl?raw";
 import finishConv from "./finish-conv.wgsl?raw";
 import { asFused, NORM_CODES, type FusedLinearOperands } from "./fused-linear.ts";
 import type { LinearOperands } from "./linear.ts";
+import { describeMatrixProduct, matrixUnitFor, TILED_FROM_ROWS } from "./linear-matrix.webgpu.ts";
 import source from "./linear.wgsl?raw";
 import operandsValues from "./operands-values.wgsl?raw";
 import operandsVectors from "./operands-vectors.wgsl?raw";
@@ -35,7 +36,11 @@ export function describeFewRows(operands: LinearOperands, context: DispatchConte
 /** The same with all that a fused product does. */
 export function describeFusedLinear(operands: Operands, context: DispatchContext): Dispatch[] {
   // Made by fuse.ts alone, whose type this is.
-  return describeFused(operands as unknown as FusedLinearOperands, context);
+  const fused = operands as unknown as FusedLinearOperands;
+  const unit = fused.x.rows < TILED_FROM_ROWS ? null : matrixUnitFor(fused.weight, context);
+  return unit === null
+    ? describeFused(fused, context)
+    : describeMatrixProduct(fused, unit, context);
 }
 
 function describeFused(o: FusedLinearOperands, context: DispatchContext): Dispatch[] {

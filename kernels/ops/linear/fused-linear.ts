@@ -8,17 +8,7 @@ import type { LinearOperands } from "./linear.ts";
  *
  * y = gain · act(scale · (n Wᵀ + bias)) + residualScale · residual, where n is x, or made of x by `norm` and `gate`.
  */
-export interface FusedLinearOperands extends LinearOperands {
-  /** rms-norm over all columns of x (`x`), or of act(z) · x (`gated`); or null. */
-  readonly norm: "x" | "gated" | null;
-  /** (1, K), or null. */
-  readonly normWeight: Weight | null;
-  readonly eps: number;
-  /** What the squares are added up to: their mean, or their sum. */
-  readonly over: "mean" | "sum";
-  /** (rows, K), or null: then x, normed or not, is multiplied by gateAct(z). */
-  readonly z: Tensor | null;
-  readonly gateAct: Activation;
+export interface FusedLinearOperands extends LinearOperands, Prologue {
   readonly scale: number;
   readonly act: Activation;
   readonly gain: number;
@@ -39,19 +29,38 @@ export interface FusedLinearOperands extends LinearOperands {
   readonly convSilu: boolean;
 }
 
+/** What stands before a product: n of x. */
+export interface Prologue {
+  /** rms-norm over all columns of x (`x`), or of act(z) · x (`gated`); or null. */
+  readonly norm: "x" | "gated" | null;
+  /** (1, K), or null. */
+  readonly normWeight: Weight | null;
+  readonly eps: number;
+  /** What the squares are added up to: their mean, or their sum. */
+  readonly over: "mean" | "sum";
+  /** (rows, K), or null: then x, normed or not, is multiplied by gateAct(z). */
+  readonly z: Tensor | null;
+  readonly gateAct: Activation;
+}
+
 /** The norms of prologue.wgsl and few-halves.wgsl. */
 export const NORM_CODES = { none: 0, x: 1, gated: 2 } as const;
+
+/** x as it is. */
+export const noPrologue: Prologue = {
+  norm: null,
+  normWeight: null,
+  eps: 0,
+  over: "sum",
+  z: null,
+  gateAct: "identity",
+};
 
 /** What `linear` alone is as a fused one. */
 export function asFused(operands: LinearOperands): FusedLinearOperands {
   return {
     ...operands,
-    norm: null,
-    normWeight: null,
-    eps: 0,
-    over: "sum",
-    z: null,
-    gateAct: "identity",
+    ...noPrologue,
     scale: 1,
     act: "identity",
     gain: 1,

@@ -12,10 +12,14 @@ import {
 import grid from "../../wgsl/grid.wgsl?raw";
 import { dtypeCodes, rowWords, scaleWords } from "../../wgsl/packed.ts";
 import unpack from "../../wgsl/unpack.wgsl?raw";
-import halvesSource from "./linear-halves.wgsl?raw";
 import matrixSource from "./linear-matrix.wgsl?raw";
 import splitsSource from "./linear-splits.wgsl?raw";
+import { describeHalves } from "./halves.webgpu.ts";
+import type { Prologue } from "./fused-linear.ts";
 import { matrixProduct, tileSize, type TileShape } from "./matrix-product.ts";
+
+/** From so many rows of x on, a product is a prompt's: a 64-row tile wastes less than it saves. */
+export const TILED_FROM_ROWS = 24;
 
 /** Weights from which on a matrix is large: the projections of models of 130m, but not what makes dt, B and C of Mamba-1. */
 export const LARGE_MATRIX = 2 ** 20;
@@ -31,8 +35,8 @@ const ENOUGH_WORKGROUPS = 132;
 /** Columns that a split has at least, as the sum of the splits is one dispatch more. */
 const LEAST_COLUMNS = 1024;
 
-/** The operands of one product. */
-export interface ProductOperands {
+/** The operands of one product, and what stands before it. */
+export interface ProductOperands extends Prologue {
   readonly x: Tensor;
   readonly weight: Weight;
   readonly bias: Weight | null;
@@ -50,8 +54,10 @@ export interface MatrixUnit {
  * Whether the product runs on the device's matrix units. Weights in f32 do not: they are what somebody chose who wants
  * f32 arithmetic.
  */
-export function matrixUnitFor(weight: Weight, context: DispatchContext): MatrixUnit | null {
-  const { subgroupMatrix, subgroupSize } = context;
+export function matrixUnitFor(
+  weight: Weight,
+  { subgroupMatrix, subgroupSize }: Pick<DispatchContext, "subgroupMatrix" | "subgroupSize">,
+): MatrixUnit | null {
   if (subgroupMatrix === null || subgroupSize === null || weight.dtype === "f32") return null;
   return { shape: subgroupMatrix, subgroupSize };
 }
@@ -70,7 +76,7 @@ function partsOf(weight: Weight): number {
   return WEIGHT_BLOCKS[weight.dtype].values === 1 && !isLarge(weight) ? 2 : 1;
 }
 
-/** x as f16 (linear-halves.wgsl), then a product for each part of W (linear-matrix.wgsl), and the sum of its splits. */
+/** x as f16 with what stands before it (few-halves.wgsl), then a product for each part of W (linear-matrix.wgsl), and the sum of its splits. */
 export function describeMatrixProduct(
   operands: ProductOperands,
   { shape, subgroupSize }: MatrixUnit,
@@ -81,20 +87,11 @@ export function describeMatrixProduct(
   const halfWords = (Math.ceil(weight.cols / SMALL.columns) * SMALL.columns) / 2;
   const halves = context.scratch(parts * x.rows * halfWords);
   const scales = context.scratch(x.rows);
-  const round: Dispatch = {
-    shader: {
-      name: "linear-halves",
-      parts: [grid, halvesSource],
-      consts: { PARTS: parts, SUBGROUP: subgroupSize },
-      subgroups: true,
-    },
-    entryPoint: "linear_halves",
-    constants: {},
-    params: [weight.cols, context.place(x), x.stride, halves, scales, halfWords, x.rows],
-    reads: [],
-    state: null,
-    workgroups: fold(x.rows),
-  };
+  const round = describeHalves(
+    operands,
+    { parts, subgroupSize, words: halfWords, halves, scales },
+    context,
+  );
   const isHalves = weight.dtype === "f16";
   const products = context.parts(weight).flatMap((part, index): Dispatch[] => {
     const { tile, tiles, splits, splitColumns } = divide(x.rows, part.rows, weight.cols, parts);

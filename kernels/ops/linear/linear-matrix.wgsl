@@ -3,11 +3,11 @@
 // Source:   blocked matrix product; W is unpacked once for a tile's rows of x.
 // Grid:     one workgroup a tile of rows of x times rows of W and, where tiles are too few for a GPU, a stretch of columns
 //           (a split), whose sums linear-splits.wgsl adds up. A W that is split over buffers is one dispatch a part.
-// Numerics: x in f16 parts (linear-halves.wgsl), W rounded to f16, products exact, sums f32.
+// Numerics: x in f16 parts (few-halves.wgsl), W rounded to f16, products exact, sums f32.
 // The arena is declared by arena-vectors.wgsl or arena-scalars.wgsl.
 struct Params {
   rows: u32,    // of x
-  halves: u32,  // x as linear_halves left it
+  halves: u32,  // x as few_halves left it
   half_words: u32,  // words of a row of that
   scales_of_x: u32,
   y_offset: u32,  // scratch: (splits, rows, y_stride) where there are several
@@ -40,19 +40,19 @@ struct Piece {
   block: Block,
 }
 
-// The 16 bytes that hold values k … k + 7 of a row of W, zeros beyond it: x is 0 there, but padding may be no number.
-fn packed_at(w_row: u32, k: u32) -> vec4<u32> {
-  if (w_row >= params.part_rows || k >= params.k) {
-    return vec4<u32>();
-  }
-  return values[w_row * params.row_vectors + k / VALUES];
+// What is beyond the last row of x or W is whatever lies there: it goes into sums that are not written. Of columns beyond the
+// last x is 0, and W must be a number.
+
+// The 16 bytes that hold values k … k + 7 of the row of W whose first lie at `first`.
+fn packed_at(first: u32, k: u32) -> vec4<u32> {
+  return select(vec4<u32>(), values[first + k / VALUES], k < params.k);
 }
 
 fn piece_at(w_row: u32, k: u32) -> Piece {
-  if (w_row >= params.part_rows || k >= params.k) {
+  if (k >= params.k) {
     return Piece();
   }
-  return Piece(packed_at(w_row, k), block_of(w_row * params.scale_words, k / VALUES));
+  return Piece(packed_at(w_row * params.row_vectors, k), block_of(w_row * params.scale_words, k / VALUES));
 }
 
 // Its values as f16.
@@ -68,26 +68,25 @@ fn to_f16(four: vec4<f32>) -> vec4<f16> {
   return vec4<f16>(clamp(four, vec4<f32>(-65504.0), vec4<f32>(65504.0)));
 }
 
-// Where values k … k + 7 of a part of a row of x lie. Rows beyond the last are the last: their sums are not written.
-fn half_at(part: u32, row: u32, k: u32) -> u32 {
-  return params.halves + (part * params.rows + min(row, params.rows - 1u)) * params.half_words + k / 2u;
+// Four values of the residual in a row of x, from row w_row of W on.
+fn residual_four(x_row: u32, w_row: u32) -> vec4<f32> {
+  let out = params.first_row + w_row;
+  return bitcast<vec4<f32>>(arena_four(params.residual_offset + x_row * params.residual_stride + out));
 }
 
-// Four sums of a row of x, from row w_row of W on.
-fn write_four(sums: vec4<f32>, split: u32, x_row: u32, w_row: u32) {
+// Four sums of a row of x, from row w_row of W on, with what is to be added to them.
+fn write_four(sums: vec4<f32>, residual: vec4<f32>, split: u32, x_row: u32, w_row: u32) {
   if (x_row >= params.rows || w_row >= params.part_rows) {
     return;
   }
   let out = params.first_row + w_row;
   let count = min(4u, params.part_rows - w_row);
-  var four = sums * arena_one(params.scales_of_x + x_row);
+  var four = sums;
   if (params.has_bias == 1u) {
     for (var i = 0u; i < count; i += 1u) {
       four[i] += bias[out + i];
     }
   }
-  if (params.has_residual == 1u) {
-    four += bitcast<vec4<f32>>(arena_four(params.residual_offset + x_row * params.residual_stride + out));
-  }
+  four += residual;
   keep_four(params.y_offset + (split * params.rows + x_row) * params.y_stride + out, four, count);
 }

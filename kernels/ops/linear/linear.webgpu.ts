@@ -14,11 +14,10 @@ import tile from "../../wgsl/tile.wgsl?raw";
 import unpack from "../../wgsl/unpack.wgsl?raw";
 import type { Operands } from "../../spec/op.ts";
 import { describeFewRows } from "./few-rows.webgpu.ts";
-import { describeMatrixProduct, matrixUnitFor } from "./linear-matrix.webgpu.ts";
+import { noPrologue } from "./fused-linear.ts";
+import { describeMatrixProduct, matrixUnitFor, TILED_FROM_ROWS } from "./linear-matrix.webgpu.ts";
 import tiledSource from "./linear-tiled.wgsl?raw";
 
-/** From so many rows of x on, the tiled product is used; a 64-row tile wastes less than it saves. */
-export const TILED_FROM_ROWS = 24;
 /** Side of a tile, as in tile.wgsl. */
 const TILE = 64;
 
@@ -37,7 +36,8 @@ export function describeLinear(operands: Operands, context: DispatchContext): Di
   if (x.rows < TILED_FROM_ROWS) return describeFewRows({ x, weight, bias, residual, y }, context);
   const matrixUnit = matrixUnitFor(weight, context);
   if (matrixUnit !== null) {
-    return describeMatrixProduct({ x, weight, bias, residual, y }, matrixUnit, context);
+    const operands = { x, weight, bias, residual, y, ...noPrologue };
+    return describeMatrixProduct(operands, matrixUnit, context);
   }
   return context.parts(weight).map((part, index) => ({
     shader: tiled,

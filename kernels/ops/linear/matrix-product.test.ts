@@ -3,6 +3,7 @@ import type { WeightDType } from "../../spec/dtype.ts";
 import type { Tensor, Weight } from "../../spec/tensor.ts";
 import { nullContext, nullDevice, problemOf } from "../../wgsl/null-gpu.testing.ts";
 import type { Dispatch, SubgroupMatrixShape } from "../../wgsl/dispatch.ts";
+import { noPrologue } from "./fused-linear.ts";
 import { describeMatrixProduct, matrixUnitFor } from "./linear-matrix.webgpu.ts";
 
 // What these compute was compared with the reference on GPUs, by the tests of linear (docs/decisions/0013).
@@ -50,6 +51,7 @@ function dispatchesOf(
       bias: null,
       residual: null,
       y: tensor(outputs),
+      ...noPrologue,
     },
     { shape, subgroupSize: 32 },
     nullContext(shape),

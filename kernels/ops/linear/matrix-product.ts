@@ -71,17 +71,18 @@ export function matrixProduct(
     });
   const piecesX = range(parts).flatMap((part) => piecesOf(sheetsX).map((at) => ({ part, ...at })));
   const piecesW = piecesOf(sheetsW);
-  const rowOf = ({ sheet, row }: Piece): string =>
-    `${sheet * blocks * BLOCK + row}u + piece_block * ${BLOCK}u + piece_row`;
+  /** Rows of x or W below a thread's first. */
+  const rowsBelow = ({ sheet, row }: Piece): number => sheet * blocks * BLOCK + row;
 
   const bring = (at: string): string[] => [
     ...piecesX.map(
       ({ part, ...piece }) =>
-        `x${part}_${piece.index} = arena_four(half_at(${part}u, first_x + ${rowOf(piece)}, ${at} + piece_k));`,
+        `x${part}_${piece.index} = arena_vector(x_at + ${rowsBelow(piece)}u * half_vectors + ${part}u * part_vectors + (${at}) / ${EIGHT}u);`,
     ),
-    ...piecesW.map(
-      (piece) =>
-        `w${piece.index} = ${halves ? "packed_at" : "piece_at"}(first_w + ${rowOf(piece)}, ${at} + piece_k);`,
+    ...piecesW.map((piece) =>
+      halves
+        ? `w${piece.index} = packed_at(w_at + ${rowsBelow(piece)}u * params.row_vectors, ${at} + piece_k);`
+        : `w${piece.index} = piece_at(w_row + ${rowsBelow(piece)}u, ${at} + piece_k);`,
     ),
   ];
   const keep = [
@@ -116,29 +117,45 @@ export function matrixProduct(
       }),
     ),
   ]);
-  // Sums leave a block of rows at a time, through the sheets, of which each subgroup has one now.
-  const write = range(down).flatMap((block) => [
-    ...range(BLOCK / m).flatMap((step) =>
-      acrosses.map((_, j) => {
-        const at = step * m * SHEET_ROW + (j * n) / 4;
-        return `subgroupMatrixStore<row_major>(&sheets[subgroup], ${at}u, ${sum((block * BLOCK) / m + step, j)}, ${SHEET_ROW}u);`;
-      }),
-    ),
-    "workgroupBarrier();",
-    `write_sums(subgroup, lane, split, first_x + row_of_grid + ${block * BLOCK}u, first_w + col_of_grid);`,
-    "workgroupBarrier();",
+  // Sums leave a block of rows at a time, through the sheets, of which each subgroup has one now. What is added to them is
+  // all fetched before the first is written: a compiler has to take it that what is written may be what is read next.
+  const quads = range((BLOCK * across * 4) / subgroupSize);
+  const quadsInRow = across * 4;
+  const write = range(down).flatMap((block) => {
+    const xOf = (i: number): string => `x_of_quad${i} + ${block * BLOCK}u`;
+    return [
+      ...range(BLOCK / m).flatMap((step) =>
+        acrosses.map((_, j) => {
+          const at = step * m * SHEET_ROW + (j * n) / 4;
+          return `subgroupMatrixStore<row_major>(&sheets[subgroup], ${at}u, ${sum((block * BLOCK) / m + step, j)}, ${SHEET_ROW}u);`;
+        }),
+      ),
+      ...quads.map((i) => `var residual${block}_${i}: vec4<f32>;`),
+      "if (params.has_residual == 1u) {",
+      ...quads.map(
+        (i) => `  residual${block}_${i} = residual_four(first_x + ${xOf(i)}, w_of_quad${i});`,
+      ),
+      "}",
+      "workgroupBarrier();",
+      ...quads.map(
+        (i) =>
+          `write_four(bitcast<vec4<f32>>(sheets[subgroup][quad${i}]) * scales_of_rows[${xOf(i)}], residual${block}_${i}, split, first_x + ${xOf(i)}, w_of_quad${i});`,
+      ),
+      "workgroupBarrier();",
+    ];
+  });
+  const placesOfQuads = quads.flatMap((i) => [
+    `let quad_row${i} = (lane + ${i * subgroupSize}u) / ${quadsInRow}u;`,
+    `let quad_col${i} = (lane + ${i * subgroupSize}u) % ${quadsInRow}u;`,
+    `let quad${i} = quad_row${i} * ${SHEET_ROW}u + quad_col${i};`,
+    `let x_of_quad${i} = row_of_grid + quad_row${i};`,
+    `let w_of_quad${i} = first_w + col_of_grid + 4u * quad_col${i};`,
   ]);
   return `
 var<workgroup> sheets: array<array<vec4<u32>, ${SHEET_VECTORS}>, ${sheets}>;
 
-// Four columns a lane at a time of a subgroup's block of sums, into y or, of a split product, into its part of scratch.
-fn write_sums(sheet: u32, lane: u32, split: u32, first_x: u32, first_w: u32) {
-  for (var quad = lane; quad < ${BLOCK * across * 4}u; quad += ${subgroupSize}u) {
-    let row = quad / ${across * 4}u;
-    let col = quad % ${across * 4}u;
-    write_four(bitcast<vec4<f32>>(sheets[sheet][row * ${SHEET_ROW}u + col]), split, first_x + row, first_w + 4u * col);
-  }
-}
+// What the sums of a row of x are to be multiplied by.
+var<workgroup> scales_of_rows: array<f32, ${tileRows}>;
 
 @compute @workgroup_size(${threads})
 fn linear_matrix(
@@ -168,11 +185,19 @@ fn linear_matrix(
   let piece_row = thread / ${piecesInRow}u;
   let piece_block = thread % ${piecesInRow}u / ${columns / EIGHT}u;
   let piece_k = thread % ${columns / EIGHT}u * ${EIGHT}u;
+  let half_vectors = params.half_words / 4u;
+  let part_vectors = params.rows * half_vectors;
+  let x_at = params.halves / 4u + (first_x + piece_block * ${BLOCK}u + piece_row) * half_vectors + piece_k / ${EIGHT}u;
+  let w_row = first_w + piece_block * ${BLOCK}u + piece_row;
+  let w_at = w_row * params.row_vectors;
   let piece_to = piece_row * ${SHEET_ROW}u + thread % ${piecesInRow}u;
   ${piecesX.map(({ part, index }) => `var x${part}_${index}: vec4<u32>;`).join("\n  ")}
   ${piecesW.map(({ index }) => `var w${index}: ${halves ? "vec4<u32>" : "Piece"};`).join("\n  ")}
   ${downs.flatMap((_, i) => acrosses.map((__, j) => `var ${sum(i, j)}: Sums;`)).join("\n  ")}
   ${bring("first_k").join("\n  ")}
+  for (var row = thread; row < ${tileRows}u; row += ${threads}u) {
+    scales_of_rows[row] = arena_one(params.scales_of_x + first_x + row);
+  }
   for (var k = first_k; k < end_k; k += ${columns}u) {
     ${keep.join("\n    ")}
     workgroupBarrier();
@@ -182,6 +207,7 @@ fn linear_matrix(
     ${multiply.join("\n    ")}
     workgroupBarrier();
   }
+  ${placesOfQuads.join("\n  ")}
   ${write.join("\n  ")}
 }
 `;
