@@ -257,7 +257,7 @@ function slowEngine(seconds: number) {
 
 test("A command that runs out of time goes on where it was, and starts anew once it is finished", async () => {
   const folder = await mkdtemp(path.join(tmpdir(), "tarn-bench-"));
-  const plan = { prompts: [8], decode: 4, runs: 2, busy: 1, warmUpSeconds: 0 };
+  const plan = { prompts: [8], decode: 4, runs: 2, busy: 1, warmUpSeconds: 0, wakeSeconds: 0 };
   const call = async (seconds: number, identity: string) => {
     const unfinished = await Unfinished.open(folder, [identity], seconds);
     const record = unfinished.comparison("cpu a file");
@@ -288,8 +288,25 @@ test("A command that runs out of time goes on where it was, and starts anew once
   }
 });
 
+test("An engine that falls asleep works untimed before each run", async () => {
+  const folder = await mkdtemp(path.join(tmpdir(), "tarn-bench-"));
+  const plan = { prompts: [8], decode: 4, runs: 3, busy: 1, warmUpSeconds: 0, wakeSeconds: 1e-6 };
+  try {
+    const unfinished = await Unfinished.open(folder, ["one"], 1000);
+    const record = unfinished.comparison("gpu a file");
+    const [ours, theirs] = [slowEngine(2), slowEngine(4)];
+    await timeInTurn(ours.engine, theirs.engine, plan, record, unfinished);
+    // One to warm up, and two for each of three runs.
+    expect(ours.asked).toEqual({ prefill: 7, decode: 7 });
+    expect(theirs.asked).toEqual({ prefill: 7, decode: 7 });
+    expect(record.pairs["prefill 8"]).toHaveLength(3);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+});
+
 test("A record is complete with the engines, the gate's word and all runs", () => {
-  const plan = { prompts: [8], decode: 4, runs: 1, busy: 1, warmUpSeconds: 0 };
+  const plan = { prompts: [8], decode: 4, runs: 1, busy: 1, warmUpSeconds: 0, wakeSeconds: 0 };
   const about = { peer: "p", peerDevice: "d", tarnDevice: "d", weightBytes: 1 };
   const pair = { ours: 1, theirs: 1, busy: null };
   const whole: KeptComparison = {

@@ -27,8 +27,9 @@ import { OutOfTime, Unfinished } from "./unfinished.ts";
 
 const docs = fileURLToPath(new URL("../../docs", import.meta.url));
 const USUAL_FORMAT: Readonly<Record<Place, Format>> = { cpu: "q8_0", chromium: "q8_0", gpu: "f16" };
-/** Seconds of work after which a GPU's clock has risen. */
-const GPU_WARM_UP = 1.5;
+/** Seconds of work after which a GPU's clock has risen, and those that raise it again after a moment's pause. */
+const GPU_CLOCK = { warmUpSeconds: 1.5, wakeSeconds: 0.1 };
+const NO_CLOCK = { warmUpSeconds: 0, wakeSeconds: 0 };
 /** Status of a call that time ended. */
 const UNFINISHED = 2;
 
@@ -222,7 +223,7 @@ async function comparePeer(
   open: Opened,
 ): Promise<void> {
   const record = unfinished.comparison([where.place, model, format, where.peer].join(" "));
-  const plan: Plan = { ...options, warmUpSeconds: where.place === "gpu" ? GPU_WARM_UP : 0 };
+  const plan: Plan = { ...options, ...(where.place === "gpu" ? GPU_CLOCK : NO_CLOCK) };
   if (!isComplete(record, plan)) {
     unfinished.mustFit(1);
     await open(async (ours, theirs, withLogits) => {

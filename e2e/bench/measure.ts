@@ -30,6 +30,11 @@ export interface Plan {
   readonly busy: number;
   /** Untimed work of each engine before each measure, at least this long: clocks of GPUs rise with it. */
   readonly warmUpSeconds: number;
+  /**
+   * Untimed work of an engine right before each of its runs, at least this long and one run; 0 for none. A GPU's clocks fall
+   * while quiet is waited for, and stay low for longer than a short run takes.
+   */
+  readonly wakeSeconds: number;
 }
 
 interface Measure {
@@ -108,8 +113,9 @@ export async function timeInTurn(
     let expected = (performance.now() - start) / 1000;
     while (pairs.length < plan.runs) {
       unfinished.mustFit(expected);
-      const pair = await timePair(ours, theirs, plan.busy, time);
+      const pair = await timePair(ours, theirs, plan, time);
       expected = pair.ours + pair.theirs;
+      if (plan.wakeSeconds > 0) expected *= 2;
       pairs.push(pair);
       await unfinished.save();
     }
@@ -119,13 +125,17 @@ export async function timeInTurn(
 async function timePair(
   ours: BenchEngine,
   theirs: BenchEngine,
-  busy: number,
+  { busy: quiet, wakeSeconds }: Plan,
   time: Measure["time"],
 ): Promise<Pair> {
-  const before = [await waitForQuiet(busy)];
-  const mine = await time(ours);
-  before.push(await waitForQuiet(busy));
-  const other = await time(theirs);
+  const before: number[] = [];
+  const timeOne = async (engine: BenchEngine): Promise<number> => {
+    before.push(await waitForQuiet(quiet));
+    if (wakeSeconds > 0) await warmUp(wakeSeconds, () => time(engine));
+    return await time(engine);
+  };
+  const mine = await timeOne(ours);
+  const other = await timeOne(theirs);
   const busiest = Math.max(...before);
   return { ours: mine, theirs: other, busy: Number.isNaN(busiest) ? null : busiest };
 }
