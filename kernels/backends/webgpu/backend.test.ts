@@ -287,6 +287,30 @@ describe("a state", () => {
     await backend.release();
   });
 
+  test("leaves its memory to the next of its layout, as zeros, or to whatever needs as much", async () => {
+    const backend = await open(await softwareGpu());
+    const state = backend.createState(LAYOUT, 1);
+    const [bytes, least] = [15 * 4, 16];
+    const other = backend.createState([{ name: "layers.0.conv", shape: [1, 3] }], 1);
+    await backend.writeState(state, 0, [new Float32Array(15).fill(7)], 3);
+    await backend.readState(state, 0);
+    const { workspace } = backend.memory();
+    state.release();
+    await backend.readState(other, 0);
+    expect(backend.memory()).toEqual({ weights: 0, states: least, workspace: workspace + bytes });
+    const next = backend.createState(LAYOUT, 1);
+    expect(backend.memory()).toEqual({ weights: 0, states: bytes + least, workspace });
+    expect([...next.positions]).toEqual([0]);
+    expect(await backend.readState(next, 0)).toEqual([new Float32Array(15)]);
+    await expect(backend.readState(state, 0)).rejects.toMatchObject({ code: "backend" });
+    state.release();
+    next.release();
+    await backend.readState(other, 0);
+    backend.createState(LAYOUT, 2);
+    expect(backend.memory()).toEqual({ weights: 0, states: 2 * bytes + least, workspace });
+    await backend.release();
+  });
+
   // All slots share a buffer, or have one of two, as the binding allows.
   test.each([1e6, 1000])(
     "of several slots keeps them apart: bindings of %i bytes",

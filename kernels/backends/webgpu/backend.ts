@@ -34,17 +34,18 @@ export async function createWebGpuBackend({
   const allocator = createAllocator(device);
   const pipelines = createPipelines(device);
   const readback = createReadback(device, allocator);
+  const turns = createTurns();
   const unused = allocator.allocate("unused", 16, GPUBufferUsage.STORAGE, "workspace");
   const resources: Resources = {
     gpu: device,
     allocator,
-    inTurn: createTurns(),
+    inTurn: turns,
     pipelines,
     profiler: createProfiler(device),
     readback,
     arena: createArena(device, allocator),
     shadow: createShadow(device, allocator, pipelines),
-    states: createStates(device, allocator, readback),
+    states: createStates(device, allocator, readback, turns),
     weights: createWeightStore(device, allocator),
     unused: unused.buffer,
   };

@@ -10,6 +10,8 @@ export interface Allocation {
   readonly bytes: number;
   /** Why the memory could not be had; WebGPU tells only later. Null if all is well. */
   readonly problem: Promise<KernelError | null>;
+  /** Moves it to another use's books. */
+  countAs(use: MemoryUse): void;
   release(): void;
 }
 
@@ -28,6 +30,8 @@ export interface Allocator {
     use: MemoryUse,
   ): Promise<Allocation>;
   held(): { readonly weights: number; readonly states: number; readonly workspace: number };
+  /** Calls this before so many bytes are allocated: whoever holds memory for later may give it back. */
+  onNeed(give: (bytes: number) => void): void;
   releaseAll(): void;
 }
 
@@ -36,12 +40,13 @@ export function createAllocator(gpu: GpuDevice): Allocator {
   const { device } = gpu;
   const live = new Set<Allocation>();
   const books = { weights: 0, states: 0, workspace: 0 };
+  const givers: ((bytes: number) => void)[] = [];
 
   function allocate(
     label: string,
     wanted: number,
     usage: GPUBufferUsageFlags,
-    use: MemoryUse,
+    firstUse: MemoryUse,
   ): Allocation {
     // Bindings of length 0 are invalid, and copies go by words of 4 bytes.
     const bytes = Math.max(16, Math.ceil(wanted / 4) * 4);
@@ -52,6 +57,8 @@ export function createAllocator(gpu: GpuDevice): Allocator {
         { bytes, limit: device.limits.maxBufferSize },
       );
     }
+    for (const give of givers) give(bytes);
+    let use = firstUse;
     device.pushErrorScope("out-of-memory");
     const buffer = device.createBuffer({ label, size: bytes, usage });
     const problem = device.popErrorScope().then(
@@ -72,6 +79,12 @@ export function createAllocator(gpu: GpuDevice): Allocator {
       buffer,
       bytes,
       problem,
+      countAs(other) {
+        if (!live.has(allocation)) return;
+        books[use] -= bytes;
+        use = other;
+        books[use] += bytes;
+      },
       release() {
         if (!live.delete(allocation)) return;
         books[use] -= bytes;
@@ -94,6 +107,7 @@ export function createAllocator(gpu: GpuDevice): Allocator {
       return allocation;
     },
     held: () => ({ ...books }),
+    onNeed: (give) => void givers.push(give),
     releaseAll() {
       for (const allocation of live) allocation.release();
     },

@@ -4,9 +4,11 @@ import { checkCopy, checkFirstRow, checkStateValues } from "../../spec/state-val
 import { slotSize, type StateLayout } from "../../spec/tensor.ts";
 import type { Allocation, Allocator } from "./buffers.ts";
 import type { GpuDevice } from "./device.ts";
-import { createFixedSlots, type FixedSlots, type SlotPlace } from "./fixed-slots.ts";
+import { createFixedSlots, type SlotPlace } from "./fixed-slots.ts";
 import { createGrowingSlot, type GrowingSlot } from "./growing-slot.ts";
 import type { Readback } from "./readback.ts";
+import { createResting } from "./resting.ts";
+import type { InTurn } from "./turns.ts";
 
 /** The GPU's side of a `StateBuffers`. */
 export interface GpuState {
@@ -44,17 +46,26 @@ export interface States {
 
 /** What `create` made. */
 interface Held {
+  readonly layout: StateLayout;
   readonly gpuState: GpuState;
-  readonly fixed: FixedSlots;
+  /** Of all slots that do not grow. */
+  readonly memory: readonly Allocation[];
   /** In the layout's order: (B, slotSize) f32, and slots that grow. */
   readonly slots: readonly (SlotPlace | GrowingSlot)[];
   /** Why there is no memory for it; null if all is well. */
   readonly problem: Promise<KernelError | null>;
+  release(): void;
 }
 
 /** No states yet. */
-export function createStates(gpu: GpuDevice, allocator: Allocator, readback: Readback): States {
+export function createStates(
+  gpu: GpuDevice,
+  allocator: Allocator,
+  readback: Readback,
+  inTurn: InTurn,
+): States {
   const known = new WeakMap<StateBuffers, Held>();
+  const resting = createResting<Held>(gpu, allocator);
 
   async function held(state: StateBuffers): Promise<Held> {
     gpu.check();
@@ -69,6 +80,55 @@ export function createStates(gpu: GpuDevice, allocator: Allocator, readback: Rea
   /** In room for the furthest sequence, as all share one buffer a slot. */
   async function reserve(state: StateBuffers, { slots }: Held, tokens: number): Promise<void> {
     for (const slot of slots) if (grows(slot)) await slot.reserve(tokens, state.positions);
+  }
+
+  function allocateState(layout: StateLayout, batch: number): Held {
+    const fixed = createFixedSlots(allocator, layout, batch, gpu.maxBindingBytes);
+    const growing: GrowingSlot[] = [];
+    const release = (): void => {
+      fixed.release();
+      for (const slot of growing) slot.release();
+    };
+    let slots: (SlotPlace | GrowingSlot)[];
+    try {
+      slots = layout.map((slot, index) => {
+        const place = fixed.places[index];
+        if (place !== null) return place;
+        const made = createGrowingSlot(gpu, allocator, readback, slot, batch);
+        growing.push(made);
+        return made;
+      });
+    } catch (error) {
+      release();
+      throw error;
+    }
+    return {
+      layout,
+      memory: fixed.memory,
+      slots,
+      problem: Promise.all(fixed.memory.map(({ problem }) => problem)).then(
+        (problems) => problems.find((problem) => problem !== null) ?? null,
+      ),
+      gpuState: {
+        fixed: fixed.memory,
+        room: () => Math.min(...growing.map(({ room }) => room)),
+        place(index) {
+          const slot = slots[index];
+          if (!grows(slot)) return slot;
+          return { buffer: slot.buffer, offset: 0, size: slot.buffer.size };
+        },
+      },
+      release,
+    };
+  }
+
+  /** For the next sequence, once nothing that was asked for before can still touch it. */
+  function letRest(own: Held): void {
+    for (const allocation of own.memory) allocation.countAs("workspace");
+    void inTurn(async () => {
+      if ((await own.problem) === null) resting.put(own);
+      else own.release();
+    });
   }
 
   function checkSequence(state: StateBuffers, sequence: number): void {
@@ -88,50 +148,18 @@ export function createStates(gpu: GpuDevice, allocator: Allocator, readback: Rea
     },
     create(layout, batch) {
       gpu.check();
-      const fixed = createFixedSlots(allocator, layout, batch, gpu.maxBindingBytes);
-      const growing: GrowingSlot[] = [];
-      const release = (): void => {
-        fixed.release();
-        for (const slot of growing) slot.release();
-      };
-      let slots: (SlotPlace | GrowingSlot)[];
-      try {
-        slots = layout.map((slot, index) => {
-          const place = fixed.places[index];
-          if (place !== null) return place;
-          const made = createGrowingSlot(gpu, allocator, readback, slot, batch);
-          growing.push(made);
-          return made;
-        });
-      } catch (error) {
-        release();
-        throw error;
-      }
+      const own = (batch === 1 ? resting.take(layout) : null) ?? allocateState(layout, batch);
       const state: StateBuffers = {
         batch,
         layout,
         positions: new Int32Array(batch),
         release() {
-          known.delete(state);
-          release();
+          if (!known.delete(state)) return;
+          if (batch === 1 && !own.slots.some(grows)) letRest(own);
+          else own.release();
         },
       };
-      known.set(state, {
-        fixed,
-        slots,
-        problem: Promise.all(fixed.memory.map(({ problem }) => problem)).then(
-          (problems) => problems.find((problem) => problem !== null) ?? null,
-        ),
-        gpuState: {
-          fixed: fixed.memory,
-          room: () => Math.min(...growing.map(({ room }) => room)),
-          place(index) {
-            const slot = slots[index];
-            if (!grows(slot)) return slot;
-            return { buffer: slot.buffer, offset: 0, size: slot.buffer.size };
-          },
-        },
-      });
+      known.set(state, own);
       return state;
     },
     async read(state, sequence, from) {
@@ -182,8 +210,8 @@ export function createStates(gpu: GpuDevice, allocator: Allocator, readback: Rea
       // Of states of one sequence all that does not grow lies alike.
       const alike = from.batch === 1 && to.batch === 1;
       if (alike) {
-        target.fixed.memory.forEach(({ buffer, bytes }, index) =>
-          encoder.copyBufferToBuffer(source.fixed.memory[index].buffer, 0, buffer, 0, bytes),
+        target.memory.forEach(({ buffer, bytes }, index) =>
+          encoder.copyBufferToBuffer(source.memory[index].buffer, 0, buffer, 0, bytes),
         );
       }
       target.slots.forEach((slot, index) => {
