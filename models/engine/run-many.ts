@@ -55,7 +55,7 @@ export async function prefillMany(
         await feed(batch, members, pieces, "prefill");
         for (const feeding of group) feeding.done += longest;
         context.emit({ type: "progress", done: prefilled(), total });
-        await context.yield();
+        if (prefilled() < total) await context.yield();
       }
     });
   }

@@ -52,7 +52,8 @@ export function startEngine(
       }
       const controller = new AbortController();
       open.set(request.id, controller);
-      last = last.then(() => work(request, controller));
+      // Requests need not wait for the event loop themselves; a cancel of the next one still comes before it.
+      last = last.then(() => work(request, controller)).then(letMessagesIn);
     } catch (error) {
       reply({ id: envelope.id, kind: "failed", error: toFailure(error) });
     }
