@@ -71,6 +71,7 @@ function rowsOf(operand: Operand | undefined): number {
   return isTensor(operand) ? operand.rows : 0;
 }
 
-function isWeight(operand: Operand | undefined): operand is Weight {
+/** Whether an operand is a weight. */
+export function isWeight(operand: Operand | undefined): operand is Weight {
   return typeof operand === "object" && operand !== null && "dtype" in operand;
 }

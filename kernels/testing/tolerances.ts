@@ -36,3 +36,12 @@ export function roundedActivationTolerance(
     relative: 1e-5,
   };
 }
+
+/**
+ * Three products one behind the other whose factors may be rounded to f16: each is off by 2⁻¹¹ of itself at most, and errors
+ * are independent, so the worst of many sums is off by a few times that of the largest. Sums at wrong places would be off by
+ * their own size.
+ */
+export function roundedFactorsTolerance(expected: ArrayLike<number>): Tolerance {
+  return { absolute: 2 ** -9 * largest(expected), relative: 0 };
+}

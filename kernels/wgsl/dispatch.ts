@@ -85,6 +85,8 @@ export interface DispatchContext {
   readonly f16: boolean;
   /** Of f16 factors with f32 sums; sides are 8 or 16. Null where the device has none; else `f16` is true too. */
   readonly subgroupMatrix: SubgroupMatrixShape | null;
+  /** Whether large products of the plan round both factors to f16 once: what stands between them may do so, too. */
+  readonly roundsToF16: boolean;
   /** A CPU that plays a GPU: few lanes, slow barriers, no need for parallel work. */
   readonly software: boolean;
   /** The arena index of the first value of a tensor that is read. A state that is read so is copied in before the call. */

@@ -23,6 +23,7 @@ export function nullContext(subgroupMatrix: SubgroupMatrixShape): DispatchContex
     subgroupSize: 32,
     f16: true,
     subgroupMatrix,
+    roundsToF16: true,
     software: false,
     place: () => 0,
     target: () => 0,

@@ -10,11 +10,12 @@ import { slotSize, type StateLayout, type StateSlot } from "../../kernels/spec/t
  * | 2 | 14-bit activations and another exponential on CPUs, halves in matrix products on GPUs |
  * | 3 | one half for x in more matrix products on GPUs, another order of sums in ssd there |
  * | 4 | norms and gates of prompts in the dispatch that rounds x to halves on GPUs: sums of squares in another order |
+ * | 5 | halves in ssd's products of prompts on GPUs, where the products around them have them |
  */
-export const NUMERIC_VERSION = 4;
+export const NUMERIC_VERSION = 5;
 
 /** Versions whose states are continued all the same, because a state means the same in them. Its own is always among them. */
-export const CONTINUED_VERSIONS: readonly number[] = [NUMERIC_VERSION, 3, 2];
+export const CONTINUED_VERSIONS: readonly number[] = [NUMERIC_VERSION, 4, 3, 2];
 
 /** How attention's keys and values are kept: f16 in half the memory, rounded once. */
 export type KvDtype = "f32" | "f16";

@@ -1,4 +1,5 @@
-import { costOf } from "../../plan/cost.ts";
+import { roundsToF16 } from "../../ops/linear/linear-matrix.webgpu.ts";
+import { costOf, isWeight } from "../../plan/cost.ts";
 import { isTensor } from "../../plan/recorder.ts";
 import { shareTemporaries } from "../../plan/share.ts";
 import type { StateBuffers } from "../../spec/backend.ts";
@@ -10,6 +11,7 @@ import { layOutArena, type ArenaLayout, type StateCopy } from "./arena.ts";
 import type { Allocation } from "./buffers.ts";
 import type { Commands } from "./commands.ts";
 import { describe } from "./describe.ts";
+import type { GpuDevice } from "./device.ts";
 import { fusePlan } from "./fuse.ts";
 import type { ProfiledStep, RunClock } from "./profiler.ts";
 import type { Stretch } from "./readback.ts";
@@ -71,8 +73,9 @@ export async function prepareProgram(
     }),
   );
   const layout = layOutArena(shared);
+  const rounds = shared.calls.some((call) => isRoundedProduct(call, gpu));
   const described = [
-    ...shared.calls.flatMap((call) => describeCall(call, shared, layout, resources)),
+    ...shared.calls.flatMap((call) => describeCall(call, shared, layout, rounds, resources)),
     ...last(layout).map((dispatch) => ({
       dispatch,
       copies: [],
@@ -215,6 +218,7 @@ function describeCall(
   call: OpCall,
   plan: Plan,
   layout: ArenaLayout,
+  rounds: boolean,
   { gpu, weights }: Resources,
 ): Omit<Step, "pipeline" | "slots">[] {
   layout.beginCall();
@@ -222,6 +226,7 @@ function describeCall(
     subgroupSize: gpu.subgroupSize,
     f16: gpu.f16,
     subgroupMatrix: gpu.subgroupMatrix,
+    roundsToF16: rounds,
     software: gpu.info.software,
     place: (tensor) => layout.place(tensor),
     target: (tensor) => layout.target(tensor),
@@ -239,6 +244,11 @@ function describeCall(
     kernel: `${dispatch.entryPoint}${shape}`,
     ...(dispatch.cost ?? cost),
   }));
+}
+
+function isRoundedProduct({ op, operands: { weight } }: OpCall, gpu: GpuDevice): boolean {
+  const isProduct = op === "linear" || op === "fused-linear";
+  return isProduct && isWeight(weight) && roundsToF16(weight, gpu);
 }
 
 /** The matrix of a product, else the rows and columns of the result: what tells two calls of one kernel apart. */

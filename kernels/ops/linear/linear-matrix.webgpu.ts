@@ -76,6 +76,14 @@ function partsOf(weight: Weight): number {
   return WEIGHT_BLOCKS[weight.dtype].values === 1 && !isLarge(weight) ? 2 : 1;
 }
 
+/** Whether products of many rows with the weight round x to one f16 a value, and the weight too where it has more. */
+export function roundsToF16(
+  weight: Weight,
+  device: Pick<DispatchContext, "subgroupMatrix" | "subgroupSize">,
+): boolean {
+  return matrixUnitFor(weight, device) !== null && partsOf(weight) === 1;
+}
+
 /** x as f16 with what stands before it (few-halves.wgsl), then a product for each part of W (linear-matrix.wgsl), and the sum of its splits. */
 export function describeMatrixProduct(
   operands: ProductOperands,

@@ -1,4 +1,5 @@
 import type { SubgroupMatrixShape } from "../../wgsl/dispatch.ts";
+import { BLOCK, EIGHT, range, SHEET_COLUMNS, SHEET_ROW, SHEET_VECTORS } from "../../wgsl/sheets.ts";
 
 /** How a workgroup of linear-matrix.wgsl divides its tile. */
 export interface TileShape {
@@ -13,17 +14,6 @@ export interface TileShape {
   /** Columns of x and W that a workgroup takes at a time. */
   readonly columns: number;
 }
-
-/** Rows of a block. */
-const BLOCK = 16;
-/** Values of a row of a sheet: the columns of several blocks side by side, so that a row is long enough (see below). */
-const SHEET_COLUMNS = 128;
-/** f16 values in 16 bytes, which a thread brings into workgroup memory at a time. */
-const EIGHT = 8;
-/** 16-byte vectors of a sheet's row, with one of padding: rows lie in different banks of memory. */
-const SHEET_ROW = SHEET_COLUMNS / EIGHT + 1;
-/** What Tint believes a matrix at the end of a sheet reaches to; it counts 16 vectors where there are 16 values. */
-const SHEET_VECTORS = BLOCK * SHEET_ROW + 16;
 
 /** Rows of x and of W of a tile. */
 export function tileSize({ gridRows, gridCols, down, across }: TileShape): {
@@ -231,8 +221,4 @@ function placeOf(
     sheet: Math.floor(block / blocks),
     at: (row % BLOCK) * SHEET_ROW + ((block % blocks) * columns) / EIGHT,
   };
-}
-
-function range(count: number): number[] {
-  return Array.from({ length: count }, (_, index) => index);
 }

@@ -33,18 +33,26 @@ struct Params {
   sums: u32,    // scratch: Σ dt A from the chunk's start up to t, (nHead, B * T)
   scores: u32,  // scratch: C Bᵀ, (B, chunks, nGroup, Q, Q), only j ≤ i is written
   ends: u32,    // scratch: h at the end, then at the start of a chunk, (B, chunks, nHead, headDim, dState)
+  // Further scratch of ssd-matrix.wgsl.
+  b_halves: u32,      // B in f16, each token's brought to where its largest is in 1 … 2: (B * T, nGroup, dState)
+  b_scales: u32,      // what that is to be multiplied by: (B * T, nGroup)
+  c_halves: u32,      // C so
+  c_scales: u32,
+  most_of_x: u32,     // of |x|: (B, chunks, tiles of channels)
+  end_scales: u32,    // what `ends` are to be multiplied by: (B, chunks, tiles of channels)
+  starts: u32,        // h at the start of a chunk in f16, (B, chunks, nHead, headDim, dState)
+  most_of_starts: u32,  // of |h| there, which tells the power of two: (B, chunks, nHead, headDim)
 }
 
+// What reads and writes the arena is in ssd-lanes.wgsl and ssd-matrix.wgsl.
 @group(0) @binding(0) var<uniform> params: Params;
-// x, z, y: (B * T, nHead * headDim); dtRaw: (B * T, nHead); B, C: (B * T, nGroup * dState); scratch
-@group(0) @binding(1) var<storage, read_write> arena: array<f32>;
 @group(0) @binding(2) var<storage, read> A: array<f32>;            // (nHead), negative
 @group(0) @binding(3) var<storage, read> dt_bias: array<f32>;      // (nHead)
 @group(0) @binding(4) var<storage, read> D: array<f32>;            // (nHead)
 @group(1) @binding(0) var<storage, read_write> state: array<f32>;  // h: (B, nHead, headDim, dState)
 
 fn dt_at(row: u32, head: u32) -> f32 {
-  var dt = arena[params.dt_offset + row * params.dt_stride + head];
+  var dt = arena_one(params.dt_offset + row * params.dt_stride + head);
   if (params.has_dt_bias == 1u) {
     dt += dt_bias[head];
   }
@@ -52,22 +60,6 @@ fn dt_at(row: u32, head: u32) -> f32 {
     dt = softplus(dt);
   }
   return clamp(dt, params.dt_min, params.dt_max);
-}
-
-fn x_at(row: u32, channel: u32) -> f32 {
-  return arena[params.x_offset + row * params.x_stride + channel];
-}
-
-// y = sum + D x, gated by z.
-fn write_y(row: u32, head: u32, channel: u32, sum: f32) {
-  var y = sum;
-  if (params.has_d == 1u) {
-    y += D[head] * x_at(row, channel);
-  }
-  if (params.has_z == 1u) {
-    y *= silu(arena[params.z_offset + row * params.z_stride + channel]);
-  }
-  arena[params.y_offset + row * params.y_stride + channel] = y;
 }
 
 // Where the values of a chunk lie.
@@ -89,7 +81,7 @@ fn per_token(first: u32, row: u32, head: u32) -> u32 {
 }
 
 fn sum_at(row: u32, head: u32) -> f32 {
-  return arena[per_token(params.sums, row, head)];
+  return arena_one(per_token(params.sums, row, head));
 }
 
 fn end_at(sequence_chunk: u32, channel: u32) -> u32 {

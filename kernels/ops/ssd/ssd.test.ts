@@ -1,11 +1,14 @@
-import { test } from "vitest";
+import { describe, test } from "vitest";
 import { expectAllClose } from "../../testing/all-close.ts";
 import { expectLikeReference } from "../../testing/compare.ts";
 import { forEachBackend } from "../../testing/for-each-backend.ts";
 import { fixtureText, loadGolden } from "../../testing/golden.ts";
+import { openBackend } from "../../testing/open-backend.ts";
 import { runOp, type OpTrial } from "../../testing/op-runner.ts";
+import { randomPacked } from "../../testing/pack.ts";
 import { seeded } from "../../testing/seeded.ts";
-import { kernelTolerance } from "../../testing/tolerances.ts";
+import { kernelTolerance, roundedFactorsTolerance } from "../../testing/tolerances.ts";
+import { linear } from "../linear/linear.ts";
 import { ssd } from "./ssd.ts";
 
 interface Case {
@@ -42,8 +45,11 @@ interface Ssd {
   readonly state: Float32Array;
 }
 
+type Inputs = "x" | "dtRaw" | "B" | "C" | "z";
+type Weights = "A" | "dtBias" | "D";
+
 /** What is off is given to the runner as zeros, and to the op as null. */
-function trial(given: Ssd): OpTrial<"x" | "dtRaw" | "B" | "C" | "z", "h", "A" | "dtBias" | "D"> {
+function trial(given: Ssd): OpTrial<Inputs, "h", Weights> {
   const {
     batch,
     length,
@@ -98,6 +104,56 @@ function trial(given: Ssd): OpTrial<"x" | "dtRaw" | "B" | "C" | "z", "h", "A" | 
   };
 }
 
+/** The same in a plan that has a product whose factors devices with matrix units round to f16: ssd's are rounded there, too. */
+function besideRoundedProduct(given: Ssd): OpTrial<Inputs | "other", "h", Weights | "other"> {
+  const alone = trial(given);
+  const cols = 32;
+  return {
+    ...alone,
+    inputs: {
+      ...alone.inputs,
+      other: { cols, values: new Float32Array(given.batch * given.length * cols) },
+    },
+    weights: {
+      ...alone.weights,
+      other: {
+        rows: 1,
+        cols,
+        dtype: "q8_0",
+        values: randomPacked(seeded(1), "q8_0", 1, cols, 1),
+        use: "matrix",
+      },
+    },
+    record(k, all) {
+      linear(k, all.inputs.other, all.weights.other);
+      return alone.record(k, all);
+    },
+  };
+}
+
+type Size = Pick<Ssd, "batch" | "length" | "nHead" | "headDim" | "nGroup" | "dState" | "chunkSize">;
+
+/** Values as models have them, of another size if wanted. */
+function randomSsd(size: Size, scales = { x: 1, B: 1, C: 1 }): Ssd {
+  const { batch, length, nHead, headDim, nGroup, dState } = size;
+  const random = seeded(length * nHead * headDim);
+  const rows = batch * length;
+  return {
+    ...size,
+    dtSoftplus: true,
+    dtLimit: [0.001, 0.2],
+    x: random.normal(rows * nHead * headDim, scales.x),
+    dtRaw: random.normal(rows * nHead),
+    z: random.normal(rows * nHead * headDim),
+    B: random.normal(rows * nGroup * dState, scales.B),
+    C: random.normal(rows * nGroup * dState, scales.C),
+    A: random.uniform(nHead, -16, -1),
+    dtBias: random.uniform(nHead, -5, -2),
+    D: random.normal(nHead),
+    state: random.normal(batch * nHead * headDim * dState, scales.x * scales.B),
+  };
+}
+
 forEachBackend("ssd", (backend) => {
   test.each(Object.entries(cases))("agrees with the golden %s", async (name, c) => {
     const { batch, length, nheads: nHead, headdim: headDim, ngroups: nGroup, dstate: dState } = c;
@@ -148,26 +204,38 @@ forEachBackend("ssd", (backend) => {
   ])(
     "agrees with the reference: $batch × $length, $nHead × $headDim × $dState, $nGroup groups, chunks of $chunkSize",
     async (size) => {
-      const { batch, length, nHead, headDim, nGroup, dState } = size;
-      const random = seeded(length * nHead * headDim);
-      const rows = batch * length;
-      await expectLikeReference(
-        backend(),
-        trial({
-          ...size,
-          dtSoftplus: true,
-          dtLimit: [0.001, 0.2],
-          x: random.normal(rows * nHead * headDim),
-          dtRaw: random.normal(rows * nHead),
-          z: random.normal(rows * nHead * headDim),
-          B: random.normal(rows * nGroup * dState),
-          C: random.normal(rows * nGroup * dState),
-          A: random.uniform(nHead, -16, -1),
-          dtBias: random.uniform(nHead, -5, -2),
-          D: random.normal(nHead),
-          state: random.normal(batch * nHead * headDim * dState),
-        }),
-      );
+      await expectLikeReference(backend(), trial(randomSsd(size)));
     },
   );
+
+  describe.each([
+    { what: "values as models have them", scales: { x: 1, B: 1, C: 1 } },
+    { what: "values that f16 has not", scales: { x: 1e6, B: 1e-9, C: 1e7 } },
+  ])("beside products that round, with $what", ({ scales }) => {
+    test.each([
+      { batch: 1, length: 24, nHead: 4, headDim: 64, nGroup: 1, dState: 128, chunkSize: 256 },
+      { batch: 1, length: 128, nHead: 4, headDim: 128, nGroup: 1, dState: 128, chunkSize: 256 },
+      { batch: 2, length: 200, nHead: 4, headDim: 64, nGroup: 2, dState: 128, chunkSize: 128 },
+      { batch: 1, length: 300, nHead: 12, headDim: 64, nGroup: 3, dState: 128, chunkSize: 256 },
+    ])(
+      "agrees with the reference: $batch × $length, $nHead × $headDim × $dState, $nGroup groups",
+      async (size) => {
+        const reference = await openBackend("reference");
+        const zeros = new Float32Array(size.batch * size.nHead * size.headDim * size.dState);
+        for (const given of [{}, { z: null, D: null, dtBias: null, state: zeros }]) {
+          const options = besideRoundedProduct({ ...randomSsd(size, scales), ...given });
+          const expected = await runOp(reference, options);
+          const actual = await runOp(backend(), options);
+          expectAllClose(actual.y, expected.y, roundedFactorsTolerance(expected.y), "y");
+          expectAllClose(
+            actual.states.h,
+            expected.states.h,
+            roundedFactorsTolerance(expected.states.h),
+            "h",
+          );
+        }
+        await reference.release();
+      },
+    );
+  });
 });

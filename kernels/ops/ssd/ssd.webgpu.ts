@@ -19,6 +19,8 @@ import type { Operands } from "../../spec/op.ts";
 import source from "./ssd.wgsl?raw";
 import combine from "./ssd-combine.wgsl?raw";
 import ends from "./ssd-ends.wgsl?raw";
+import lanes from "./ssd-lanes.wgsl?raw";
+import { describeSsdOnMatrices, goesToMatrices } from "./ssd-matrix.webgpu.ts";
 import output from "./ssd-output.wgsl?raw";
 import params from "./ssd-params.wgsl?raw";
 
@@ -31,7 +33,9 @@ const TEAMS = 4;
  */
 const MOST_TOKENS = 128;
 
-const common = [grid, softplus, params];
+const common = [grid, softplus, params, lanes];
+/** Scratch that only ssd-matrix.wgsl has. */
+const noMatrices = [0, 0, 0, 0, 0, 0, 0, 0];
 const consts = { MOST_TOKENS, SCAN_STEPS: Math.log2(MOST_TOKENS) };
 const endsShader: Shader = { name: "ssd-ends", parts: [...common, tile, ends], consts };
 const combineShader: Shader = { name: "ssd-combine", parts: [...common, combine] };
@@ -87,10 +91,20 @@ export function describeSsd(operands: Operands, context: DispatchContext): Dispa
         },
         entryPoint: "ssd",
         constants: { TEAM: reduction.team, TEAMS },
-        params: [batch, 1, 1, 1, ...places, ...sizes, 0, 0, 0, 0],
+        params: [batch, 1, 1, 1, ...places, ...sizes, 0, 0, 0, 0, ...noMatrices],
         workgroups: fold(Math.ceil((batch * x.cols) / TEAMS)),
       },
     ];
+  }
+
+  const sizesOfCall = { batch, length, nHead, headDim, nGroup, dState };
+  if (goesToMatrices(sizesOfCall, places, context)) {
+    return describeSsdOnMatrices(
+      call,
+      sizesOfCall,
+      (chunk, chunks, scratch) => [batch, length, chunk, chunks, ...places, ...sizes, ...scratch],
+      context,
+    );
   }
 
   const chunk = Math.min(numberOf(operands, "chunkSize"), length, MOST_TOKENS);
@@ -101,7 +115,7 @@ export function describeSsd(operands: Operands, context: DispatchContext): Dispa
     context.scratch(batch * nChunk * nGroup * chunk * chunk),
     context.scratch(batch * nChunk * x.cols * dState),
   ];
-  const words = [batch, length, chunk, nChunk, ...places, ...sizes, ...scratch];
+  const words = [batch, length, chunk, nChunk, ...places, ...sizes, ...scratch, ...noMatrices];
   const tilesQ = Math.ceil(chunk / TILE);
   const tilesP = Math.ceil(headDim / TILE);
   const tilesN = Math.ceil(dState / TILE);
