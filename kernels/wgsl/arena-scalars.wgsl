@@ -19,3 +19,13 @@ fn keep_four(at: u32, four: vec4<f32>, count: u32) {
     arena[at + i] = bitcast<u32>(four[i]);
   }
 }
+
+fn arena_put_one(at: u32, value: f32) {
+  arena[at] = bitcast<u32>(value);
+}
+
+fn arena_put_vector(vector: u32, words: vec4<u32>) {
+  for (var i = 0u; i < 4u; i += 1u) {
+    arena[4u * vector + i] = words[i];
+  }
+}

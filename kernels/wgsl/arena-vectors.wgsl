@@ -18,3 +18,11 @@ fn arena_vector(vector: u32) -> vec4<u32> {
 fn keep_four(at: u32, four: vec4<f32>, count: u32) {
   arena[at / 4u] = bitcast<vec4<u32>>(four);
 }
+
+fn arena_put_one(at: u32, value: f32) {
+  arena[at / 4u][at % 4u] = bitcast<u32>(value);
+}
+
+fn arena_put_vector(vector: u32, words: vec4<u32>) {
+  arena[vector] = words;
+}

@@ -10,7 +10,7 @@ import { slotSize, type StateLayout, type StateSlot } from "../../kernels/spec/t
  * | 2 | 14-bit activations and another exponential on CPUs, halves in matrix products on GPUs |
  * | 3 | one half for x in more matrix products on GPUs, another order of sums in ssd there |
  * | 4 | norms and gates of prompts in the dispatch that rounds x to halves on GPUs: sums of squares in another order |
- * | 5 | halves in ssd's products of prompts on GPUs, where the products around them have them |
+ * | 5 | halves in ssd of prompts and in more products of few rows on GPUs, sums of one row and of few in another order there |
  */
 export const NUMERIC_VERSION = 5;
 

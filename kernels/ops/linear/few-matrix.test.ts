@@ -12,12 +12,14 @@ function tensor(rows: number, cols: number, kind: "temporary" | "state" = "tempo
 }
 
 test.each(["f16", "bf16", "q8_0", "q4_0", "q4_k", "q5_k", "q6_k"] as const)(
-  "is valid WGSL for %s, plain and with a convolution behind it, small and large",
+  "is valid WGSL for %s, plain and with a convolution behind it, in tiles of each shape",
   async (dtype) => {
     const device = await nullDevice();
     for (const [outputs, inputs] of [
       [65, 256],
-      [8192, 2560],
+      [2560, 5120],
+      [10576, 2560],
+      [50288, 768],
     ] as const) {
       const weight: Weight = { id: 1, dtype, rows: outputs, cols: inputs };
       const plain = asFused({
@@ -39,7 +41,8 @@ test.each(["f16", "bf16", "q8_0", "q4_0", "q4_k", "q5_k", "q6_k"] as const)(
         convState: tensor(16, 96, "state"),
         convSilu: true,
       };
-      for (const operands of [plain, withConvolution]) {
+      const normedOnly = { ...withConvolution, norm: "x" as const, z: null };
+      for (const operands of [plain, withConvolution, normedOnly]) {
         for (const dispatch of describeFewRowsOnMatrices(operands, context))
           expect(await problemOf(device, dispatch)).toBeNull();
       }

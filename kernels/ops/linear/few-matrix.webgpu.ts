@@ -1,6 +1,6 @@
 import { ACTIVATION_CODES } from "../../spec/activations.ts";
-import { packedRowBytes, WEIGHT_BLOCKS } from "../../spec/dtype.ts";
-import type { Tensor, Weight } from "../../spec/tensor.ts";
+import { packedRowBytes, type WeightDType } from "../../spec/dtype.ts";
+import type { Weight } from "../../spec/tensor.ts";
 import activate from "../../wgsl/activate.wgsl?raw";
 import {
   floatWord,
@@ -14,18 +14,18 @@ import { dtypeCodes, rowWords, scaleWords, valuesInVector } from "../../wgsl/pac
 import softplus from "../../wgsl/softplus.wgsl?raw";
 import unpack from "../../wgsl/unpack.wgsl?raw";
 import matrixSource from "./few-matrix.wgsl?raw";
-import { fewMatrixProduct, LANES, TILE_K } from "./few-matrix.ts";
-import finish from "./finish.wgsl?raw";
-import finishConv from "./finish-conv.wgsl?raw";
+import { finishFour } from "./few-finish.ts";
+import { columnsOf, fewMatrixProduct, LANES, rowsOf, type FewMatrixTile } from "./few-matrix.ts";
 import type { FusedLinearOperands } from "./fused-linear.ts";
-import { describeHalves } from "./halves.webgpu.ts";
+import ready from "./few-ready.wgsl?raw";
+import { describeHalves, prologueConstants } from "./halves.webgpu.ts";
+import { partsOf } from "./linear-matrix.webgpu.ts";
+import roundX from "./round-x.wgsl?raw";
 
 /** Rows of x that a matrix of sums has, and that one workgroup computes. */
 const MOST_ROWS = 16;
 /** With fewer, the products of linear.wgsl are as quick, and exact to f32. */
 const FEWEST_ROWS = 5;
-/** Weights from which on x is one f16 a value, as in prompts (linear-matrix.webgpu.ts): the file has rounded W as coarsely. */
-const LARGE_MATRIX = 2 ** 23;
 
 /** What a device must tell for products of few rows on its matrix units. */
 interface MatrixDevice {
@@ -46,51 +46,108 @@ export function goesToMatrices(rows: number, { dtype }: Weight, device: MatrixDe
   );
 }
 
-/** What stands before the product, as f16 (few-halves.wgsl), then the product for each part of W (few-matrix.wgsl). */
+/** Words that hold eight values of W. */
+type PackedWords = 1 | 2 | 4;
+
+/** Their type, and how unpack.wgsl takes them: it looks for its own of four. */
+const PACKED_WORDS: Readonly<Record<PackedWords, string>> = {
+  1: "alias PackedWords = u32;\nfn as_vector(words: PackedWords) -> vec4<u32> { return vec4<u32>(words); }\n",
+  2: "alias PackedWords = vec2<u32>;\nfn as_vector(words: PackedWords) -> vec4<u32> { return words.xyxy; }\n",
+  4: "alias PackedWords = vec4<u32>;\nfn as_vector(words: PackedWords) -> vec4<u32> { return words; }\n",
+};
+
+function wordsOfEight(dtype: WeightDType): PackedWords {
+  const values = valuesInVector(dtype);
+  return values === 8 ? 4 : values === 16 ? 2 : 1;
+}
+
+// Measured on an H100 (docs/decisions/0021): with as few rows of W as a matrix takes there are the most workgroups, and x is
+// read by each of them; with more, x is read less often.
+const TILES = {
+  /** For vocabularies. */
+  many: { subgroups: 4, across: 4, columns: 32 },
+  some: { subgroups: 4, across: 3, columns: 32 },
+  few: { subgroups: 4, across: 1, columns: 64 },
+  /** Where even so there are not enough: these have the longest way along a row. */
+  fewest: { subgroups: 8, across: 1, columns: 64 },
+} as const satisfies Record<string, FewMatrixTile>;
+
+function tileFor(rows: number, parts: number): FewMatrixTile {
+  const blocks = Math.ceil(rows / 16);
+  if (parts === 2 || (blocks >= 128 && blocks < 512)) return TILES.few;
+  if (blocks < 128) return TILES.fewest;
+  return blocks < 1024 ? TILES.some : TILES.many;
+}
+
+/** Blocks of rows of W, and columns, up to which each workgroup makes x ready for itself. */
+const READY = { blocks: 256, columns: 1536 };
+
+/**
+ * Where x lies, if that takes less time than a dispatch for it; else null. Not with a gate, whose exponentials each workgroup
+ * would compute again. Columns and places must be whole vectors.
+ */
+function placeToReady(
+  { x, z, weight }: FusedLinearOperands,
+  context: DispatchContext,
+): readonly [offset: number, stride: number] | null {
+  const isSmall = weight.rows <= 16 * READY.blocks && weight.cols <= READY.columns;
+  if (!isSmall || z !== null || weight.cols % 8 !== 0) return null;
+  const place = [context.place(x), x.stride] as const;
+  return place.every((at) => at % 4 === 0) ? place : null;
+}
+
+/** What stands before the product, as f16 (few-halves.wgsl) where the product does not do it, then the product for each part of W (few-matrix.wgsl). */
 export function describeFewRowsOnMatrices(
   o: FusedLinearOperands,
   context: DispatchContext,
 ): Dispatch[] {
   const { x, weight, bias, residual, y, conv, convWeight, convState } = o;
-  const { values } = WEIGHT_BLOCKS[weight.dtype];
-  const parts = values === 1 && weight.rows * weight.cols < LARGE_MATRIX ? 2 : 1;
-  const words = Math.ceil(weight.cols / 2);
-  const halves = context.scratch(parts * x.rows * words);
-  const scalesOfX = context.scratch(x.rows);
-  const place = (tensor: Tensor | null): readonly [number, number] =>
-    tensor === null ? [0, 0] : [context.place(tensor), tensor.stride];
-  const residualPlace = place(residual);
-  const round = describeHalves(
-    o,
-    { parts, subgroupSize: LANES, words, halves, scales: scalesOfX },
-    context,
-  );
-  const wordValues = valuesInVector(weight.dtype) / 4;
-  const whole = weight.cols % TILE_K === 0;
+  const parts = partsOf(weight);
+  const readyPlace = placeToReady(o, context);
+  const isReady = readyPlace !== null;
+  const tile = tileFor(weight.rows, parts);
+  const residualPlace = residual === null ? [0, 0] : [context.place(residual), residual.stride];
+  const words = (Math.ceil(weight.cols / columnsOf(tile)) * columnsOf(tile)) / 2;
+  const halves = isReady ? 0 : context.scratch(parts * x.rows * words);
+  const scalesOfX = isReady ? 0 : context.scratch(x.rows);
+  const round = { parts, subgroupSize: LANES, words, halves, scales: scalesOfX };
+  const whole = weight.cols % columnsOf(tile) === 0;
   const matrixK = context.subgroupMatrix?.k ?? 16;
+  const isHalves = weight.dtype === "f16";
+  const packedWords = wordsOfEight(weight.dtype);
   const products = context.parts(weight).map((part, index): Dispatch => {
-    // Two tiles and x in two parts would not fit into workgroup memory together.
-    const across = parts === 1 ? 2 : 1;
     return {
       shader: {
-        name: `few-matrix${conv === null ? "" : " with a convolution"}`,
+        name: `few-matrix${isHalves ? " halves" : ""}${conv === null ? "" : " with a convolution"}`,
         parts: [
           grid,
           unpack,
           softplus,
           activate,
-          conv === null ? finish : finishConv,
+          PACKED_WORDS[packedWords],
           matrixSource,
-          fewMatrixProduct({ parts, across, wordValues, matrixK, whole }),
+          finishFour(convWeight?.cols ?? null),
+          ...(isReady ? [roundX, ready] : []),
+          fewMatrixProduct({
+            tile,
+            parts,
+            halves: isHalves,
+            matrixK,
+            whole,
+            ready: isReady ? weight.cols : null,
+          }),
         ],
+        // All that the text depends on: modules are told apart by these.
         consts: {
           PARTS: parts,
-          SUBGROUP: LANES,
-          ACROSS: across,
           MATRIX_K: matrixK,
-          // Tells modules apart, too: their text depends on it.
-          WORD_VALUES: wordValues,
+          SUBGROUPS: tile.subgroups,
+          ACROSS: tile.across,
+          COLUMNS: tile.columns,
+          PACKED_WORDS: packedWords,
           WHOLE: whole ? 1 : 0,
+          TAPS: convWeight?.cols ?? 0,
+          READY: isReady ? weight.cols : 0,
         },
         subgroups: true,
         f16: true,
@@ -100,8 +157,8 @@ export function describeFewRowsOnMatrices(
       constants: {
         DTYPE: dtypeCodes[weight.dtype],
         ACT: ACTIVATION_CODES[o.act],
+        ...(isReady && prologueConstants(o)),
         ...(convWeight !== null && {
-          D_CONV: convWeight.cols,
           CONV_BIAS: o.convBias === null ? 0 : 1,
           CONV_SILU: o.convSilu ? 1 : 0,
         }),
@@ -116,7 +173,7 @@ export function describeFewRowsOnMatrices(
         part.firstRow,
         part.rows,
         weight.cols,
-        rowWords(weight.dtype, weight.cols),
+        rowWords(weight.dtype, weight.cols) / packedWords,
         words,
         scaleWords(weight.dtype, weight.cols),
         bias === null ? 0 : 1,
@@ -130,22 +187,24 @@ export function describeFewRowsOnMatrices(
         conv?.stride ?? 0,
         convState?.offset ?? 0,
         convState?.stride ?? 0,
+        ...(readyPlace ?? [0, 0]),
+        floatWord(o.over === "mean" ? weight.cols : 1),
+        floatWord(o.eps),
       ],
       reads: [
         { kind: "values", weight, part: index },
         { kind: "scales", weight, part: index },
         { kind: "vector", weight: bias },
-        // finish-conv.wgsl has its own at 6 and 7.
+        { kind: "vector", weight: isReady ? o.normWeight : null },
         ...(convWeight === null
           ? []
           : [
-              { kind: "vector" as const, weight: null },
               { kind: "vector" as const, weight: convWeight },
               { kind: "vector" as const, weight: o.convBias },
             ]),
       ],
       state: convState,
-      workgroups: fold(Math.ceil(part.rows / (16 * across))),
+      workgroups: fold(Math.ceil(part.rows / rowsOf(tile))),
       cost: {
         bytes:
           part.rows * packedRowBytes(weight.dtype, weight.cols) +
@@ -154,5 +213,5 @@ export function describeFewRowsOnMatrices(
       },
     };
   });
-  return [round, ...products];
+  return isReady ? products : [describeHalves(o, round, context), ...products];
 }

@@ -1,10 +1,14 @@
 import { ACTIVATION_CODES } from "../../spec/activations.ts";
 import type { Tensor, Weight } from "../../spec/tensor.ts";
 import activate from "../../wgsl/activate.wgsl?raw";
+import arenaScalars from "../../wgsl/arena-scalars.wgsl?raw";
+import arenaVectors from "../../wgsl/arena-vectors.wgsl?raw";
 import { floatWord, fold, type Dispatch, type DispatchContext } from "../../wgsl/dispatch.ts";
 import grid from "../../wgsl/grid.wgsl?raw";
 import softplus from "../../wgsl/softplus.wgsl?raw";
+import { fewHalves, piecesOfThread } from "./few-halves.ts";
 import source from "./few-halves.wgsl?raw";
+import roundX from "./round-x.wgsl?raw";
 import { NORM_CODES, type Prologue } from "./fused-linear.ts";
 
 /** Threads that make a row of x ready: it is what all the rest waits for. */
@@ -15,7 +19,7 @@ export interface Halves {
   /** f16 values that stand for one of x. */
   readonly parts: number;
   readonly subgroupSize: number;
-  /** Of two f16, in a row. */
+  /** Of two f16, in a row; a multiple of 4. */
   readonly words: number;
   /** Where they go: (parts, rows, words). */
   readonly halves: number;
@@ -31,25 +35,35 @@ export function describeHalves(
 ): Dispatch {
   const place = (tensor: Tensor | null): readonly [number, number] =>
     tensor === null ? [0, 0] : [context.place(tensor), tensor.stride];
+  const places = [...place(o.x), ...place(o.z)];
+  const inVectors = places.every((at) => at % 4 === 0);
   return {
     shader: {
-      name: "few-halves",
-      parts: [grid, softplus, activate, source],
-      consts: { PARTS: parts, SUBGROUP: subgroupSize, THREADS },
+      name: `few-halves ${inVectors ? "vectors" : "scalars"}`,
+      parts: [
+        grid,
+        softplus,
+        activate,
+        inVectors ? arenaVectors : arenaScalars,
+        source,
+        roundX,
+        fewHalves(THREADS, 2 * words),
+      ],
+      consts: {
+        PARTS: parts,
+        SUBGROUP: subgroupSize,
+        THREADS,
+        // Tells modules apart: the entry point depends on it.
+        PIECES: piecesOfThread(THREADS, 2 * words),
+      },
       subgroups: true,
     },
     entryPoint: "few_halves",
-    constants: {
-      NORM: NORM_CODES[o.norm ?? "none"],
-      GATED: o.z === null ? 0 : 1,
-      GATE_ACT: ACTIVATION_CODES[o.gateAct],
-      HAS_NORM_WEIGHT: o.normWeight === null ? 0 : 1,
-    },
+    constants: prologueConstants(o),
     params: [
       o.weight.cols,
       o.x.rows,
-      ...place(o.x),
-      ...place(o.z),
+      ...places,
       halves,
       scales,
       words,
@@ -59,5 +73,15 @@ export function describeHalves(
     reads: [{ kind: "vector", weight: o.normWeight }],
     state: null,
     workgroups: fold(o.x.rows),
+  };
+}
+
+/** The constants of round-x.wgsl. */
+export function prologueConstants(o: Prologue): Readonly<Record<string, number>> {
+  return {
+    NORM: NORM_CODES[o.norm ?? "none"],
+    GATED: o.z === null ? 0 : 1,
+    GATE_ACT: ACTIVATION_CODES[o.gateAct],
+    HAS_NORM_WEIGHT: o.normWeight === null ? 0 : 1,
   };
 }

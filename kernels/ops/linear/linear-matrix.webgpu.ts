@@ -72,7 +72,7 @@ function isLarge({ rows, cols }: Weight): boolean {
  * in f32. One is enough where blocks of weights are rounded to f16 anyway, and is what a large matrix gets, whose weights
  * the file has rounded as coarsely (docs/decisions/0013).
  */
-function partsOf(weight: Weight): number {
+export function partsOf(weight: Weight): number {
   return WEIGHT_BLOCKS[weight.dtype].values === 1 && !isLarge(weight) ? 2 : 1;
 }
 
