@@ -8,6 +8,7 @@ import { linear } from "../ops/linear/linear.ts";
 import { rmsNorm } from "../ops/rms-norm/rms-norm.ts";
 import { scaledAdd } from "../ops/scaled-add/scaled-add.ts";
 import { selectiveScan } from "../ops/selective-scan/selective-scan.ts";
+import { ssd } from "../ops/ssd/ssd.ts";
 import { recordPlan } from "../plan/recorder.ts";
 import type { WeightDType } from "../spec/dtype.ts";
 import type { Recorder } from "../spec/op.ts";
@@ -16,9 +17,11 @@ import { columns, split } from "../spec/views.ts";
 import type { Tolerance } from "../testing/all-close.ts";
 import { expectLikeReference } from "../testing/compare.ts";
 import { forEachBackend } from "../testing/for-each-backend.ts";
-import type { WeightArray } from "../testing/op-runner.ts";
+import { plainGpu } from "../testing/gpu-with.ts";
+import type { OpTrial, WeightArray } from "../testing/op-runner.ts";
 import { randomPacked } from "../testing/pack.ts";
 import { seeded } from "../testing/seeded.ts";
+import { createWebGpuBackend } from "./webgpu/backend.ts";
 import { fusePlan } from "./webgpu/fuse.ts";
 
 const random = seeded(12);
@@ -111,6 +114,34 @@ const chains: readonly Chain[] = [
         into: k.output(1, 40),
       }),
   },
+  ...[
+    { batch: 1, groupSize: 128, fused: ["ssd", "fused-linear"], others: false },
+    { batch: 1, groupSize: 32, fused: ["ssd", "rms-norm", "linear"], others: false },
+    { batch: 1, groupSize: 128, fused: ["ssd", "scaled-add", "fused-linear"], others: true },
+    { batch: 5, groupSize: 128, fused: ["ssd", "rms-norm", "linear"], others: false },
+  ].map(({ batch, groupSize, fused, others }): Chain => ({
+    name: `a step of ssd, gated and normed by ${groupSize}, ${batch} sequences${others ? ", and read by others" : ""}`,
+    batch,
+    inputs: { x: 128, dtRaw: 4, z: 128, bc: 2 * 24 },
+    states: { ssm: 128 * 24 },
+    weights: {
+      A: { rows: 1, cols: 4, values: random.normal(4).map((v) => -Math.abs(v)) },
+      D: vector(4),
+      norm: vector(128),
+      out: matrix(9, 128),
+    },
+    fused,
+    ...(batch === 5 && { fusedOnMatrices: ["ssd", "fused-linear"] }),
+    record(k, { x, dtRaw, z, bc }, { A, D, norm: weight, out }, { ssm: state }) {
+      const [B, C] = split(bc, [24, 24]);
+      const rest = { dtBias: null, dtSoftplus: true, dtMin: 0, dtMax: Infinity, z: null, state };
+      const step = ssd(k, { ...rest, x, dtRaw, A, B, C, D, nGroup: 1, chunkSize: 8 });
+      const y = k.output(batch, 9 + (others ? 128 : 0));
+      if (others) scaledAdd(k, { a: step, aScale: 2, into: columns(y, 9, 128) });
+      const normed = gatedRmsNorm(k, { x: step, z, weight, eps: 1e-5, groupSize });
+      return linear(k, normed, out, { into: columns(y, 0, 9) });
+    },
+  })),
   {
     name: "a gate of a norm, then a product",
     inputs: { x: 96, z: 96 },
@@ -200,23 +231,31 @@ const chains: readonly Chain[] = [
     },
   })),
   ...[
-    { batch: 1, norms: "weighted" },
-    { batch: 1, norms: "none" },
-    { batch: 2, norms: "plain" },
-  ].map(({ batch, norms }): Chain => ({
-    name: `dt's projection and ${norms === "none" ? "no" : norms} norms, then a step of the scan`,
+    { batch: 1, norms: "weighted", dInner: 21, dtRank: 11, dState: 16 },
+    { batch: 1, norms: "none", dInner: 21, dtRank: 11, dState: 16 },
+    { batch: 2, norms: "plain", dInner: 21, dtRank: 11, dState: 16 },
+    // Multiples of four values.
+    { batch: 1, norms: "weighted", dInner: 48, dtRank: 12, dState: 16 },
+    { batch: 1, norms: "none", dInner: 72, dtRank: 268, dState: 16 },
+    { batch: 3, norms: "plain", dInner: 40, dtRank: 12, dState: 28 },
+  ].map(({ batch, norms, dInner, dtRank, dState }): Chain => ({
+    name: `dt's projection from ${dtRank} and ${norms === "none" ? "no" : norms} norms, then a step of the scan, ${batch} of ${dInner} × ${dState}`,
     batch,
-    inputs: { x: 21, low: 11 + 16 + 16, z: 21 },
-    states: { ssm: 21 * 16 },
+    inputs: { x: dInner, low: dtRank + 2 * dState, z: dInner },
+    states: { ssm: dInner * dState },
     weights: {
-      dt: matrix(21, 11),
-      bias: vector(21),
-      A: { rows: 21, cols: 16, values: random.normal(21 * 16).map((v) => -Math.abs(v)) },
-      D: vector(21),
-      dtNorm: vector(11),
-      bNorm: vector(16),
-      cNorm: vector(16),
-      out: matrix(9, 21),
+      dt: matrix(dInner, dtRank),
+      bias: vector(dInner),
+      A: {
+        rows: dInner,
+        cols: dState,
+        values: random.normal(dInner * dState).map((v) => -Math.abs(v)),
+      },
+      D: vector(dInner),
+      dtNorm: vector(dtRank),
+      bNorm: vector(dState),
+      cNorm: vector(dState),
+      out: matrix(9, dInner),
     },
     fused: ["fused-selective-scan", "linear"],
     record(k, { x, low, z }, w, { ssm: state }) {
@@ -224,7 +263,7 @@ const chains: readonly Chain[] = [
         norms === "none"
           ? values
           : rmsNorm(k, { x: values, weight: norms === "plain" ? null : weight, eps: 1e-5 });
-      const [dtLow, B, C] = split(low, [11, 16, 16]);
+      const [dtLow, B, C] = split(low, [dtRank, dState, dState]);
       const y = selectiveScan(k, {
         x,
         dtRaw: linear(k, norm(dtLow, w["dtNorm"]), w["dt"]),
@@ -250,25 +289,35 @@ function mapValues<In, Out>(
   return Object.fromEntries(Object.entries(record).map(([key, value], i) => [key, map(value, i)]));
 }
 
+function trialOf(chain: Chain): OpTrial<string, string, string> {
+  const { batch = 1, inputs, states = {}, weights, record } = chain;
+  return {
+    chain: true,
+    batch,
+    length: 1,
+    inputs: mapValues(inputs, (cols) => ({ cols, values: random.normal(batch * cols) })),
+    states: mapValues(states, (size) => random.normal(batch * size)),
+    weights,
+    record: (k, given) => record(k, given.inputs, given.weights, given.states),
+  };
+}
+
 forEachBackend("chains", (backend) => {
   test.each(chains)("give what their ops give: $name", async (chain) => {
-    const { batch = 1, inputs, states = {}, weights, record } = chain;
+    const { batch = 1 } = chain;
     const { features } = backend().device;
     const rounds = features.some((feature) => feature.endsWith("-activations"));
     const toF16 = features.includes("f16-products") && batch > 1 ? ROUNDED_TO_F16 : undefined;
-    await expectLikeReference(
-      backend(),
-      {
-        chain: true,
-        batch,
-        length: 1,
-        inputs: mapValues(inputs, (cols) => ({ cols, values: random.normal(batch * cols) })),
-        states: mapValues(states, (size) => random.normal(batch * size)),
-        weights,
-        record: (k, given) => record(k, given.inputs, given.weights, given.states),
-      },
-      rounds ? ROUNDED : toF16,
-    );
+    await expectLikeReference(backend(), trialOf(chain), rounds ? ROUNDED : toF16);
+  });
+});
+
+describe("chains on a GPU without subgroups", () => {
+  test.each(chains)("give what their ops give: $name", async (chain) => {
+    const gpu = await createWebGpuBackend({ gpu: await plainGpu(), allowSoftware: false });
+    if (gpu === null) throw new Error("the adapter was refused");
+    await expectLikeReference(gpu, trialOf(chain));
+    await gpu.release();
   });
 });
 

@@ -54,6 +54,11 @@ export interface Dispatch {
   readonly constants: Readonly<Record<string, number>>;
   /** 32-bit words of the uniform struct, in the order of its members (see `floatWord`). */
   readonly params: readonly number[];
+  /**
+   * Whether `params` may be compiled into the shader, where few dispatches of a program differ in them: one that waits for the
+   * dispatch before it would wait for its uniform, too. None of them may be a divisor and 0.
+   */
+  readonly constantParams?: boolean;
   readonly reads: readonly Read[];
   /** The state that group 1 binds. */
   readonly state: Tensor | null;

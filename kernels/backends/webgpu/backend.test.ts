@@ -6,6 +6,7 @@ import { recordPlan } from "../../plan/recorder.ts";
 import type { Backend } from "../../spec/backend.ts";
 import { expectAllClose } from "../../testing/all-close.ts";
 import { expectLikeReference } from "../../testing/compare.ts";
+import { gpuWith, plainGpu } from "../../testing/gpu-with.ts";
 import { opTrials } from "../../testing/op-trials.ts";
 import { randomPacked } from "../../testing/pack.ts";
 import { seeded } from "../../testing/seeded.ts";
@@ -16,55 +17,6 @@ import { createReferenceBackend } from "../reference/backend.ts";
 import { createWebGpuBackend } from "./backend.ts";
 
 const LAYOUT: StateLayout = [{ name: "layers.0.ssm", shape: [3, 5] }];
-
-/** A GPU whose adapters say what `changes` says, and are real in all else. */
-function gpuWith(
-  gpu: GPU,
-  changes: {
-    readonly limits?: Readonly<Record<string, number>>;
-    readonly features?: ReadonlySet<string>;
-    readonly info?: Readonly<Record<string, unknown>>;
-    readonly onDevice?: (device: GPUDevice) => void;
-  },
-): GPU {
-  const adapterOf = (adapter: GPUAdapter): GPUAdapter =>
-    new Proxy(adapter, {
-      get(target, name) {
-        if (name === "limits") return changed(target.limits, changes.limits);
-        if (name === "info") return changed(target.info, changes.info);
-        if (name === "features" && changes.features !== undefined) return changes.features;
-        if (name === "requestDevice") {
-          return async (descriptor: GPUDeviceDescriptor) => {
-            const device = await target.requestDevice(descriptor);
-            changes.onDevice?.(device);
-            return device;
-          };
-        }
-        const value: unknown = Reflect.get(target, name);
-        return typeof value === "function" ? value.bind(target) : value;
-      },
-    });
-  return new Proxy(gpu, {
-    get: (target, name) =>
-      name === "requestAdapter"
-        ? async (options: GPURequestAdapterOptions) => {
-            const adapter = await target.requestAdapter(options);
-            return adapter === null ? null : adapterOf(adapter);
-          }
-        : Reflect.get(target, name),
-  });
-}
-
-/** An object with some properties replaced. */
-function changed<T extends object>(
-  original: T,
-  changes: Readonly<Record<string, unknown>> = {},
-): T {
-  return new Proxy(original, {
-    get: (target, name) =>
-      Object.hasOwn(changes, name) ? changes[String(name)] : Reflect.get(target, name),
-  });
-}
 
 async function open(gpu: GPU): Promise<Backend> {
   const backend = await createWebGpuBackend({ gpu, allowSoftware: true });
@@ -135,16 +87,7 @@ describe("a GPU without subgroups", () => {
     "route",
     "expert-linear, few tokens",
   ])("computes the same: %s", async (name) => {
-    const gpu = gpuWith(await softwareGpu(), {
-      features: new Set(),
-      info: {
-        isFallbackAdapter: false,
-        vendor: "maker",
-        architecture: "",
-        device: "",
-        description: "Plain GPU",
-      },
-    });
+    const gpu = await plainGpu();
     const backend = await createWebGpuBackend({ gpu, allowSoftware: false });
     if (backend === null) throw new Error("the adapter was refused");
     expect(backend.device).toMatchObject({ name: "Plain GPU", software: false, features: [] });

@@ -2,6 +2,7 @@ import type { Plan } from "../../spec/op.ts";
 import { createCallGraph, type FuseLimits } from "./call-graph.ts";
 import { fuseLinears } from "./fuse-linear.ts";
 import { fuseSelectiveScans } from "./fuse-selective-scan.ts";
+import { gateInSsd } from "./fuse-ssd.ts";
 
 /**
  * The plan with ops drawn together that one kernel does: each dispatch that goes spares its launch, and the wait for the
@@ -9,9 +10,10 @@ import { fuseSelectiveScans } from "./fuse-selective-scan.ts";
  * @param plan with temporaries as recorded, not shared yet
  */
 export function fusePlan(plan: Plan, limits: FuseLimits): Plan {
-  const graph = createCallGraph(plan);
+  const gated = gateInSsd(plan);
+  const graph = createCallGraph(gated);
   // The projection of dt belongs to the scan, with its norm.
   fuseSelectiveScans(graph, limits);
   fuseLinears(graph, limits);
-  return { ...plan, calls: graph.calls() };
+  return { ...gated, calls: graph.calls() };
 }

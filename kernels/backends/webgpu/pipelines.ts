@@ -1,11 +1,15 @@
 import { KernelError } from "../../spec/errors.ts";
 import { slotsOf, type Dispatch, type Shader } from "../../wgsl/dispatch.ts";
+import { withConstantParams } from "./constant-params.ts";
 import type { GpuDevice } from "./device.ts";
 
 /** Shader modules, layouts and pipelines of a device, each made once. */
 export interface Pipelines {
-  /** @throws KernelError `backend` with the compiler's messages, `device-lost` */
-  pipeline(dispatch: Dispatch): Promise<GPUComputePipeline>;
+  /**
+   * @param isConstant whether the params are compiled in; the uniform is then bound and not read
+   * @throws KernelError `backend` with the compiler's messages, `device-lost`
+   */
+  pipeline(dispatch: Dispatch, isConstant?: boolean): Promise<GPUComputePipeline>;
   /** Params, arena, so many read-only buffers, and behind these so many state slots. */
   layout(reads: number, slots: number): GPUBindGroupLayout;
 }
@@ -45,13 +49,14 @@ export function createPipelines(gpu: GpuDevice): Pipelines {
 
   return {
     layout,
-    pipeline(dispatch) {
+    pipeline(dispatch, isConstant = false) {
       const { shader, entryPoint, constants, reads } = dispatch;
-      const ofModule = `${moduleKey(shader)} ${reads.length}`;
+      const params = isConstant ? dispatch.params : null;
+      const ofModule = `${moduleKey(shader)} ${reads.length} ${params?.join(" ") ?? ""}`;
       const key = `${ofModule} ${entryPoint} ${JSON.stringify(constants)}`;
       return made(pipelines, key, async () => {
         const module = await made(modules, ofModule, () =>
-          compileModule(gpu, shader, reads.length),
+          compileModule(gpu, shader, reads.length, params),
         );
         try {
           return await gpu.settle(
@@ -99,14 +104,15 @@ export function firstSlot(reads: number): number {
  * The shader's text: directives must come first, then the sizes that arrays need. Shaders write state slots as group 1; they
  * are bound with the rest, because each group costs a call a dispatch, and calls are what a small model's decode waits for.
  */
-function sourceOf(shader: Shader, reads: number): string {
+function sourceOf(shader: Shader, reads: number, params: readonly number[] | null): string {
   const { parts, consts = {} } = shader;
   const text = [
     ...extensionsOf(shader).map((extension) => `enable ${extension};\n`),
     ...Object.entries(consts).map(([name, value]) => `const ${name}: u32 = ${value}u;\n`),
     ...parts,
   ].join("\n");
-  return text.replaceAll(
+  const whole = params === null ? text : withConstantParams(text, params);
+  return whole.replaceAll(
     /@group\(1\) @binding\((\d+)\)/g,
     (_, slot: string) => `@group(0) @binding(${firstSlot(reads) + Number(slot)})`,
   );
@@ -116,8 +122,9 @@ async function compileModule(
   gpu: GpuDevice,
   shader: Shader,
   reads: number,
+  params: readonly number[] | null,
 ): Promise<GPUShaderModule> {
-  const code = sourceOf(shader, reads);
+  const code = sourceOf(shader, reads, params);
   gpu.device.pushErrorScope("validation");
   const module = gpu.device.createShaderModule({ label: shader.name, code });
   const error = await gpu.settle(gpu.device.popErrorScope());

@@ -18,6 +18,8 @@ import type { Stretch } from "./readback.ts";
 import type { Resources } from "./resources.ts";
 import type { GpuState } from "./states.ts";
 
+/** Params of one shader that a program's dispatches may have compiled in: each is a pipeline of its own. */
+const MOST_CONSTANT_PARAMS = 8;
 /** WebGPU's minUniformBufferOffsetAlignment at its default. Bytes. */
 const UNIFORM_ALIGNMENT = 256;
 
@@ -84,10 +86,11 @@ export async function prepareProgram(
       flop: 0,
     })),
   ];
+  const constant = gpu.info.software ? new Set() : withFewParams(described);
   const steps: Step[] = await Promise.all(
     described.map(async (step) => ({
       ...step,
-      pipeline: await pipelines.pipeline(step.dispatch),
+      pipeline: await pipelines.pipeline(step.dispatch, constant.has(step.dispatch)),
       slots: slotsOf(step.dispatch),
     })),
   );
@@ -257,6 +260,18 @@ function shapeOf({ operands }: OpCall): string {
   if (typeof weight === "object" && weight !== null && "dtype" in weight)
     return ` ${weight.dtype} ${weight.rows}×${weight.cols}`;
   return isTensor(y) ? ` ${y.rows}×${y.cols}` : "";
+}
+
+/** The dispatches whose params may be compiled in, of shaders that few params are compiled into. */
+function withFewParams(steps: readonly { readonly dispatch: Dispatch }[]): ReadonlySet<Dispatch> {
+  const all = steps.map(({ dispatch }) => dispatch).filter((own) => own.constantParams === true);
+  const byShader = Map.groupBy(all, ({ shader, entryPoint, constants, reads }) =>
+    JSON.stringify([shader.name, shader.consts, entryPoint, constants, reads.length]),
+  );
+  const few = [...byShader.values()].filter(
+    (own) => new Set(own.map(({ params }) => params.join())).size <= MOST_CONSTANT_PARAMS,
+  );
+  return new Set(few.flat());
 }
 
 function stateSlot(plan: Plan, { buffer: { kind, index } }: Tensor): StateSlot {

@@ -1,7 +1,7 @@
-// linear: y = gain · act(scale · (s · f Wᵀ + bias)) + residual_scale · residual, for few rows of x (decode; see
-// linear-tiled.wgsl for many). f and s come from x by prologue.wgsl; of an op `linear` alone f is x, s and all scales are 1.
+// linear: y = gain · act(scale · (f Wᵀ + bias)) + residual_scale · residual, for few rows of x (see linear-row.wgsl for one,
+// linear-tiled.wgsl for many). f comes from x by prologue.wgsl; of an op `linear` alone f is x, and all scales are 1.
 // Source:   matrix-vector products; memory bound, so each packed weight is read once for X_ROWS rows of x.
-// Grid:     a team of TEAM lanes computes 4 rows of W times X_ROWS (1, 4, 8 or 16) rows of x over a part of the columns;
+// Grid:     a team of TEAM lanes computes 4 rows of W times X_ROWS (4, 8 or 16) rows of x over a part of the columns;
 //           SPLIT neighbouring teams share the columns, TEAMS teams a workgroup. Lanes stride over a row of W by 16
 //           bytes, so a team reads consecutive memory. A matrix that is split over buffers is one dispatch a part. Sums
 //           are named, not an array: arrays in a loop are memory to some compilers.
@@ -10,43 +10,7 @@ override X_ROWS: u32;
 override SPLIT: u32;  // a power of two that divides TEAMS
 override ACT: u32;
 
-struct Params {
-  rows: u32,  // of x
-  x_offset: u32,
-  x_stride: u32,
-  z_offset: u32,
-  z_stride: u32,
-  y_offset: u32,
-  y_stride: u32,
-  residual_offset: u32,
-  residual_stride: u32,
-  first_row: u32,  // of W, in this part
-  part_rows: u32,
-  k: u32,            // columns of W
-  row_vectors: u32,  // 16-byte vectors a packed row
-  scale_words: u32,  // words of what a row's blocks share
-  has_bias: u32,
-  has_residual: u32,
-  scale: f32,
-  gain: f32,
-  residual_scale: f32,
-  divisor: f32,  // of the sum of squares
-  eps: f32,
-  conv_first: u32,     // first row of W that is a channel of the convolution
-  conv_channels: u32,  // 0 for none
-  conv_offset: u32,
-  conv_stride: u32,
-  conv_state_offset: u32,
-  conv_state_stride: u32,
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
-// x, z, y, residual of the arena (binding 1), and norm_weight (binding 5): see operands-*.wgsl
-@group(0) @binding(2) var<storage, read> values: array<vec4<u32>>;   // (part_rows, K) packed
-@group(0) @binding(3) var<storage, read> scales: array<u32>;         // (part_rows, scale_words), see unpack.wgsl
-@group(0) @binding(4) var<storage, read> bias: array<f32>;           // (R)
-
-var<workgroup> partial: array<vec4<f32>, TEAMS * (X_ROWS + 1u)>;
+var<workgroup> partial: array<vec4<f32>, TEAMS * X_ROWS>;
 
 // Four columns of 4 rows of W.
 struct Columns {
@@ -112,7 +76,6 @@ fn linear(
   // Rows beyond the end are computed as the last one and not written.
   let w = min(vec4<u32>(first_w) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(params.part_rows - 1u));
 
-  var acc = vec4<f32>();
   var acc0 = mat4x4<f32>();
   var acc1 = mat4x4<f32>();
   var acc2 = mat4x4<f32>();
@@ -144,11 +107,7 @@ fn linear(
         min,
       );
       let k = v * VALUES + 4u * quarter;
-      if (X_ROWS == 1u) {
-        acc += products(four, factors(first_x, k));
-      } else {
-        acc0 += four_products(four, first_x, k);
-      }
+      acc0 += four_products(four, first_x, k);
       if (X_ROWS > 4u) {
         acc1 += four_products(four, first_x + 4u, k);
       }
@@ -159,26 +118,13 @@ fn linear(
     }
   }
 
-  if (X_ROWS == 1u) {
-    var sums = team_sums(acc, thread);
-    if (NORM != NONE) {
-      let squares = across_teams(team_sums(vec4<f32>(squares_of_lane, 0.0, 0.0, 0.0), thread), 1u, own, lane);
-      sums = across_teams(sums, 0u, own, lane) / sqrt(squares.x / params.divisor + params.eps);
-    } else {
-      sums = across_teams(sums, 0u, own, lane);
-    }
-    if (part == 0u) {
-      write_sums(sums, first_x, first_w, lane);
-    }
-  } else {
-    gather(acc0, 0u, first_x, first_w, thread);
-    if (X_ROWS > 4u) {
-      gather(acc1, 4u, first_x, first_w, thread);
-    }
-    if (X_ROWS > 8u) {
-      gather(acc2, 8u, first_x, first_w, thread);
-      gather(acc3, 12u, first_x, first_w, thread);
-    }
+  gather(acc0, 0u, first_x, first_w, thread);
+  if (X_ROWS > 4u) {
+    gather(acc1, 4u, first_x, first_w, thread);
+  }
+  if (X_ROWS > 8u) {
+    gather(acc2, 8u, first_x, first_w, thread);
+    gather(acc3, 12u, first_x, first_w, thread);
   }
 }
 
@@ -199,19 +145,19 @@ fn gather_row(acc: vec4<f32>, row: u32, first_x: u32, first_w: u32, thread: u32)
   }
 }
 
-// Σ over the teams that share rows of W, in the first of them; `slot` is one of X_ROWS + 1 places. All threads must call.
+// Σ over the teams that share rows of W, in the first of them; `slot` is one of X_ROWS places. All threads must call.
 fn across_teams(sums: vec4<f32>, slot: u32, own: u32, lane: u32) -> vec4<f32> {
   if (SPLIT == 1u) {
     return sums;
   }
   if (lane == 0u) {
-    partial[own * (X_ROWS + 1u) + slot] = sums;
+    partial[own * X_ROWS + slot] = sums;
   }
   workgroupBarrier();
   var total = sums;
   if (own % SPLIT == 0u) {
     for (var other = 1u; other < SPLIT; other += 1u) {
-      total += partial[(own + other) * (X_ROWS + 1u) + slot];
+      total += partial[(own + other) * X_ROWS + slot];
     }
   }
   return total;

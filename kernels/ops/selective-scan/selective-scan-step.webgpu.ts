@@ -80,6 +80,7 @@ function describeStep(o: FusedSelectiveScanOperands, context: DispatchContext): 
         dtWeight === null ? 0 : scaleWords(dtWeight.dtype, dtWeight.cols),
         floatWord(o.eps),
       ],
+      constantParams: true,
       reads: [
         { kind: "vector", weight: o.A },
         { kind: "vector", weight: o.dtBias },

@@ -16,6 +16,7 @@ import { reductionFor } from "../../wgsl/reduce.ts";
 import softplus from "../../wgsl/softplus.wgsl?raw";
 import tile from "../../wgsl/tile.wgsl?raw";
 import type { Operands } from "../../spec/op.ts";
+import { describeSsdStep } from "./ssd-step.webgpu.ts";
 import source from "./ssd.wgsl?raw";
 import combine from "./ssd-combine.wgsl?raw";
 import ends from "./ssd-ends.wgsl?raw";
@@ -80,6 +81,9 @@ export function describeSsd(operands: Operands, context: DispatchContext): Dispa
   ];
 
   if (length === 1) {
+    const step = { batch, nHead, headDim, nGroup, dState };
+    const byVectors = describeSsdStep(operands, step, places, call, context);
+    if (byVectors !== null) return [byVectors];
     const reduction = reductionFor(context);
     return [
       {
