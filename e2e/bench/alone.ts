@@ -106,11 +106,16 @@ async function inTurn(
     return (branches * decode) / seconds;
   };
   const rates: readonly [number[], number[]] = [[], []];
-  for (let run = -1; run < runs; run++) {
-    const pair = [await rateOf(ours), await rateOf(others)] as const;
-    if (run < 0) continue; // To warm up.
-    rates[0].push(pair[0]);
-    rates[1].push(pair[1]);
+  // Each once untimed before each of its runs: what the other leaves behind, 16 states to be freed or a GPU's clock that fell,
+  // is no part of it. One sequence alone seemed a third slower than it is.
+  for (let run = 0; run < runs; run++) {
+    for (const [decoding, found] of [
+      [ours, rates[0]],
+      [others, rates[1]],
+    ] as const) {
+      await rateOf(decoding);
+      found.push(await rateOf(decoding));
+    }
   }
   await client.call("free", { session: trunk });
   return { ours: summarise(rates[0]).median, others: summarise(rates[1]).median };
