@@ -1,3 +1,5 @@
+import { range } from "../../wgsl/sheets.ts";
+
 /**
  * WGSL of `finish_four`, what few-matrix.wgsl does with four outputs of a row: keeps them, or takes one step (T = 1) of
  * causal_conv1d with those that are its channels, whose thread is the only one that touches their state. All that is read is
@@ -59,8 +61,4 @@ fn finish_four(row: u32, out: u32, four: vec4<f32>, count: u32) {
     .join("\n  ")}
 }
 `;
-}
-
-function range(count: number): number[] {
-  return Array.from({ length: count }, (_, index) => index);
 }

@@ -1,5 +1,4 @@
-/** Columns that a thread of few-halves.wgsl takes at a time: what becomes 16 bytes. */
-const EIGHT = 8;
+import { EIGHT, range } from "../../wgsl/sheets.ts";
 
 /** Pieces of eight columns that a thread of few-halves.wgsl has. */
 export function piecesOfThread(threads: number, columns: number): number {
@@ -13,7 +12,7 @@ export function piecesOfThread(threads: number, columns: number): number {
  * @param columns of a row as it becomes, with the zeros at its end
  */
 export function fewHalves(threads: number, columns: number): string {
-  const pieces = Array.from({ length: piecesOfThread(threads, columns) }, (_, index) => index);
+  const pieces = range(piecesOfThread(threads, columns));
   const all = pieces.flatMap((i) => [`low${i}`, `high${i}`]);
   return `
 @compute @workgroup_size(${threads})

@@ -1,9 +1,7 @@
+import { BLOCK, EIGHT, range } from "../../wgsl/sheets.ts";
+
 /** Lanes of a subgroup. */
 export const LANES = 32;
-/** Rows of a block: of x all there are, of W what one matrix takes. */
-const BLOCK = 16;
-/** f16 values of a 16-byte vector. */
-const EIGHT = 8;
 
 /** How a workgroup of few-matrix.wgsl divides its work. */
 export interface FewMatrixTile {
@@ -245,8 +243,4 @@ function paddedSheet(sheetRow: number, vectorsOfColumns: number): number {
 
 function oddFrom(count: number): number {
   return count % 2 === 1 ? count : count + 1;
-}
-
-function range(count: number): number[] {
-  return Array.from({ length: count }, (_, index) => index);
 }

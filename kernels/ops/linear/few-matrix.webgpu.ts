@@ -20,6 +20,7 @@ import type { FusedLinearOperands } from "./fused-linear.ts";
 import ready from "./few-ready.wgsl?raw";
 import { describeHalves, prologueConstants } from "./halves.webgpu.ts";
 import { partsOf } from "./linear-matrix.webgpu.ts";
+import powerOfTwo from "../../wgsl/power-of-two.wgsl?raw";
 import roundX from "./round-x.wgsl?raw";
 
 /** Rows of x that a matrix of sums has, and that one workgroup computes. */
@@ -127,7 +128,7 @@ export function describeFewRowsOnMatrices(
           PACKED_WORDS[packedWords],
           matrixSource,
           finishFour(convWeight?.cols ?? null),
-          ...(isReady ? [roundX, ready] : []),
+          ...(isReady ? [powerOfTwo, roundX, ready] : []),
           fewMatrixProduct({
             tile,
             parts,

@@ -12,7 +12,8 @@ import unpack from "../../wgsl/unpack.wgsl?raw";
 import { describeFewRowsOnMatrices, goesToMatrices } from "./few-matrix.webgpu.ts";
 import finish from "./finish.wgsl?raw";
 import finishConv from "./finish-conv.wgsl?raw";
-import { asFused, NORM_CODES, type FusedLinearOperands } from "./fused-linear.ts";
+import { asFused, type FusedLinearOperands } from "./fused-linear.ts";
+import { prologueConstants } from "./halves.webgpu.ts";
 import type { LinearOperands } from "./linear.ts";
 import { describeMatrixProduct, matrixUnitFor, TILED_FROM_ROWS } from "./linear-matrix.webgpu.ts";
 import params from "./linear-params.wgsl?raw";
@@ -91,10 +92,7 @@ function describeFused(o: FusedLinearOperands, context: DispatchContext): Dispat
         TEAMS: teams,
         SPLIT: split,
         ...(isRow ? { ROWS: rows } : { X_ROWS: xRows }),
-        NORM: NORM_CODES[o.norm ?? "none"],
-        GATED: z === null ? 0 : 1,
-        GATE_ACT: ACTIVATION_CODES[o.gateAct],
-        HAS_NORM_WEIGHT: o.normWeight === null ? 0 : 1,
+        ...prologueConstants(o),
         ACT: ACTIVATION_CODES[o.act],
         ...(convWeight !== null && {
           D_CONV: convWeight.cols,

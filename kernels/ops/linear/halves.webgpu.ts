@@ -5,6 +5,7 @@ import arenaScalars from "../../wgsl/arena-scalars.wgsl?raw";
 import arenaVectors from "../../wgsl/arena-vectors.wgsl?raw";
 import { floatWord, fold, type Dispatch, type DispatchContext } from "../../wgsl/dispatch.ts";
 import grid from "../../wgsl/grid.wgsl?raw";
+import powerOfTwo from "../../wgsl/power-of-two.wgsl?raw";
 import softplus from "../../wgsl/softplus.wgsl?raw";
 import { fewHalves, piecesOfThread } from "./few-halves.ts";
 import source from "./few-halves.wgsl?raw";
@@ -46,6 +47,7 @@ export function describeHalves(
         activate,
         inVectors ? arenaVectors : arenaScalars,
         source,
+        powerOfTwo,
         roundX,
         fewHalves(THREADS, 2 * words),
       ],
@@ -76,7 +78,7 @@ export function describeHalves(
   };
 }
 
-/** The constants of round-x.wgsl. */
+/** The constants of round-x.wgsl and prologue.wgsl. */
 export function prologueConstants(o: Prologue): Readonly<Record<string, number>> {
   return {
     NORM: NORM_CODES[o.norm ?? "none"],

@@ -45,11 +45,7 @@ fn most_in(magnitudes: vec4<u32>) -> u32 {
 
 // p: the power of two that brings the largest magnitude to 2^14 … 2^15; 1 for what has none.
 fn scale_for(most: u32) -> f32 {
-  let exponent = (most >> 23u) & 255u;
-  if (exponent == 255u || exponent == 0u) {
-    return 1.0;
-  }
-  return bitcast<f32>(clamp(268u - exponent, 1u, 254u) << 23u);
+  return power_for(most, 14u);
 }
 
 // s / p

@@ -39,7 +39,7 @@ fn ssd_combine_matrix(
     arena[to][half] = halves.x;
     arena[to][half + 1u] = halves.y;
     if (n == 0u) {
-      keep_one(params.most_of_starts + chunk.sequence_chunk * channels + channel, most);
+      arena_put_one(params.most_of_starts + chunk.sequence_chunk * channels + channel, most);
     }
     h = decay * h + scale * end;
   }

@@ -138,8 +138,8 @@ ${entryPoint("ssd_ends_matrix", threads, Math.max(sheetsX.count + sheetsB.count,
   }
   let scale = scale_for(mosts.x, LARGEST);
   if (thread == 0u) {
-    keep_one(params.end_scales + index, 1.0 / scale);
-    keep_one(params.most_of_x + index, mosts.y);
+    arena_put_one(params.end_scales + index, 1.0 / scale);
+    arena_put_one(params.most_of_x + index, mosts.y);
   }
   ${steps.join("\n  ")}
   let first_sum = (end_at(chunk.sequence_chunk, first_channel + ${grid.down * BLOCK}u * grid_row) + ${grid.across * BLOCK}u * grid_col) / 4u;

@@ -2,6 +2,7 @@ import arenaVectors from "../../wgsl/arena-vectors.wgsl?raw";
 import { fold, type Dispatch, type DispatchContext, type Shader } from "../../wgsl/dispatch.ts";
 import grid from "../../wgsl/grid.wgsl?raw";
 import { BLOCK } from "../../wgsl/sheets.ts";
+import powerOfTwo from "../../wgsl/power-of-two.wgsl?raw";
 import softplus from "../../wgsl/softplus.wgsl?raw";
 import combine from "./ssd-combine-matrix.wgsl?raw";
 import { ssdEnds } from "./ssd-ends-matrix.ts";
@@ -29,7 +30,7 @@ const consts = {
 function shaderOf(name: string, entry: string): Shader {
   return {
     name,
-    parts: [grid, softplus, params, arenaVectors, matrix, entry],
+    parts: [grid, softplus, params, arenaVectors, powerOfTwo, matrix, entry],
     consts,
     subgroups: true,
     f16: true,

@@ -1,4 +1,4 @@
-// What ssd's kernels on matrix units share; their entry points are written out by ssd-matrix.ts.
+// What ssd's kernels on matrix units share; their entry points are written out by ssd-scores-matrix.ts, ssd-ends-matrix.ts and ssd-output-matrix.ts, or stand in ssd-combine-matrix.wgsl.
 // Numerics: factors are f16 with powers of two taken out, so that no value is too large and the largest keep all their bits:
 //           of B and C for each token; of x and h, and so of all sums, for each chunk and 64 channels. Products are exact,
 //           sums, decays and the states themselves f32.
@@ -10,10 +10,6 @@ alias Sums = subgroup_matrix_result<f32, 16, 16>;
 
 fn arena_values(at: u32) -> vec4<f32> {
   return bitcast<vec4<f32>>(arena_four(at));
-}
-
-fn keep_one(at: u32, value: f32) {
-  arena[at / 4u][at % 4u] = bitcast<u32>(value);
 }
 
 // Eight values as f16.
@@ -36,11 +32,7 @@ fn largest_of(four: vec4<f32>) -> f32 {
 
 // The power of two that brings `largest` to 2^exponent … 2^(exponent + 1); 1 for what has none.
 fn scale_for(largest: f32, exponent: u32) -> f32 {
-  let own = (bitcast<u32>(largest) >> 23u) & 255u;
-  if (own == 255u || own == 0u) {
-    return 1.0;
-  }
-  return bitcast<f32>(clamp(254u + exponent - own, 1u, 254u) << 23u);
+  return power_for(bitcast<u32>(largest), exponent);
 }
 
 // The f16 values of B or C of a token and group, from state n on, in vectors.

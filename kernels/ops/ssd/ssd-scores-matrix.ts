@@ -64,7 +64,7 @@ export function ssdScores(): string {
       `if (keeps_${operand} && ${row} <= last) {`,
       `  arena[shared_at(params.${operand}_halves, chunk.first_row + ${row}, group, 0u) + piece] = ${row}_halves;`,
       `  if (piece == 0u) {`,
-      `    keep_one(params.${operand}_scales + (chunk.first_row + ${row}) * params.groups + group, 1.0 / ${row}_scale);`,
+      `    arena_put_one(params.${operand}_scales + (chunk.first_row + ${row}) * params.groups + group, 1.0 / ${row}_scale);`,
       `  }`,
       `}`,
     ]);
@@ -152,8 +152,8 @@ ${entryPoint("ssd_scores", THREADS, sheetsC + sheetsB)}
     workgroupBarrier();
   }
   if (thread < chunk.tokens) {
-    keep_one(per_token(params.dts, row, head), dt);
-    keep_one(per_token(params.sums, row, head), sum);
+    arena_put_one(per_token(params.dts, row, head), dt);
+    arena_put_one(per_token(params.sums, row, head), sum);
   }
 }
 `;

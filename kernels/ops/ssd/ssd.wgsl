@@ -25,27 +25,10 @@ fn ssd(
   let h_at = params.state_offset + b * params.state_stride + channel * params.d_state;
   var sum = 0.0;
   if (valid) {
-    // Four at a time, all asked for before the first is written: a compiler has to take it that what is written may be what is
-    // read next. Beyond the last value the last is read, for nothing.
-    for (var n = lane; n < params.d_state; n += 4u * TEAM) {
-      let at = vec4<u32>(n, n + TEAM, n + 2u * TEAM, n + 3u * TEAM);
-      let is_there = at < vec4<u32>(params.d_state);
-      let held = min(at, vec4<u32>(params.d_state - 1u));
-      let before = vec4<f32>(state[h_at + held.x], state[h_at + held.y], state[h_at + held.z], state[h_at + held.w]);
-      let b_n = vec4<f32>(arena[B + held.x], arena[B + held.y], arena[B + held.z], arena[B + held.w]);
-      let c_n = vec4<f32>(arena[C + held.x], arena[C + held.y], arena[C + held.z], arena[C + held.w]);
-      let h = decay * before + dt_x * b_n;
-      state[h_at + n] = h.x;
-      if (is_there.y) {
-        state[h_at + at.y] = h.y;
-      }
-      if (is_there.z) {
-        state[h_at + at.z] = h.z;
-      }
-      if (is_there.w) {
-        state[h_at + at.w] = h.w;
-      }
-      sum += dot(select(vec4<f32>(), h * c_n, is_there), vec4<f32>(1.0));
+    for (var n = lane; n < params.d_state; n += TEAM) {
+      let h = decay * state[h_at + n] + dt_x * arena[B + n];
+      state[h_at + n] = h;
+      sum += h * arena[C + n];
     }
   }
   let y = team_sums(vec4<f32>(sum, 0.0, 0.0, 0.0), thread).x;
